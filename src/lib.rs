@@ -1,0 +1,8 @@
+//! Spacall dispatch: where every therapist is, who is nearest, who takes the booking.
+//!
+//! A pure [`core`] (live index, matcher, dispatch machine) in a thin shell. Imports run one way:
+//! `http`, `engine` -> `store`, `cluster`, `wire` -> `core`. `ARCHITECTURE.md` walks a request through the crate.
+
+pub mod clock;
+pub mod core;
+pub mod wire;

@@ -1,0 +1,5 @@
+//! The messages of the outside contract, as used by the server, the apps in [`crate::client`], the load tool and tests.
+
+pub mod booking;
+pub mod stream;
+pub mod time;

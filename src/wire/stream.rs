@@ -1,0 +1,175 @@
+//! Messages of the websocket `GET /v1/stream`, as JSON text frames.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::booking::{Booking, OfferedBooking};
+use super::time::WireTime;
+use crate::core::ids::OfferId;
+
+/// From an app. `location` keeps its fixes as raw values: each is read for itself, so that a bad one does not take
+/// the good ones beside it along (see [`super::fix`]).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "type")]
+pub enum AppMessage {
+    /// The token, when it did not come in the `Authorization` header; within 5 s, never in the URL.
+    #[serde(rename = "auth")]
+    Auth {
+        /// `{id}|{secret}`
+        token: String,
+    },
+    /// GPS fixes of a therapist.
+    #[serde(rename = "location")]
+    Location {
+        /// At most 1,000.
+        fixes: Vec<serde_json::Value>,
+    },
+    /// The therapist goes online or offline.
+    #[serde(rename = "availability")]
+    Availability {
+        /// Whether he takes offers.
+        available: bool,
+    },
+    /// The app shows the offer: its clock starts.
+    #[serde(rename = "offer.received")]
+    OfferReceived {
+        /// Which.
+        offer_id: OfferId,
+    },
+    /// The therapist takes it.
+    #[serde(rename = "offer.accept")]
+    OfferAccept {
+        /// Which.
+        offer_id: OfferId,
+    },
+    /// The therapist does not take it.
+    #[serde(rename = "offer.decline")]
+    OfferDecline {
+        /// Which.
+        offer_id: OfferId,
+        /// In the therapist's words; kept for ops.
+        #[serde(default)]
+        reason: Option<String>,
+    },
+    /// A customer asks for live positions of his booking's therapist.
+    #[serde(rename = "watch")]
+    Watch {
+        /// Which.
+        booking_uuid: Uuid,
+    },
+}
+
+/// To an app.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type")]
+pub enum ServerMessage {
+    /// First, once the token is good.
+    #[serde(rename = "welcome")]
+    Welcome {
+        /// Of this connection, for support.
+        session_id: Uuid,
+        /// Whose token it is.
+        user_uuid: Uuid,
+        /// For the app to learn its clock's error.
+        server_time: WireTime,
+        /// `providers.is_available`; false for who is no therapist.
+        available: bool,
+        /// Live offers, as `offer` messages.
+        offers: Vec<ServerMessage>,
+    },
+    /// All fixes up to `seq` are committed in PostGIS, or were rejected.
+    #[serde(rename = "ack")]
+    Ack {
+        /// Of this connection.
+        seq: u32,
+    },
+    /// A fix that is not taken; always before the ack that covers it.
+    #[serde(rename = "rejected")]
+    Rejected(Rejected),
+    /// A booking is offered.
+    #[serde(rename = "offer")]
+    Offer(Box<Offer>),
+    /// An offer is no longer live.
+    #[serde(rename = "offer.closed")]
+    OfferClosed {
+        /// Which.
+        offer_id: OfferId,
+        /// `accepted`, `declined`, `expired` or `withdrawn`.
+        reason: OfferEnd,
+    },
+    /// A booking of the user's own, as it now stands.
+    #[serde(rename = "booking")]
+    Booking(Box<Booking>),
+    /// Where the therapist is, to the customer, while en route.
+    #[serde(rename = "position")]
+    Position(Position),
+    /// A message that could not be followed. The socket stays open.
+    #[serde(rename = "error")]
+    Error {
+        /// Stable, for programs.
+        code: String,
+        /// For people.
+        message: String,
+        /// With `offer_gone`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        offer_id: Option<OfferId>,
+        /// With `offer_gone`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<OfferEnd>,
+    },
+}
+
+/// Why a fix was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejected {
+    /// Of the fix; absent when the fix had none that could be read.
+    pub seq: Option<u32>,
+    /// `out_of_range`, `missing_field`, `bad_type`, `bad_time`, `too_old`, `in_future`, `too_many`.
+    pub code: String,
+    /// Names field, value and what is allowed.
+    pub message: String,
+}
+
+/// What became of an offer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OfferEnd {
+    /// The therapist took it.
+    Accepted,
+    /// The therapist did not want it.
+    Declined,
+    /// Nobody answered in time.
+    Expired,
+    /// The booking ended, or went to another therapist.
+    Withdrawn,
+}
+
+/// A live offer.
+#[derive(Clone, Debug, Serialize)]
+pub struct Offer {
+    /// `booking_offers.id`
+    pub offer_id: OfferId,
+    /// What the therapist may know before he accepts: no address, no exact place.
+    pub booking: OfferedBooking,
+    /// To one decimal.
+    pub distance_km: f64,
+    /// Estimate.
+    pub eta_minutes: u32,
+    /// By the database's clock.
+    pub expires_at: WireTime,
+}
+
+/// A therapist's live position.
+#[derive(Clone, Debug, Serialize)]
+pub struct Position {
+    /// Whose therapist.
+    pub booking_uuid: Uuid,
+    /// Degrees.
+    pub latitude: f64,
+    /// Degrees.
+    pub longitude: f64,
+    /// Estimate.
+    pub eta_minutes: u32,
+    /// Time of the fix.
+    pub recorded_at: WireTime,
+}

@@ -1,0 +1,1 @@
+//! Integration tests: one binary, one private PostgreSQL cluster.
