@@ -1,0 +1,134 @@
+//! The one applier of row changes: it listens, re-reads the rows that were named, and puts what it read into the index,
+//! the settings and the catalog. One task, so changes apply in commit order; a lost connection ends in a whole rebuild.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::{Engine, rebuild};
+use crate::clock;
+use crate::core::ids::{BookingId, ProviderId, UserId};
+use crate::store::changes::{Change, Listener};
+use crate::store::{StoreError, therapists};
+
+/// A whole comparison now and then finds what a lost notification would have told.
+const RECONCILE_EVERY: Duration = Duration::from_secs(60);
+/// How long a burst of notifications is gathered before its rows are read in one statement.
+const GATHER: Duration = Duration::from_millis(5);
+const RETRY: Duration = Duration::from_millis(500);
+
+/// What changed, each row once.
+#[derive(Default, Debug, PartialEq, Eq)]
+struct Changes {
+    providers: BTreeSet<ProviderId>,
+    users: BTreeSet<UserId>,
+    bookings: BTreeSet<BookingId>,
+    catalog: bool,
+    settings: bool,
+}
+
+impl Extend<Change> for Changes {
+    fn extend<T: IntoIterator<Item = Change>>(&mut self, changes: T) {
+        for change in changes {
+            match change {
+                Change::Provider(id) => drop(self.providers.insert(id)),
+                Change::User(id) => drop(self.users.insert(id)),
+                Change::Booking(id) => drop(self.bookings.insert(id)),
+                Change::Catalog => self.catalog = true,
+                Change::Settings => self.settings = true,
+            }
+        }
+    }
+}
+
+/// Runs until shutdown. `refresh` brings therapists that this node knows to have changed, ahead of the notification.
+pub(super) async fn run(engine: Arc<Engine>, mut refresh: mpsc::Receiver<ProviderId>) {
+    while !engine.shutdown.is_cancelled() {
+        let ended = tokio::select! {
+            () = engine.shutdown.cancelled() => return,
+            ended = listen(&engine, &mut refresh) => ended,
+        };
+        if let Err(error) = ended {
+            tracing::warn!(%error, "changes made in SQL are not heard now; all rows are read again once the database answers");
+        }
+        tokio::select! {
+            () = engine.shutdown.cancelled() => return,
+            () = tokio::time::sleep(RETRY) => {}
+        }
+    }
+}
+
+/// One connection's life: listen first, then read everything, so that nothing falls between.
+async fn listen(engine: &Arc<Engine>, refresh: &mut mpsc::Receiver<ProviderId>) -> Result<(), StoreError> {
+    let mut listener = Listener::open(&engine.pool).await?;
+    everything(engine).await?;
+    let mut reconcile = tokio::time::interval(RECONCILE_EVERY);
+    reconcile.reset();
+    loop {
+        let mut changes = Changes::default();
+        tokio::select! {
+            heard = listener.next() => match heard? {
+                Some(change) => changes.extend([change]),
+                None => return Ok(()),
+            },
+            Some(provider) = refresh.recv() => drop(changes.providers.insert(provider)),
+            _ = reconcile.tick() => {
+                everything(engine).await?;
+                continue;
+            }
+        }
+        tokio::time::sleep(GATHER).await;
+        changes.extend(listener.buffered());
+        while let Ok(provider) = refresh.try_recv() {
+            changes.providers.insert(provider);
+        }
+        apply(engine, changes).await?;
+    }
+}
+
+/// Settings, catalog, every therapist, every position.
+async fn everything(engine: &Arc<Engine>) -> Result<(), StoreError> {
+    engine.reload_settings().await?;
+    engine.reload_catalog().await?;
+    let started = clock::monotonic();
+    let rebuilt = rebuild::all(&engine.pool, &engine.fleet, &engine.settings(), clock::now()).await?;
+    if engine.readiness.set_index(true) {
+        tracing::info!(
+            therapists = rebuilt.therapists,
+            positions = rebuilt.positions,
+            elapsed_ms = started.elapsed().as_millis() as u64,
+            "the index is rebuilt"
+        );
+    }
+    engine.dispatcher.reconcile().await;
+    engine.dispatcher.supply_appeared();
+    Ok(())
+}
+
+async fn apply(engine: &Arc<Engine>, mut changes: Changes) -> Result<(), StoreError> {
+    if changes.settings {
+        engine.reload_settings().await?;
+    }
+    if changes.catalog {
+        // A service switched off is part of what each of its therapists offers.
+        engine.reload_catalog().await?;
+        return everything(engine).await;
+    }
+    if !changes.users.is_empty() {
+        let users: Vec<_> = changes.users.iter().copied().collect();
+        changes.providers.extend(therapists::of_users(&engine.pool, &users).await?);
+    }
+    if !changes.providers.is_empty() {
+        let ids: Vec<_> = changes.providers.iter().copied().collect();
+        let read = rebuild::some(&engine.pool, &engine.fleet, &ids, &engine.settings(), clock::now()).await?;
+        if read.supply {
+            engine.dispatcher.supply_appeared();
+        }
+    }
+    for booking in changes.bookings {
+        engine.dispatcher.changed(booking).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! The shell of the core: the live index and the dispatch machine, fed from sockets and from the database, at the
+//! machine's clock.
+
+mod applier;
+pub mod audit;
+pub mod dispatcher;
+mod jobs;
+mod readiness;
+mod rebuild;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use sqlx::PgPool;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub use readiness::Readiness;
+
+use crate::clock;
+use crate::cluster::Bus;
+use crate::core::fleet::Fleet;
+use crate::core::ids::ProviderId;
+use crate::core::settings::Settings;
+use crate::core::time::Timestamp;
+use crate::store::catalog::{self, Catalog};
+use crate::store::journal::Journal;
+use crate::store::{StoreError, settings};
+
+use self::dispatcher::DispatcherHandle;
+
+/// Rows that this node knows to have changed and wants read ahead of the notification. Full: the notification does it.
+const REFRESH_QUEUE: usize = 1_024;
+/// The tie-breaking key of public answers changes this often: who stands first in a cell is nobody's for long.
+const TIE_KEY_LIFE_S: i64 = 3_600;
+
+/// Everything a request handler or a socket needs.
+pub struct Engine {
+    /// The truth that outlives this process.
+    pub pool: PgPool,
+    /// Where everybody is.
+    pub fleet: Arc<Fleet>,
+    /// Who listens.
+    pub bus: Arc<Bus>,
+    /// Pings on their way into the database.
+    pub journal: Journal,
+    /// The dispatch machine's task.
+    pub dispatcher: DispatcherHandle,
+    /// Whether this node may be asked.
+    pub readiness: Readiness,
+    /// Cancelled when the node goes away.
+    pub shutdown: CancellationToken,
+    settings: Arc<ArcSwap<Settings>>,
+    catalog: ArcSwap<Catalog>,
+    refresh: mpsc::Sender<ProviderId>,
+    tie_secret: u64,
+}
+
+/// The tasks of a running engine.
+pub struct Running {
+    tasks: Vec<JoinHandle<()>>,
+    journal: JoinHandle<()>,
+}
+
+/// Reads settings and catalog, starts the tasks. The index fills in the background: [`Readiness`] tells when.
+pub async fn start(pool: PgPool) -> Result<(Arc<Engine>, Running), StoreError> {
+    let settings = Arc::new(ArcSwap::from_pointee(settings::load(&pool).await?));
+    let catalog = ArcSwap::from_pointee(catalog::load(&pool).await?);
+    let (fleet, bus, shutdown) = (Arc::new(Fleet::new()), Arc::new(Bus::new()), CancellationToken::new());
+    let (journal, journal_task) = Journal::start(pool.clone());
+    let (refresh, refreshed) = mpsc::channel(REFRESH_QUEUE);
+    let (dispatcher, dispatcher_task) = dispatcher::start(
+        pool.clone(),
+        Arc::clone(&fleet),
+        Arc::clone(&bus),
+        Arc::clone(&settings),
+        shutdown.clone(),
+    );
+    let engine = Arc::new(Engine {
+        pool,
+        fleet,
+        bus,
+        journal,
+        dispatcher,
+        readiness: Readiness::default(),
+        shutdown,
+        settings,
+        catalog,
+        refresh,
+        tie_secret: rand::random(),
+    });
+    let tasks = vec![
+        dispatcher_task,
+        tokio::spawn(applier::run(Arc::clone(&engine), refreshed)),
+        tokio::spawn(jobs::watch_database(Arc::clone(&engine))),
+        tokio::spawn(jobs::keep_partitions(Arc::clone(&engine))),
+        tokio::spawn(jobs::clear_old_rows(Arc::clone(&engine))),
+    ];
+    Ok((engine, Running { tasks, journal: journal_task }))
+}
+
+impl Engine {
+    /// As of the last change heard.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
+    }
+
+    /// As of the last change heard.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.catalog.load_full()
+    }
+
+    /// Breaks ties between therapists who stand in one cell, for who may not know their places.
+    pub fn tie_key(&self, now: Timestamp) -> u64 {
+        let hour = now.micros().div_euclid(1_000_000 * TIE_KEY_LIFE_S) as u64;
+        self.tie_secret ^ hour.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+
+    /// This therapist's rows were changed by this node: read them now, not when the notification comes.
+    pub fn refresh(&self, provider: ProviderId) {
+        if self.refresh.try_send(provider).is_err() {
+            tracing::debug!(provider_id = provider.0, "many rows change: this one is read when its notification comes");
+        }
+    }
+
+    pub(crate) async fn reload_settings(&self) -> Result<(), StoreError> {
+        self.settings.store(Arc::new(settings::load(&self.pool).await?));
+        Ok(())
+    }
+
+    pub(crate) async fn reload_catalog(&self) -> Result<(), StoreError> {
+        self.catalog.store(Arc::new(catalog::load(&self.pool).await?));
+        Ok(())
+    }
+}
+
+impl Running {
+    /// Waits for the tasks to end, after [`Engine::shutdown`] was cancelled and the sockets are closed, and for the
+    /// pings that were taken in to be committed: as long as the database may need to come back, but not for ever (they
+    /// are not acked, so their apps still have them).
+    pub async fn stop(self, engine: &Engine) {
+        const PATIENCE: Duration = Duration::from_secs(10);
+        let deadline = clock::monotonic() + PATIENCE;
+        if tokio::time::timeout(PATIENCE, engine.journal.drain()).await.is_err() {
+            tracing::error!(rows = engine.journal.waiting(), "pings wait for a database that does not answer: they stay unacked, the apps send them again");
+        }
+        for task in self.tasks {
+            let abort = task.abort_handle();
+            let left = deadline.saturating_duration_since(clock::monotonic()).max(Duration::from_secs(1));
+            match tokio::time::timeout(left, task).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "a task of the engine failed"),
+                Err(_) => abort.abort(),
+            }
+        }
+        self.journal.abort();
+    }
+}

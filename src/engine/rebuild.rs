@@ -1,0 +1,100 @@
+//! The index from the database: whole at start and after a lost connection, or a few therapists whose rows changed.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use sqlx::PgPool;
+
+use crate::core::fleet::{Duty, Fleet, Therapist};
+use crate::core::ids::ProviderId;
+use crate::core::settings::Settings;
+use crate::core::time::Timestamp;
+use crate::store::{StoreError, therapists};
+
+/// What a rebuild read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// Therapists in the index.
+    pub therapists: usize,
+    /// Of them, with a position.
+    pub positions: usize,
+    /// Rows that matching cannot use; each was logged.
+    pub unusable: usize,
+    /// True when somebody became matchable who was not: a waiting booking may want him.
+    pub supply: bool,
+}
+
+/// Makes the index equal to the database: every therapist, and for each the newest fix that counted. A position that
+/// the index has and the database not yet (its ping waits for its commit) stays: newest wins.
+pub async fn all(pool: &PgPool, fleet: &Fleet, settings: &Settings, now: Timestamp) -> Result<Rebuilt, StoreError> {
+    let before: BTreeSet<ProviderId> = fleet.snapshot().iter().map(|(t, _)| t.provider).collect();
+    let (rows, unusable) = therapists::load(pool, None).await?;
+    let kept: BTreeSet<ProviderId> = rows.iter().map(|t| t.provider).collect();
+    let mut rebuilt = Rebuilt { therapists: rows.len(), unusable: unusable.len(), supply: true, ..Rebuilt::default() };
+    for therapist in rows {
+        fleet.put(therapist);
+    }
+    for gone in before.difference(&kept) {
+        fleet.remove(*gone);
+    }
+    report(&unusable);
+    let fixes = therapists::newest_fixes(pool, None, horizon(settings, now)).await?;
+    rebuilt.positions = fixes.len();
+    for (provider, fix) in fixes {
+        fleet.restore_position(provider, fix);
+    }
+    Ok(rebuilt)
+}
+
+/// Re-reads the rows of these therapists.
+pub async fn some(pool: &PgPool, fleet: &Fleet, ids: &[ProviderId], settings: &Settings, now: Timestamp) -> Result<Rebuilt, StoreError> {
+    let (rows, unusable) = therapists::load(pool, Some(ids)).await?;
+    let mut gone: BTreeSet<ProviderId> = ids.iter().copied().collect();
+    let mut rebuilt = Rebuilt { therapists: rows.len(), unusable: unusable.len(), ..Rebuilt::default() };
+    let mut newcomers = Vec::new();
+    for therapist in rows {
+        let provider = therapist.provider;
+        gone.remove(&provider);
+        let before = fleet.therapist(provider);
+        rebuilt.supply |= may_work(&therapist, now) && !before.as_deref().is_some_and(|t| may_work(t, now));
+        if before.is_none() {
+            newcomers.push(provider);
+        }
+        fleet.put(therapist);
+    }
+    for provider in gone {
+        fleet.remove(provider);
+    }
+    report(&unusable);
+    if !newcomers.is_empty() {
+        for (provider, fix) in therapists::newest_fixes(pool, Some(&newcomers), horizon(settings, now)).await? {
+            fleet.restore_position(provider, fix);
+            rebuilt.positions += 1;
+        }
+    }
+    Ok(rebuilt)
+}
+
+/// Older fixes than this match nothing and judge nothing: no fix is taken that is older, so none is compared with one.
+pub(super) fn horizon(settings: &Settings, now: Timestamp) -> Timestamp {
+    let age = settings.pings.max_age_s.max(settings.location_stale_after_s);
+    now.minus(Duration::from_secs(u64::from(age)))
+}
+
+fn may_work(t: &Therapist, now: Timestamp) -> bool {
+    let idle = match t.duty {
+        Duty::Idle => true,
+        Duty::Offered { until } => until <= now,
+        Duty::Booked { .. } => false,
+    };
+    t.verified && t.active && t.available && idle
+}
+
+fn report(unusable: &[therapists::Unusable]) {
+    for row in unusable {
+        tracing::error!(provider_id = row.provider.0, problem = %row.problem, "a therapist's row cannot be used for matching: he is left out");
+    }
+    if !unusable.is_empty() {
+        metrics::counter!("spacall_unusable_therapist_rows_total").increment(unusable.len() as u64);
+    }
+}

@@ -1,0 +1,97 @@
+//! One running node: everything that `spacall serve` starts, in order, and stops, in reverse.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use sqlx::postgres::PgConnectOptions;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::engine::{self, Engine};
+use crate::{http, store};
+
+/// What a node is started with.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// Where the truth is.
+    pub database: PgConnectOptions,
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Bring the schema up to date first.
+    pub migrate: bool,
+    /// Requests a second and token; 0 is no limit.
+    pub rate_limit: u32,
+    /// Connections to the database, at most.
+    pub max_connections: u32,
+}
+
+impl NodeConfig {
+    /// The defaults of `spacall serve`.
+    pub fn new(database: PgConnectOptions, listen: SocketAddr) -> Self {
+        Self { database, listen, migrate: true, rate_limit: 100, max_connections: 20 }
+    }
+}
+
+/// A node that listens. It is ready a little later: see [`Node::ready`].
+pub struct Node {
+    engine: Arc<Engine>,
+    address: SocketAddr,
+    server: JoinHandle<std::io::Result<()>>,
+    running: engine::Running,
+}
+
+impl Node {
+    /// Connects, migrates, listens, and rebuilds the index in the background.
+    pub async fn start(config: NodeConfig) -> anyhow::Result<Self> {
+        let pool = store::connect(config.database, config.max_connections)
+            .await
+            .context("the database (DATABASE_URL) does not let this node in")?;
+        if config.migrate {
+            store::migrate(&pool).await.context("the schema could not be brought up to date")?;
+        }
+        let (engine, running) = engine::start(pool).await?;
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("SPACALL_LISTEN {} cannot be listened on", config.listen))?;
+        let address = listener.local_addr()?;
+        let router = http::router(Arc::clone(&engine), config.rate_limit);
+        let shutdown = engine.shutdown.clone();
+        let server = tokio::spawn(async move {
+            axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
+                .with_graceful_shutdown(shutdown.cancelled_owned())
+                .await
+        });
+        Ok(Self { engine, address, server, running })
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What the handlers see.
+    pub const fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Waits until the index is complete and pending bookings are taken up.
+    pub async fn ready(&self) {
+        while !self.engine.readiness.missing().is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Drains: no new connections, sockets told to reconnect, pings that were taken in committed and acked.
+    pub async fn stop(self) {
+        self.engine.readiness.set_draining();
+        self.engine.shutdown.cancel();
+        self.running.stop(&self.engine).await;
+        match self.server.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the listener failed"),
+            Err(error) => tracing::error!(%error, "the listener's task failed"),
+        }
+        self.engine.pool.close().await;
+    }
+}

@@ -1,0 +1,99 @@
+//! Row changes as the triggers of `migrations/0002_changes.sql` announce them.
+
+use sqlx::PgPool;
+use sqlx::postgres::PgListener;
+
+use super::StoreError;
+use crate::core::ids::{BookingId, ProviderId, UserId};
+
+const CHANNEL: &str = "spacall_changes";
+
+/// A row, or a small table, to read again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Change {
+    /// A therapist's rows.
+    Provider(ProviderId),
+    /// A user's row: his providers.
+    User(UserId),
+    /// A booking's status or provider.
+    Booking(BookingId),
+    /// `services`
+    Catalog,
+    /// `app_settings`
+    Settings,
+}
+
+impl Change {
+    fn parse(payload: &str) -> Option<Self> {
+        let (word, id) = payload.split_once(':').unwrap_or((payload, ""));
+        match (word, id.parse()) {
+            ("provider", Ok(id)) => Some(Self::Provider(ProviderId(id))),
+            ("user", Ok(id)) => Some(Self::User(UserId(id))),
+            ("booking", Ok(id)) => Some(Self::Booking(BookingId(id))),
+            ("catalog", Err(_)) => Some(Self::Catalog),
+            ("settings", Err(_)) => Some(Self::Settings),
+            _ => None,
+        }
+    }
+}
+
+/// A connection that listens. What happened before it, or after it broke, is not heard: read everything anew then.
+pub struct Listener(PgListener);
+
+impl Listener {
+    /// Listens from now on.
+    pub async fn open(pool: &PgPool) -> Result<Self, StoreError> {
+        let mut listener = PgListener::connect_with(pool).await?;
+        // A silent reconnect would hide what was missed meanwhile.
+        listener.eager_reconnect(false);
+        listener.listen(CHANNEL).await?;
+        Ok(Self(listener))
+    }
+
+    /// The next change; `None` when the connection is lost. Cancel-safe.
+    pub async fn next(&mut self) -> Result<Option<Change>, StoreError> {
+        while let Some(notification) = self.0.try_recv().await? {
+            if let Some(change) = understood(notification.payload()) {
+                return Ok(Some(change));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What has arrived already.
+    pub fn buffered(&mut self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        while let Some(notification) = self.0.next_buffered() {
+            changes.extend(understood(notification.payload()));
+        }
+        changes
+    }
+}
+
+fn understood(payload: &str) -> Option<Change> {
+    let change = Change::parse(payload);
+    if change.is_none() {
+        tracing::warn!(payload, "a notification on {CHANNEL} is not understood");
+    }
+    change
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_name_rows() {
+        for (payload, change) in [
+            ("provider:7", Some(Change::Provider(ProviderId(7)))),
+            ("user:9", Some(Change::User(UserId(9)))),
+            ("booking:3", Some(Change::Booking(BookingId(3)))),
+            ("catalog", Some(Change::Catalog)),
+            ("settings", Some(Change::Settings)),
+            ("provider:x", None),
+            ("nonsense", None),
+        ] {
+            assert_eq!(Change::parse(payload), change, "{payload}");
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! Therapists as matching needs them: everything the live index holds, read in one statement, so that a row set is
+//! never half old and half new.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
+use sqlx::{FromRow, PgExecutor, PgPool};
+use uuid::Uuid;
+
+use super::StoreError;
+use crate::core::fleet::{Duty, Therapist};
+use crate::core::geo::LatLng;
+use crate::core::ids::{BookingId, ProviderId, ServiceId, UserId};
+use crate::core::money::Money;
+use crate::core::people::Gender;
+use crate::core::pricing::Offering;
+use crate::core::schedule::Schedule;
+use crate::core::time::Timestamp;
+use crate::core::track::Fix;
+use crate::wire::time::{from_chrono, to_chrono};
+
+const THERAPISTS: &str = "
+    SELECT p.id, p.uuid, p.user_id, COALESCE(u.first_name, '') AS first_name, u.gender::text AS gender,
+           p.average_rating, p.total_reviews, p.commission_rate,
+           COALESCE(tp.specializations, '[]') AS specializations, tp.languages_spoken AS languages,
+           tp.service_radius_km, tp.default_schedule, tp.accepts_genders::text[] AS accepts_genders, tp.buffer_minutes,
+           round(tp.base_location_latitude * 10000000)::int AS base_lat_e7,
+           round(tp.base_location_longitude * 10000000)::int AS base_lng_e7,
+           p.verification_status = 'verified' AS verified,
+           p.is_active AND p.deleted_at IS NULL AND u.is_active AND u.deleted_at IS NULL AS active,
+           p.is_available AS available, p.accepts_home_service,
+           COALESCE(s.services, '[]') AS services,
+           ARRAY(SELECT cb.customer_id FROM customer_blocks cb WHERE cb.provider_id = p.id ORDER BY 1) AS blocked,
+           (SELECT max(o.expires_at) FROM booking_offers o
+            WHERE o.provider_id = p.id AND o.status = 'offered' AND o.booking_type = 'now') AS offered_until,
+           a.id AS booking_id, a.uuid AS booking_uuid, a.customer_id AS booking_customer,
+           a.en_route AS booking_en_route, a.lat_e7 AS booking_lat_e7, a.lng_e7 AS booking_lng_e7,
+           ARRAY(SELECT lower(b.busy_during) FROM bookings b
+                 WHERE b.provider_id = p.id AND b.deleted_at IS NULL AND b.busy_during IS NOT NULL
+                   AND b.status IN ('accepted', 'en_route', 'arrived', 'in_progress') ORDER BY b.id) AS busy_from,
+           ARRAY(SELECT upper(b.busy_during) FROM bookings b
+                 WHERE b.provider_id = p.id AND b.deleted_at IS NULL AND b.busy_during IS NOT NULL
+                   AND b.status IN ('accepted', 'en_route', 'arrived', 'in_progress') ORDER BY b.id) AS busy_until
+    FROM providers p
+    JOIN users u ON u.id = p.user_id
+    JOIN therapist_profiles tp ON tp.provider_id = p.id
+    LEFT JOIN LATERAL (
+        SELECT jsonb_agg(jsonb_build_object('service', ps.service_id, 'price', ps.price::text,
+                   'base_distance_km', ps.base_distance_km, 'per_km_surcharge', ps.per_km_surcharge::text,
+                   'max_travel_km', ps.max_travel_distance_km, 'home', ps.home_service_enabled,
+                   'store', ps.store_service_enabled) ORDER BY ps.service_id) AS services
+        FROM provider_services ps JOIN services sv ON sv.id = ps.service_id
+        WHERE ps.provider_id = p.id AND ps.is_available AND sv.is_active AND sv.deleted_at IS NULL) s ON TRUE
+    LEFT JOIN LATERAL (
+        SELECT b.id, b.uuid, b.customer_id, b.status = 'en_route' AS en_route,
+               round(bl.latitude * 10000000)::int AS lat_e7, round(bl.longitude * 10000000)::int AS lng_e7
+        FROM bookings b LEFT JOIN booking_locations bl ON bl.booking_id = b.id
+        WHERE b.provider_id = p.id AND b.deleted_at IS NULL
+          AND (b.status IN ('en_route', 'arrived', 'in_progress') OR (b.status = 'accepted' AND b.booking_type = 'now'))
+        ORDER BY b.id LIMIT 1) a ON TRUE
+    WHERE p.type = 'therapist' AND ($1::bigint[] IS NULL OR p.id = ANY($1))
+    ORDER BY p.id";
+
+#[derive(FromRow)]
+struct Row {
+    id: i64,
+    uuid: Uuid,
+    user_id: i64,
+    first_name: String,
+    gender: Option<String>,
+    average_rating: Decimal,
+    total_reviews: i32,
+    commission_rate: Decimal,
+    specializations: serde_json::Value,
+    languages: serde_json::Value,
+    service_radius_km: i32,
+    default_schedule: Option<serde_json::Value>,
+    accepts_genders: Option<Vec<String>>,
+    buffer_minutes: i32,
+    base_lat_e7: Option<i32>,
+    base_lng_e7: Option<i32>,
+    verified: bool,
+    active: bool,
+    available: bool,
+    accepts_home_service: bool,
+    services: serde_json::Value,
+    blocked: Vec<i64>,
+    offered_until: Option<DateTime<Utc>>,
+    booking_id: Option<i64>,
+    booking_uuid: Option<Uuid>,
+    booking_customer: Option<i64>,
+    booking_en_route: Option<bool>,
+    booking_lat_e7: Option<i32>,
+    booking_lng_e7: Option<i32>,
+    busy_from: Vec<DateTime<Utc>>,
+    busy_until: Vec<DateTime<Utc>>,
+}
+
+#[derive(serde::Deserialize)]
+struct OfferingRow {
+    service: i64,
+    price: Money,
+    base_distance_km: u32,
+    per_km_surcharge: Money,
+    max_travel_km: u32,
+    home: bool,
+    store: bool,
+}
+
+/// A therapist's row that matching cannot use, and why. It is left out of the index, loudly: ops see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unusable {
+    /// Whose row.
+    pub provider: ProviderId,
+    /// Names column and value.
+    pub problem: String,
+}
+
+/// Reads these therapists, or all with `None`, in order of id: one statement, one snapshot.
+/// A provider that is not in the answer does not exist (any more), is no therapist, or is listed as unusable.
+pub async fn load(
+    db: impl PgExecutor<'_>,
+    only: Option<&[ProviderId]>,
+) -> Result<(Vec<Therapist>, Vec<Unusable>), StoreError> {
+    let ids: Option<Vec<i64>> = only.map(|ids| ids.iter().map(|id| id.0).collect());
+    let rows = sqlx::query_as::<_, Row>(THERAPISTS).bind(ids).fetch_all(db).await?;
+    let mut therapists = Vec::with_capacity(rows.len());
+    let mut unusable = Vec::new();
+    for row in rows {
+        let provider = ProviderId(row.id);
+        match Therapist::try_from(row) {
+            Ok(therapist) => therapists.push(therapist),
+            Err(problem) => unusable.push(Unusable { provider, problem }),
+        }
+    }
+    Ok((therapists, unusable))
+}
+
+/// The providers of these users.
+pub async fn of_users(db: impl PgExecutor<'_>, users: &[UserId]) -> Result<Vec<ProviderId>, StoreError> {
+    let users: Vec<i64> = users.iter().map(|u| u.0).collect();
+    let ids = sqlx::query_scalar::<_, i64>("SELECT id FROM providers WHERE user_id = ANY($1) ORDER BY id")
+        .bind(users)
+        .fetch_all(db)
+        .await?;
+    Ok(ids.into_iter().map(ProviderId).collect())
+}
+
+/// Where each of these therapists (all with `None`) stands: the newest committed fix that counted and is not older
+/// than `since`. `since` lets PostgreSQL skip the months before it.
+pub async fn newest_fixes(
+    db: impl PgExecutor<'_>,
+    only: Option<&[ProviderId]>,
+    since: Timestamp,
+) -> Result<Vec<(ProviderId, Fix)>, StoreError> {
+    let ids: Option<Vec<i64>> = only.map(|ids| ids.iter().map(|id| id.0).collect());
+    let rows = sqlx::query_as::<_, FixRow>(
+        "SELECT p.id, l.lat_e7, l.lng_e7, l.accuracy, l.heading, l.speed, l.is_moving, l.battery_level, l.created_at
+         FROM providers p
+         CROSS JOIN LATERAL (
+             SELECT round(pl.latitude * 10000000)::int AS lat_e7, round(pl.longitude * 10000000)::int AS lng_e7,
+                    pl.accuracy::float8 AS accuracy, pl.heading::float8 AS heading, pl.speed::float8 AS speed,
+                    pl.is_moving, pl.battery_level, pl.created_at
+             FROM provider_locations pl
+             WHERE pl.provider_id = p.id AND pl.counted AND pl.created_at >= $2
+             ORDER BY pl.created_at DESC LIMIT 1) l
+         WHERE p.type = 'therapist' AND ($1::bigint[] IS NULL OR p.id = ANY($1))
+         ORDER BY p.id",
+    )
+    .bind(ids)
+    .bind(to_chrono(since))
+    .fetch_all(db)
+    .await?;
+    rows.into_iter().map(|row| Ok((ProviderId(row.id), row.fix()?))).collect()
+}
+
+/// Therapists by id and where they stand, at one point in time: what the index is compared with.
+pub async fn consistent(
+    pool: &PgPool,
+    only: Option<&[ProviderId]>,
+    since: Timestamp,
+) -> Result<(Vec<Therapist>, BTreeMap<ProviderId, Fix>), StoreError> {
+    let mut tx = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+    let (therapists, _) = load(&mut *tx, only).await?;
+    let fixes = newest_fixes(&mut *tx, only, since).await?.into_iter().collect();
+    tx.commit().await?;
+    Ok((therapists, fixes))
+}
+
+/// `PUT /v1/me/availability`. False when there is no such therapist.
+pub async fn set_available(
+    db: impl PgExecutor<'_>,
+    provider: ProviderId,
+    available: bool,
+) -> Result<bool, StoreError> {
+    let done = sqlx::query(
+        "UPDATE providers SET is_available = $2 WHERE id = $1 AND type = 'therapist' AND deleted_at IS NULL",
+    )
+    .bind(provider.0)
+    .bind(available)
+    .execute(db)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+#[derive(FromRow)]
+struct FixRow {
+    id: i64,
+    lat_e7: i32,
+    lng_e7: i32,
+    accuracy: Option<f64>,
+    heading: Option<f64>,
+    speed: Option<f64>,
+    is_moving: bool,
+    battery_level: Option<i32>,
+    created_at: DateTime<Utc>,
+}
+
+impl FixRow {
+    fn fix(&self) -> Result<Fix, StoreError> {
+        Ok(Fix {
+            at: from_chrono(self.created_at),
+            place: place(self.lat_e7, self.lng_e7).map_err(|value| StoreError::Corrupt {
+                column: "provider_locations.location",
+                value,
+                allowed: "degrees",
+            })?,
+            accuracy_m: self.accuracy,
+            heading: self.heading,
+            speed_kmh: self.speed,
+            moving: self.is_moving,
+            battery_percent: self.battery_level.and_then(|b| u8::try_from(b).ok()),
+        })
+    }
+}
+
+impl TryFrom<Row> for Therapist {
+    type Error = String;
+
+    fn try_from(row: Row) -> Result<Self, String> {
+        let base_location = match (row.base_lat_e7, row.base_lng_e7) {
+            (Some(lat), Some(lng)) => Some(place(lat, lng)?),
+            _ => None,
+        };
+        let duty = duty(&row)?;
+        Ok(Self {
+            provider: ProviderId(row.id),
+            user: UserId(row.user_id),
+            uuid: row.uuid,
+            first_name: row.first_name,
+            gender: row.gender.as_deref().map(gender).transpose()?,
+            average_rating: row.average_rating,
+            total_reviews: natural("total_reviews", row.total_reviews)?,
+            commission_rate: row.commission_rate,
+            specializations: texts("specializations", &row.specializations)?,
+            languages: texts("languages_spoken", &row.languages)?,
+            service_radius_km: natural("service_radius_km", row.service_radius_km)?,
+            base_location,
+            schedule: Schedule::parse(row.default_schedule.as_ref()).map_err(|e| format!("default_schedule: {e}"))?,
+            accepts_genders: row
+                .accepts_genders
+                .map(|words| words.iter().map(|w| gender(w)).collect::<Result<_, _>>())
+                .transpose()?,
+            buffer_minutes: natural("buffer_minutes", row.buffer_minutes)?,
+            services: offerings(&row.services)?,
+            verified: row.verified,
+            active: row.active,
+            available: row.available,
+            accepts_home_service: row.accepts_home_service,
+            blocked: row.blocked.into_iter().map(UserId).collect(),
+            duty,
+            busy: row
+                .busy_from
+                .into_iter()
+                .zip(row.busy_until)
+                .map(|(from, until)| (from_chrono(from), from_chrono(until)))
+                .collect(),
+        })
+    }
+}
+
+fn duty(row: &Row) -> Result<Duty, String> {
+    if let (Some(id), Some(uuid), Some(customer)) = (row.booking_id, row.booking_uuid, row.booking_customer) {
+        let en_route_to = match (row.booking_en_route, row.booking_lat_e7, row.booking_lng_e7) {
+            (Some(true), Some(lat), Some(lng)) => Some(place(lat, lng)?),
+            _ => None,
+        };
+        return Ok(Duty::Booked {
+            booking: BookingId(id),
+            booking_uuid: uuid,
+            customer: UserId(customer),
+            en_route_to,
+        });
+    }
+    Ok(row.offered_until.map_or(Duty::Idle, |until| Duty::Offered { until: from_chrono(until) }))
+}
+
+fn offerings(services: &serde_json::Value) -> Result<Vec<Offering>, String> {
+    let rows: Vec<OfferingRow> =
+        serde::Deserialize::deserialize(services).map_err(|e| format!("provider_services: {e}"))?;
+    Ok(rows
+        .into_iter()
+        .map(|o| Offering {
+            service: ServiceId(o.service),
+            price: o.price,
+            base_distance_km: o.base_distance_km,
+            per_km_surcharge: o.per_km_surcharge,
+            max_travel_km: o.max_travel_km,
+            home: o.home,
+            store: o.store,
+        })
+        .collect())
+}
+
+fn place(lat_e7: i32, lng_e7: i32) -> Result<LatLng, String> {
+    LatLng::from_e7(lat_e7, lng_e7).map_err(|e| e.to_string())
+}
+
+fn gender(word: &str) -> Result<Gender, String> {
+    Gender::parse(word).ok_or_else(|| format!("gender {word:?} is not of the schema"))
+}
+
+fn natural(column: &str, value: i32) -> Result<u32, String> {
+    u32::try_from(value).map_err(|_| format!("{column} {value} is negative"))
+}
+
+/// A JSON column that should be a list of texts; the Laravel application writes it, so it may be anything.
+fn texts(column: &str, value: &serde_json::Value) -> Result<Vec<String>, String> {
+    serde::Deserialize::deserialize(value).map_err(|_| format!("{column} {value} is not a list of texts"))
+}
