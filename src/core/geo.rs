@@ -7,6 +7,9 @@
 
 use std::fmt;
 
+use h3o::Resolution;
+use rust_decimal::Decimal;
+
 /// Mean radius of WGS84, (2a + b) / 3, in metres.
 pub const EARTH_RADIUS_M: f64 = 6_371_008.771_415_06;
 
@@ -131,4 +134,47 @@ impl Ord for Meters {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.0.total_cmp(&other.0)
     }
+}
+
+/// Where a therapist is, as far as the public may know: the H3 cell of resolution 9 (about 0.1 km²) and its centre.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PublicPosition {
+    /// The cell's H3 index.
+    pub cell: u64,
+    /// Its centre, rounded like every place here.
+    pub centre: LatLng,
+}
+
+/// No place is farther from the centre of its H3 cell of resolution 9 than this.
+///
+/// H3 draws equal hexagons on the planes of an icosahedron's faces, centres 0.381966 / √7⁹ apart at resolution 9, that
+/// is 383.08 m on the Earth, corners 221.17 m from the centre. Projecting a plane back onto the sphere only shortens
+/// (cos θ across, cos² θ along), a cell folded over an edge of the icosahedron included. The rest is for rounding.
+pub const PUBLIC_CELL_CIRCUMRADIUS: Meters = Meters(222.0);
+
+/// A place this near to the centre of an H3 cell of resolution 9 lies in that cell: the inner radius in the plane,
+/// 191.54 m, shortened by at most cos² 37.377° (a corner of the icosahedron's face) is 120.95 m.
+pub const PUBLIC_CELL_INRADIUS: Meters = Meters(120.0);
+
+/// The public position of a place.
+pub fn public_position(place: LatLng) -> PublicPosition {
+    let cell = cell_of(place, Resolution::Nine);
+    let centre = h3o::LatLng::from(cell);
+    let centre = LatLng::new(centre.lat(), centre.lng()).expect("h3o's centres are within the ranges");
+    PublicPosition { cell: cell.into(), centre }
+}
+
+/// The H3 cell of resolution 8 (about 0.7 km²) around a place: where an offer shows the customer to be.
+pub fn area_cell(place: LatLng) -> u64 {
+    cell_of(place, Resolution::Eight).into()
+}
+
+fn cell_of(place: LatLng, resolution: Resolution) -> h3o::CellIndex {
+    h3o::LatLng::new(place.latitude(), place.longitude()).expect("degrees of a place are finite").to_cell(resolution)
+}
+
+/// Kilometres to two decimals, half away from zero: the distance that a surcharge is computed from.
+pub fn km_2(distance: Meters) -> Decimal {
+    // No distance here reaches i64's range: the cast saturates and the Earth ends at 20,016 km.
+    Decimal::new((distance.get() / 10.0).round() as i64, 2)
 }

@@ -1,0 +1,341 @@
+//! Who may take a request: the hard constraints, each with its name, and the order of those who may.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rust_decimal::Decimal;
+
+use super::fleet::{Duty, Therapist};
+use super::geo::{LatLng, Meters};
+use super::ids::{ProviderId, ServiceId, UserId};
+use super::money::Money;
+use super::people::Gender;
+use super::pricing::{Offering, surcharge};
+use super::time::Timestamp;
+use super::travel::travel_time;
+
+/// Who is wanted, where and when.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Request {
+    /// Which service, at the customer's home.
+    pub service: ServiceId,
+    /// The customer's place.
+    pub place: LatLng,
+    /// Now or at a time.
+    pub when: When,
+    /// Who asks.
+    pub customer: UserId,
+    /// Their gender, if known; unknown fails every therapist who chooses by it.
+    pub customer_gender: Option<Gender>,
+    /// The asked radius, already no more than `service_radius_max`.
+    pub radius: Meters,
+    /// An older fix does not count (for [`When::Now`]).
+    pub stale_after: Duration,
+    /// At most this many answers.
+    pub limit: usize,
+    /// The customer's wishes.
+    pub filters: Filters,
+    /// Not these.
+    pub exclude: BTreeSet<ProviderId>,
+    /// This one alone.
+    pub only: Option<ProviderId>,
+    /// Which positions the answer is made from.
+    pub precision: Precision,
+}
+
+/// What the customer asks of a therapist. Texts compare without regard to case.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Filters {
+    /// The therapist's.
+    pub gender: Option<Gender>,
+    /// Among the therapist's languages.
+    pub language: Option<String>,
+    /// Among the therapist's specializations.
+    pub specialization: Option<String>,
+    /// Average rating, at least.
+    pub min_rating: Option<Decimal>,
+    /// Service price and surcharge together, at most.
+    pub max_price: Option<Money>,
+}
+
+/// When the therapist is wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum When {
+    /// At once: from the newest fix, idle and available.
+    Now,
+    /// At a time: from the base location, by schedule and bookings; availability and duty of today are not asked.
+    At {
+        /// The service begins.
+        start: Timestamp,
+        /// It lasts.
+        duration: Duration,
+    },
+}
+
+/// Which position of a therapist an answer may be made from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Precision {
+    /// The fix or base location itself; ties by id.
+    Exact,
+    /// The centre of its H3 cell of resolution 9, in distance, radius, surcharge and order alike.
+    Public {
+        /// Ties are ordered by a hash with this key, then by id, so that the order within a cell tells nothing.
+        tie_key: u64,
+    },
+}
+
+/// One who may take the request.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Candidate {
+    /// As he was when the answer was made.
+    pub therapist: Arc<Therapist>,
+    /// The place the distance was measured from: exact or public, as asked.
+    pub place: LatLng,
+    /// Age of the fix; `None` for [`When::At`].
+    pub fix_age: Option<Duration>,
+    /// From [`Self::place`] to the request's.
+    pub distance: Meters,
+    /// The therapist's own price of the service.
+    pub price: Money,
+    /// For the way.
+    pub surcharge: Money,
+}
+
+/// The nearest who may take a request.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Answer {
+    /// Nearest first; at most [`Request::limit`].
+    pub candidates: Vec<Candidate>,
+    /// [`Precision::Exact`]: how many positions were looked at. [`Precision::Public`]: how many may take the request and
+    /// are no farther than the last candidate (than the radius, if fewer than asked were found): a number that, like
+    /// the rest of the answer, depends on public positions alone.
+    pub considered: u32,
+}
+
+/// What became of one therapist within the asked radius.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Verdict {
+    /// Who.
+    pub therapist: Arc<Therapist>,
+    /// Where, as the precision allows.
+    pub place: LatLng,
+    /// How far.
+    pub distance: Meters,
+    /// Why not; `None`: eligible.
+    pub unfit: Option<Unfit>,
+}
+
+macro_rules! unfit {
+    ($($(#[$doc:meta])* $name:ident = $word:literal),* $(,)?) => {
+        /// Why a therapist may not take a request: the first reason that applies, in this order.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum Unfit { $($(#[$doc])* $name),* }
+
+        impl Unfit {
+            /// Every reason, in the order they are asked.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// A stable word for logs and answers.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $word),* }
+            }
+        }
+    };
+}
+
+unfit! {
+    /// The request names another.
+    NotChosen = "not_chosen",
+    /// Excluded by the request: declined or did not answer before.
+    Excluded = "excluded",
+    /// The customer himself.
+    Himself = "himself",
+    /// One blocked the other.
+    Blocked = "blocked",
+    /// Not verified.
+    NotVerified = "not_verified",
+    /// Provider or user inactive or deleted.
+    NotActive = "not_active",
+    /// Switched off in the app.
+    NotAvailable = "not_available",
+    /// Does not come home at all.
+    NoHomeService = "no_home_service",
+    /// Does not offer this service at home.
+    ServiceNotOffered = "service_not_offered",
+    /// On a booking.
+    OnBooking = "on_booking",
+    /// Has a live offer.
+    HasOffer = "has_offer",
+    /// The newest fix is too old.
+    StaleFix = "stale_fix",
+    /// Does not serve this customer's gender.
+    GenderNotServed = "gender_not_served",
+    /// Not of the wanted gender.
+    GenderNotWanted = "gender_not_wanted",
+    /// Does not speak the wanted language.
+    Language = "language",
+    /// Not specialized as wanted.
+    Specialization = "specialization",
+    /// Rated lower than wanted.
+    Rating = "rating",
+    /// Beyond the therapist's own radius.
+    BeyondOwnRadius = "beyond_own_radius",
+    /// Beyond the service's largest travel distance.
+    BeyondTravelDistance = "beyond_travel_distance",
+    /// Costs more than wanted, surcharge included.
+    TooExpensive = "too_expensive",
+    /// Does not work at that time.
+    OffSchedule = "off_schedule",
+    /// Overlaps a booking, with the way and the buffer.
+    Busy = "busy",
+}
+
+impl std::fmt::Display for Unfit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Where the therapist is for this request, and since when that is known.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Stand {
+    /// Fix or base location, exact or public.
+    pub(crate) place: LatLng,
+    /// Of the fix; `None` for a base location.
+    pub(crate) fix_at: Option<Timestamp>,
+    /// From [`Self::place`] to the request's.
+    pub(crate) distance: Meters,
+}
+
+/// The time a booking takes from its therapist: the way there, the service, and the buffer after it.
+pub fn busy_during(
+    start: Timestamp,
+    duration: Duration,
+    travel: Duration,
+    buffer_minutes: u32,
+) -> (Timestamp, Timestamp) {
+    (start.minus(travel), start.plus(duration).plus(Duration::from_secs(u64::from(buffer_minutes) * 60)))
+}
+
+/// The hard constraints, apart from the asked radius. Cheap ones first.
+pub(crate) fn judge<'t>(
+    t: &'t Therapist,
+    stand: &Stand,
+    request: &Request,
+    now: Timestamp,
+) -> Result<&'t Offering, Unfit> {
+    let refuse = |unfit: Unfit, refused: bool| if refused { Err(unfit) } else { Ok(()) };
+    refuse(Unfit::NotChosen, request.only.is_some_and(|only| only != t.provider))?;
+    refuse(Unfit::Excluded, request.exclude.contains(&t.provider))?;
+    refuse(Unfit::Himself, t.user == request.customer)?;
+    refuse(Unfit::Blocked, t.blocked.contains(&request.customer))?;
+    refuse(Unfit::NotVerified, !t.verified)?;
+    refuse(Unfit::NotActive, !t.active)?;
+    refuse(Unfit::NotAvailable, request.when == When::Now && !t.available)?;
+    refuse(Unfit::NoHomeService, !t.accepts_home_service)?;
+    let offering =
+        t.services.iter().find(|o| o.service == request.service && o.home).ok_or(Unfit::ServiceNotOffered)?;
+    if request.when == When::Now {
+        on_duty(t, now)?;
+        // A fix from the future (clocks differ, 30 s at most) has age zero.
+        refuse(Unfit::StaleFix, stand.fix_at.is_none_or(|at| now.since(at) > request.stale_after))?;
+    }
+    wishes(t, request)?;
+    refuse(Unfit::BeyondOwnRadius, stand.distance > Meters::from_km(f64::from(t.service_radius_km)))?;
+    refuse(Unfit::BeyondTravelDistance, stand.distance > Meters::from_km(f64::from(offering.max_travel_km)))?;
+    let total = || offering.price + surcharge(offering, stand.distance);
+    refuse(Unfit::TooExpensive, request.filters.max_price.is_some_and(|max| total() > max))?;
+    match request.when {
+        When::Now => refuse(Unfit::Busy, t.busy.iter().any(|&(from, to)| from <= now && now < to))?,
+        When::At { start, duration } => {
+            refuse(Unfit::OffSchedule, !t.schedule.covers(start, duration))?;
+            let (from, to) =
+                busy_during(start, duration, travel_time(stand.place, request.place, start), t.buffer_minutes);
+            refuse(Unfit::Busy, t.busy.iter().any(|&(busy_from, busy_to)| busy_from < to && from < busy_to))?;
+        }
+    }
+    Ok(offering)
+}
+
+fn on_duty(t: &Therapist, now: Timestamp) -> Result<(), Unfit> {
+    match t.duty {
+        Duty::Idle => Ok(()),
+        Duty::Offered { until } if until <= now => Ok(()),
+        Duty::Offered { .. } => Err(Unfit::HasOffer),
+        Duty::Booked { .. } => Err(Unfit::OnBooking),
+    }
+}
+
+/// What therapist and customer ask of each other.
+fn wishes(t: &Therapist, request: &Request) -> Result<(), Unfit> {
+    let filters = &request.filters;
+    if let Some(served) = &t.accepts_genders
+        && !request.customer_gender.is_some_and(|gender| served.contains(&gender))
+    {
+        return Err(Unfit::GenderNotServed);
+    }
+    if filters.gender.is_some() && t.gender != filters.gender {
+        return Err(Unfit::GenderNotWanted);
+    }
+    let lacks = |wanted: &Option<String>, has: &[String]| {
+        wanted.as_ref().is_some_and(|wanted| !has.iter().any(|word| same_word(word, wanted)))
+    };
+    if lacks(&filters.language, &t.languages) {
+        return Err(Unfit::Language);
+    }
+    if lacks(&filters.specialization, &t.specializations) {
+        return Err(Unfit::Specialization);
+    }
+    if filters.min_rating.is_some_and(|min| t.average_rating < min) {
+        return Err(Unfit::Rating);
+    }
+    Ok(())
+}
+
+/// Without regard to case, in any alphabet.
+fn same_word(a: &str, b: &str) -> bool {
+    a.eq_ignore_ascii_case(b) || (!(a.is_ascii() && b.is_ascii()) && a.to_lowercase() == b.to_lowercase())
+}
+
+/// Orders therapists at the same distance: all alike (then ids decide), or by SipHash-1-3 of the id under a secret key.
+pub(crate) fn tie_rank(precision: Precision, provider: ProviderId) -> u64 {
+    match precision {
+        Precision::Exact => 0,
+        Precision::Public { tie_key } => siphash_1_3(tie_key, provider.0 as u64),
+    }
+}
+
+/// SipHash-1-3 of one 8-byte word (Aumasson, Bernstein, 2012); std's own hasher takes no key and may change.
+fn siphash_1_3(key: u64, word: u64) -> u64 {
+    let (k0, k1) = (key, key.rotate_left(32) ^ 0x9e37_79b9_7f4a_7c15);
+    let mut v = [
+        0x736f_6d65_7073_6575 ^ k0,
+        0x646f_7261_6e64_6f6d ^ k1,
+        0x6c79_6765_6e65_7261 ^ k0,
+        0x7465_6462_7974_6573 ^ k1,
+    ];
+    for word in [word, 8 << 56] {
+        v[3] ^= word;
+        sip_round(&mut v);
+        v[0] ^= word;
+    }
+    v[2] ^= 0xff;
+    for _ in 0..3 {
+        sip_round(&mut v);
+    }
+    v[0] ^ v[1] ^ v[2] ^ v[3]
+}
+
+const fn sip_round(v: &mut [u64; 4]) {
+    v[0] = v[0].wrapping_add(v[1]);
+    v[2] = v[2].wrapping_add(v[3]);
+    v[1] = v[1].rotate_left(13) ^ v[0];
+    v[3] = v[3].rotate_left(16) ^ v[2];
+    v[0] = v[0].rotate_left(32);
+    v[2] = v[2].wrapping_add(v[1]);
+    v[0] = v[0].wrapping_add(v[3]);
+    v[1] = v[1].rotate_left(17) ^ v[2];
+    v[3] = v[3].rotate_left(21) ^ v[0];
+    v[2] = v[2].rotate_left(32);
+}

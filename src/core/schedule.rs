@@ -1,0 +1,261 @@
+//! Weekly working hours, as `therapist_profiles.default_schedule` holds them, in the time of Manila.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::time::Timestamp;
+
+/// Asia/Manila is UTC+8; it has had no summer time since 1990, so no zone tables are needed.
+pub const MANILA_OFFSET_HOURS: i64 = 8;
+
+const DAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
+const DAY_MIN: u32 = 24 * 60;
+const WEEK_MIN: u32 = 7 * DAY_MIN;
+const WEEK_US: i64 = WEEK_MIN as i64 * 60_000_000;
+
+/// When someone works, week by week.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Schedule {
+    /// `None`: always. Else the open stretches of the week in minutes since Monday 00:00: sorted, apart, within the week.
+    open: Option<Vec<(u32, u32)>>,
+}
+
+/// Why a JSON value is not a schedule: names the day and the value.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum InvalidSchedule {
+    /// Not an object.
+    #[error("schedule {0} is not an object of days, like {{\"monday\":[{{\"start\":\"09:00\",\"end\":\"18:00\"}}]}}")]
+    NotAnObject(String),
+    /// A key that is no day of the week.
+    #[error("schedule: {0:?} is not a day, one of monday..sunday in lower case")]
+    UnknownDay(String),
+    /// A day whose value is not a list of spans.
+    #[error("schedule {day}: {value} is not a list of {{\"start\":\"HH:MM\",\"end\":\"HH:MM\"}}")]
+    NotSpans {
+        /// The day.
+        day: &'static str,
+        /// What stands there.
+        value: String,
+    },
+    /// A time that cannot be read.
+    #[error("schedule {day}: {field} {value} is not a time \"00:00\"..\"23:59\" (an end may be \"24:00\")")]
+    NotATime {
+        /// The day.
+        day: &'static str,
+        /// `start` or `end`
+        field: &'static str,
+        /// What stands there.
+        value: String,
+    },
+    /// Start and end are the same, which could mean nothing or the whole day.
+    #[error("schedule {day}: start and end are both {value}; the whole day is \"00:00\" to \"24:00\"")]
+    Empty {
+        /// The day.
+        day: &'static str,
+        /// The time.
+        value: String,
+    },
+}
+
+impl Schedule {
+    /// Open at any time.
+    pub const fn always() -> Self {
+        Self { open: None }
+    }
+
+    /// Reads `{"monday":[{"start":"09:00","end":"18:00"}],…}`. `null`, `{}` and `[]` (PHP's empty object) are always
+    /// open; otherwise a day that is missing, `null` or `[]` is closed. An end before its start is on the next day.
+    pub fn parse(value: &Value) -> Result<Self, InvalidSchedule> {
+        let days = match value {
+            Value::Null => return Ok(Self::always()),
+            Value::Array(list) if list.is_empty() => return Ok(Self::always()),
+            Value::Object(days) if days.is_empty() => return Ok(Self::always()),
+            Value::Object(days) => days,
+            _ => return Err(InvalidSchedule::NotAnObject(value.to_string())),
+        };
+        let mut open = Vec::new();
+        for (name, spans) in days {
+            let Some(index) = DAYS.iter().position(|day| day == name) else {
+                return Err(InvalidSchedule::UnknownDay(name.clone()));
+            };
+            let day = DAYS[index];
+            let not_spans = || InvalidSchedule::NotSpans { day, value: spans.to_string() };
+            let spans = match spans {
+                Value::Null => continue,
+                Value::Array(spans) => spans,
+                _ => return Err(not_spans()),
+            };
+            for span in spans {
+                let span = span.as_object().ok_or_else(not_spans)?;
+                let start = minute_of_day(day, "start", span.get("start"))?;
+                let end = minute_of_day(day, "end", span.get("end"))?;
+                if start == end {
+                    return Err(InvalidSchedule::Empty { day, value: format!("{:02}:{:02}", start / 60, start % 60) });
+                }
+                let length = if end > start { end - start } else { end + DAY_MIN - start };
+                add(&mut open, index as u32 * DAY_MIN + start, length);
+            }
+        }
+        Ok(Self { open: Some(merge(open)) })
+    }
+
+    /// Whether all of `start..start + duration` is working time; spans that touch or overlap are one.
+    pub fn covers(&self, start: Timestamp, duration: Duration) -> bool {
+        let Some(open) = &self.open else { return true };
+        let mut at = week_offset_us(start);
+        let Ok(mut left) = i64::try_from(duration.as_micros()) else { return false };
+        // Whole weeks repeat: one of them shows whether there is any gap at all.
+        left = left.min(WEEK_US);
+        let us = |minutes: u32| i64::from(minutes) * 60_000_000;
+        loop {
+            let Some(&(_, end)) = open.iter().find(|&&(from, to)| us(from) <= at && at < us(to)) else { return false };
+            left -= us(end) - at;
+            if left <= 0 {
+                return true;
+            }
+            // Stretches within the week are apart, so only one that ends with the week can go on: on Monday.
+            if end != WEEK_MIN {
+                return false;
+            }
+            at = 0;
+        }
+    }
+}
+
+/// Microseconds since Monday 00:00 in Manila. 1970-01-01 was a Thursday.
+const fn week_offset_us(at: Timestamp) -> i64 {
+    let hours_before = 3 * 24 + MANILA_OFFSET_HOURS;
+    (at.micros().rem_euclid(WEEK_US) + hours_before * 3_600_000_000).rem_euclid(WEEK_US)
+}
+
+fn minute_of_day(day: &'static str, field: &'static str, value: Option<&Value>) -> Result<u32, InvalidSchedule> {
+    let fail = || InvalidSchedule::NotATime { day, field, value: value.unwrap_or(&Value::Null).to_string() };
+    let text = value.and_then(Value::as_str).ok_or_else(fail)?;
+    let &[h1, h2, b':', m1, m2] = text.as_bytes() else { return Err(fail()) };
+    if ![h1, h2, m1, m2].iter().all(u8::is_ascii_digit) {
+        return Err(fail());
+    }
+    let two = |tens: u8, ones: u8| u32::from(tens - b'0') * 10 + u32::from(ones - b'0');
+    let (hour, minute) = (two(h1, h2), two(m1, m2));
+    let midnight = field == "end" && hour == 24 && minute == 0;
+    if (hour < 24 && minute < 60) || midnight { Ok(hour * 60 + minute) } else { Err(fail()) }
+}
+
+/// Adds a stretch, cut in two where it crosses from Sunday into Monday.
+fn add(open: &mut Vec<(u32, u32)>, start: u32, length: u32) {
+    let end = start + length;
+    open.push((start, end.min(WEEK_MIN)));
+    if end > WEEK_MIN {
+        open.push((0, end - WEEK_MIN));
+    }
+}
+
+fn merge(mut open: Vec<(u32, u32)>) -> Vec<(u32, u32)> {
+    open.sort_unstable();
+    let mut merged: Vec<(u32, u32)> = Vec::with_capacity(open.len());
+    for (start, end) in open {
+        match merged.last_mut() {
+            Some(last) if start <= last.1 => last.1 = last.1.max(end),
+            _ => merged.push((start, end)),
+        }
+    }
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    /// 2026-11-23 is a Monday; minutes since its 00:00 in Manila.
+    fn at(day: i64, hour: i64, minute: i64) -> Timestamp {
+        Timestamp::from_secs(1_795_363_200 + ((day * 24 + hour) * 60 + minute) * 60)
+    }
+
+    fn minutes(m: u64) -> Duration {
+        Duration::from_secs(m * 60)
+    }
+
+    #[test]
+    fn an_empty_schedule_is_always_open() {
+        for value in [json!(null), json!({}), json!([])] {
+            assert!(Schedule::parse(&value).unwrap().covers(at(2, 3, 0), minutes(10_000_000)), "{value}");
+        }
+        assert!(!Schedule::parse(&json!({"monday": []})).unwrap().covers(at(0, 9, 0), minutes(1)));
+    }
+
+    #[test]
+    fn covers_reads_as_a_table() {
+        let s = Schedule::parse(&json!({
+            "monday": [{"start": "09:00", "end": "12:00"}, {"start": "12:00", "end": "18:00"}],
+            "friday": [{"start": "22:00", "end": "02:00"}],
+            "sunday": [{"start": "20:00", "end": "01:30"}],
+            "tuesday": null, "wednesday": [{"start": "00:00", "end": "24:00"}],
+        }))
+        .unwrap();
+        for (day, hour, minute, length, open) in [
+            (0, 9, 0, 540, true),   // the whole of Monday, across the two spans
+            (0, 8, 59, 60, false),  // a minute early
+            (0, 17, 30, 31, false), // a minute over
+            (0, 17, 30, 30, true),
+            (1, 12, 0, 1, false),
+            (2, 0, 0, 1_440, true),
+            (2, 23, 59, 2, false),
+            (4, 23, 30, 60, true), // across midnight
+            (5, 1, 0, 60, true),
+            (5, 1, 0, 61, false),
+            (6, 23, 0, 150, true), // across the end of the week
+            (7, 1, 0, 30, true),
+            (7, 1, 0, 31, false),
+            (-7, 9, 0, 60, true), // any week
+        ] {
+            assert_eq!(s.covers(at(day, hour, minute), minutes(length)), open, "day {day} {hour}:{minute} + {length}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_day_and_the_value() {
+        for (value, text) in [
+            (json!("always"), r#"schedule "always" is not an object"#),
+            (json!({"funday": []}), r#"schedule: "funday" is not a day"#),
+            (json!({"monday": "09:00-18:00"}), r#"schedule monday: "09:00-18:00" is not a list"#),
+            (json!({"monday": ["09:00"]}), r#"schedule monday: ["09:00"] is not a list"#),
+            (
+                json!({"tuesday": [{"start": "9:00", "end": "18:00"}]}),
+                r#"schedule tuesday: start "9:00" is not a time"#,
+            ),
+            (json!({"friday": [{"start": "09:00"}]}), "schedule friday: end null is not a time"),
+            (json!({"friday": [{"start": "24:00", "end": "18:00"}]}), r#"schedule friday: start "24:00""#),
+            (json!({"friday": [{"start": "+9:00", "end": "18:00"}]}), r#"schedule friday: start "+9:00""#),
+            (json!({"sunday": [{"start": "09:60", "end": "18:00"}]}), r#"schedule sunday: start "09:60""#),
+            (json!({"sunday": [{"start": "09:00", "end": "09:00"}]}), "schedule sunday: start and end are both 09:00"),
+        ] {
+            let error = Schedule::parse(&value).expect_err("invalid").to_string();
+            assert!(error.starts_with(text), "{error}");
+        }
+    }
+
+    proptest! {
+        /// Against the definition: every minute of the interval lies in some span of its own or the day before.
+        #[test]
+        fn covers_equals_asking_minute_by_minute(
+            spans in proptest::collection::vec((0usize..7, 0u32..1_440, 1u32..1_440), 1..12), start in 0i64..20_160, length in 1i64..2_000,
+        ) {
+            let mut days = serde_json::Map::new();
+            for &(day, from, length) in &spans {
+                let clock = |m: u32| format!("{:02}:{:02}", m % 1_440 / 60, m % 60);
+                let span = json!({"start": clock(from), "end": clock(from + length)});
+                if let Value::Array(list) = days.entry(DAYS[day]).or_insert(json!([])) { list.push(span) }
+            }
+            let schedule = Schedule::parse(&Value::Object(days)).unwrap();
+            let open = |minute: i64| spans.iter().any(|&(day, from, length)| {
+                (minute - (day as i64 * 1_440 + i64::from(from))).rem_euclid(10_080) < i64::from(length)
+            });
+            let expect = (start..start + length).all(open);
+            prop_assert_eq!(schedule.covers(at(0, 0, start), Duration::from_secs(length as u64 * 60)), expect);
+        }
+    }
+}
