@@ -236,6 +236,32 @@ pub enum Input {
     SupplyAppeared,
 }
 
+impl Input {
+    /// Which booking it is about; `None`: all that wait.
+    pub const fn booking(&self) -> Option<BookingId> {
+        match self {
+            Self::Wanted { job, .. } => Some(job.booking),
+            Self::Candidates { booking, .. }
+            | Self::OfferPersisted { booking, .. }
+            | Self::OfferNotPersisted { booking, .. }
+            | Self::Received { booking, .. }
+            | Self::Declined { booking, .. }
+            | Self::Expired { booking, .. }
+            | Self::ExpireRefused { booking, .. }
+            | Self::ExpireFailed { booking, .. }
+            | Self::Accepted { booking, .. }
+            | Self::SetOut { booking }
+            | Self::Ended { booking }
+            | Self::EndFailed { booking }
+            | Self::ReleaseFailed { booking }
+            | Self::Changed { booking }
+            | Self::Loaded { booking, .. }
+            | Self::LoadFailed { booking, .. } => Some(*booking),
+            Self::SupplyAppeared => None,
+        }
+    }
+}
+
 /// What the shell is to do. Each is safe to do twice (the machine asks again when an answer stays away), and each is
 /// answered by the inputs named with it.
 #[derive(Clone, PartialEq, Debug)]
