@@ -2,6 +2,8 @@
 //! come out; the same inputs give the same outputs, byte for byte.
 
 pub mod fleet;
+pub mod booking;
+pub mod dispatch;
 pub mod geo;
 pub mod ids;
 pub mod matching;

@@ -1,0 +1,118 @@
+//! What was decided and why, for `explain`.
+
+use serde::{Deserialize, Serialize};
+
+use super::messages::{EndReason, Found, NotPersisted};
+use crate::core::ids::{BookingId, OfferId, ProviderId};
+use crate::core::time::Timestamp;
+
+/// One line of a booking's story.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Decision {
+    /// Which.
+    pub booking: BookingId,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    #[serde(flatten)]
+    pub what: Decided,
+}
+
+/// What was decided, or learned.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Decided {
+    /// The search begins, or begins again after a give-back or a restart.
+    Searching {
+        /// It ends here.
+        deadline: Timestamp,
+        /// First round.
+        round: u16,
+        /// Nobody else is asked.
+        chosen: Option<ProviderId>,
+        /// Never asked.
+        excluded: Vec<ProviderId>,
+    },
+    /// The index was asked, and answered. While a booking waits, answers that stay empty are logged once.
+    Asked {
+        /// Round.
+        round: u16,
+        /// Within.
+        radius_m: f64,
+        /// Best first.
+        found: Vec<Seen>,
+    },
+    /// A candidate has another booking's offer right now.
+    Skipped {
+        /// Who.
+        provider: ProviderId,
+        /// Whose offer it is.
+        offered: BookingId,
+    },
+    /// A candidate could not be offered.
+    NotOffered {
+        /// Who.
+        provider: ProviderId,
+        /// Why not.
+        why: NotPersisted,
+    },
+    /// Offered; committed.
+    Offered {
+        /// To whom.
+        provider: ProviderId,
+        /// `booking_offers.id`
+        offer: OfferId,
+        /// Unless answered.
+        expires_at: Timestamp,
+    },
+    /// He does not want it.
+    Declined {
+        /// Who.
+        provider: ProviderId,
+        /// `booking_offers.id`
+        offer: OfferId,
+    },
+    /// He did not answer.
+    Expired {
+        /// Who.
+        provider: ProviderId,
+        /// `booking_offers.id`
+        offer: OfferId,
+    },
+    /// Nobody is left within the widest radius: ask again soon, and when supply appears.
+    Waiting,
+    /// Somebody took it.
+    Accepted {
+        /// Who.
+        provider: ProviderId,
+    },
+    /// He did not set out in time: to be given back.
+    Overdue {
+        /// Who.
+        provider: ProviderId,
+    },
+    /// The search is given up; the booking is to be ended.
+    GivenUp {
+        /// Why.
+        reason: EndReason,
+    },
+    /// It is over, by whomever.
+    Ended,
+    /// What was heard does not fit what is known: the database is asked.
+    InDoubt,
+}
+
+/// A candidate, as logged.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Seen {
+    /// Who.
+    pub provider: ProviderId,
+    /// To the booking's place.
+    pub distance_m: f64,
+}
+
+impl From<&Found> for Seen {
+    fn from(found: &Found) -> Self {
+        Self { provider: found.provider, distance_m: found.distance.get() }
+    }
+}
