@@ -4,5 +4,8 @@
 //! `http`, `engine` -> `store`, `cluster`, `wire` -> `core`. `ARCHITECTURE.md` walks a request through the crate.
 
 pub mod clock;
+pub mod cluster;
 pub mod core;
+pub mod http;
+pub mod store;
 pub mod wire;

@@ -1,5 +1,7 @@
 //! The messages of the outside contract, as used by the server, the apps in [`crate::client`], the load tool and tests.
 
+pub mod binary;
 pub mod booking;
+pub mod fix;
 pub mod stream;
 pub mod time;

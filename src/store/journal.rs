@@ -1,0 +1,209 @@
+//! The ping journal: pings of all sockets and requests, in batches, into `provider_locations`; then their acks.
+//!
+//! One writer takes deliveries in order, commits them as batches of at most [`MAX_ROWS`] rows or [`MAX_WAIT`] of age,
+//! and settles each with its sender only after the commit: an acked ping is in PostGIS. What is not settled is kept and
+//! tried again for as long as the database is away. Memory is bounded by [`CAPACITY`] rows: when it is reached
+//! [`Journal::submit`] waits, so the sockets are not read and the apps' own TCP waits. Nothing is ever dropped.
+
+mod receipt;
+mod write;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use sqlx::PgPool;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinHandle;
+
+use crate::clock;
+use crate::core::ids::ProviderId;
+use crate::core::time::Timestamp;
+use crate::core::track::Fix;
+
+pub use receipt::{Receipts, Settled};
+
+/// Rows of one INSERT.
+pub const MAX_ROWS: usize = 1_000;
+
+/// A delivery waits for others to share its commit, at most this long.
+pub const MAX_WAIT: Duration = Duration::from_millis(50);
+
+/// Rows that may wait for their commit, over all senders.
+pub const CAPACITY: u32 = 32_768;
+
+/// A ping that was read, checked and applied to the fleet.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Ping {
+    /// Of its connection, or request.
+    pub seq: u32,
+    /// What the device says. Its numbers are within their columns' ranges (see `wire::fix`); others are rejected.
+    pub fix: Fix,
+    /// False: implausible or too inaccurate to move the therapist.
+    pub counted: bool,
+    /// When the server received it.
+    pub received_at: Timestamp,
+}
+
+/// Pings of one frame or request, settled together: at most [`MAX_ROWS`].
+pub struct Delivery {
+    /// Whose.
+    pub provider: ProviderId,
+    /// May be empty: then it only carries `upto` past rejected fixes, in order.
+    pub pings: Vec<Ping>,
+    /// What to ack once these pings, and every earlier delivery of the same receipts, are committed.
+    pub upto: u32,
+    /// Where the sender hears of it.
+    pub receipts: Arc<Receipts>,
+}
+
+/// A handle; clones share one queue. The writer ends when the last handle is gone and the queue is written.
+#[derive(Clone)]
+pub struct Journal {
+    queue: mpsc::UnboundedSender<Queued>,
+    room: Arc<Semaphore>,
+    state: Arc<State>,
+}
+
+struct Queued {
+    delivery: Delivery,
+    since: Instant,
+    /// Given back when the delivery is settled: the queue itself needs no bound of its own.
+    room: OwnedSemaphorePermit,
+}
+
+#[derive(Default)]
+struct State {
+    failing: AtomicBool,
+    stored: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl Journal {
+    /// Starts the writer on `pool`.
+    pub fn start(pool: PgPool) -> (Self, JoinHandle<()>) {
+        let (queue, incoming) = mpsc::unbounded_channel();
+        let state = Arc::new(State::default());
+        let writer = Writer { pool, incoming, carried: None, state: Arc::clone(&state) };
+        let journal = Self { queue, room: Arc::new(Semaphore::new(CAPACITY as usize)), state };
+        (journal, tokio::spawn(writer.run()))
+    }
+
+    /// Hands a delivery over; waits while the journal is full. Cancelling the wait hands nothing over.
+    ///
+    /// # Errors
+    /// [`JournalStopped`] when the writer is gone; nothing was handed over, and nothing will be acked.
+    pub async fn submit(&self, delivery: Delivery) -> Result<(), JournalStopped> {
+        let rows = u32::try_from(delivery.pings.len().max(1)).unwrap_or(u32::MAX).min(CAPACITY);
+        let room = Arc::clone(&self.room).acquire_many_owned(rows).await.map_err(|_| JournalStopped)?;
+        self.queue.send(Queued { delivery, since: clock::monotonic(), room }).map_err(|_| JournalStopped)
+    }
+
+    /// Whether the last attempt to write succeeded.
+    pub fn healthy(&self) -> bool {
+        !self.state.failing.load(Ordering::Relaxed) && !self.queue.is_closed()
+    }
+
+    /// Rows that wait for their commit.
+    pub fn waiting(&self) -> usize {
+        CAPACITY as usize - self.room.available_permits()
+    }
+
+    /// Rows handed to the database since the start (repeated fixes included), and rows it refused.
+    pub fn written(&self) -> (u64, u64) {
+        (self.state.stored.load(Ordering::Relaxed), self.state.refused.load(Ordering::Relaxed))
+    }
+
+    /// Returns when everything submitted so far is settled. Waits as long as the database is away: the caller decides
+    /// how long that is worth.
+    pub async fn drain(&self) {
+        // All the room is free exactly when nothing waits. The semaphore is never closed.
+        let _all = self.room.acquire_many(CAPACITY).await;
+    }
+}
+
+/// The journal's writer has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the ping journal has stopped")]
+pub struct JournalStopped;
+
+struct Writer {
+    pool: PgPool,
+    incoming: mpsc::UnboundedReceiver<Queued>,
+    /// Taken from the queue, but too large for the batch that was being made.
+    carried: Option<Queued>,
+    state: Arc<State>,
+}
+
+impl Writer {
+    async fn run(mut self) {
+        while let Some(batch) = self.next_batch().await {
+            let refused = write::store(&self.pool, &batch.deliveries, &self.state.failing).await;
+            self.count(&batch, refused.len());
+            settle(batch, refused);
+        }
+    }
+
+    /// Deliveries in order, until they are many or the first has waited long enough. `None`: no handle is left.
+    async fn next_batch(&mut self) -> Option<Batch> {
+        let first = match self.carried.take() {
+            Some(carried) => carried,
+            None => self.incoming.recv().await?,
+        };
+        let due = tokio::time::Instant::from_std(first.since + MAX_WAIT);
+        let mut batch = Batch::default();
+        batch.push(first);
+        while batch.rows < MAX_ROWS {
+            let next = match self.incoming.try_recv() {
+                Ok(next) => next,
+                Err(_) => match tokio::time::timeout_at(due, self.incoming.recv()).await {
+                    Ok(Some(next)) => next,
+                    Ok(None) | Err(_) => break,
+                },
+            };
+            if batch.rows + next.delivery.pings.len() > MAX_ROWS {
+                self.carried = Some(next);
+                break;
+            }
+            batch.push(next);
+        }
+        Some(batch)
+    }
+
+    fn count(&self, batch: &Batch, refused: usize) {
+        let (stored, refused) = ((batch.rows - refused) as u64, refused as u64);
+        self.state.stored.fetch_add(stored, Ordering::Relaxed);
+        self.state.refused.fetch_add(refused, Ordering::Relaxed);
+        metrics::counter!("spacall_journal_rows_total", "result" => "stored").increment(stored);
+        metrics::counter!("spacall_journal_rows_total", "result" => "refused").increment(refused);
+        metrics::counter!("spacall_journal_batches_total").increment(1);
+    }
+}
+
+#[derive(Default)]
+struct Batch {
+    deliveries: Vec<Delivery>,
+    room: Vec<OwnedSemaphorePermit>,
+    rows: usize,
+}
+
+impl Batch {
+    fn push(&mut self, queued: Queued) {
+        self.rows += queued.delivery.pings.len();
+        self.deliveries.push(queued.delivery);
+        self.room.push(queued.room);
+    }
+}
+
+/// Tells each sender, in order. `refused` is in the order of the deliveries too.
+fn settle(batch: Batch, refused: Vec<write::Refused>) {
+    let mut refused = VecDeque::from(refused);
+    for (index, delivery) in batch.deliveries.into_iter().enumerate() {
+        let mut rejected = Vec::new();
+        while refused.front().is_some_and(|r| r.delivery == index) {
+            rejected.extend(refused.pop_front().map(|r| r.rejected));
+        }
+        delivery.receipts.settle(delivery.upto, rejected);
+    }
+}

@@ -1,0 +1,3 @@
+//! All SQL: one file per resource.
+
+pub mod journal;
