@@ -1,5 +1,6 @@
 //! The messages of the outside contract, as used by the server, the apps in [`crate::client`], the load tool and tests.
 
 pub mod booking;
+pub mod roster;
 pub mod stream;
 pub mod time;
