@@ -3,6 +3,8 @@
 //! A pure [`core`] (live index, matcher, dispatch machine) in a thin shell. Imports run one way:
 //! `http`, `engine` -> `store`, `cluster`, `wire` -> `core`. `ARCHITECTURE.md` walks a request through the crate.
 
+pub mod cities;
+pub mod client;
 pub mod clock;
 pub mod cluster;
 pub mod core;

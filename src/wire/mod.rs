@@ -3,5 +3,6 @@
 pub mod binary;
 pub mod booking;
 pub mod fix;
+pub mod roster;
 pub mod stream;
 pub mod time;
