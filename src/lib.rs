@@ -3,6 +3,11 @@
 //! A pure [`core`] (live index, matcher, dispatch machine) in a thin shell. Imports run one way:
 //! `http`, `engine` -> `store`, `cluster`, `wire` -> `core`. `ARCHITECTURE.md` walks a request through the crate.
 
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod core;
+pub mod postgres;
+pub mod store;
+pub mod telemetry;
 pub mod wire;
