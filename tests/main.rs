@@ -2,5 +2,6 @@
 // A test binary exports nothing, so `pub` here only means "to the other test modules".
 #![allow(unreachable_pub)]
 
+mod bookings;
 mod schema;
 mod support;

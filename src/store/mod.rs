@@ -1,7 +1,14 @@
 //! All SQL of the crate: one file per resource, beside each query the domain errors that its constraints mean.
 
+pub mod bookings;
+pub mod decisions;
+pub mod idempotency;
 pub mod journal;
+pub mod offers;
 pub mod partitions;
+pub mod promos;
+pub mod timeline;
+pub(crate) mod tx;
 
 use std::time::Duration;
 
