@@ -1,0 +1,183 @@
+//! The command line of the contract, as types; `main` calls the library by them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Flags;
+
+/// Geospatial matching and dispatch for Spacall.
+///
+/// Every option has an environment variable, which `.env` may set; the option wins.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "spacall", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// The environment, as flags.
+    #[command(flatten)]
+    pub flags: Flags,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// The whole service with a seeded city, a simulated fleet and customers; Ctrl-C stops everything
+    Demo(Demo),
+    /// The service alone
+    Serve(Serve),
+    /// Bring the schema up to date
+    Migrate,
+    /// Make the months of provider_locations ahead, drop the old ones, report rows that found no month
+    Partitions,
+    /// Ask the running node to compare its index with the database; exit code 1 when they differ
+    Audit(Audit),
+    /// Fill an empty database
+    #[command(subcommand)]
+    Seed(Seed),
+    /// Access tokens
+    #[command(subcommand)]
+    Token(Token),
+    /// Write a dump of the database
+    Backup(Backup),
+    /// Read a dump into an empty database
+    Restore(Restore),
+    /// Print the OpenAPI document
+    Openapi,
+    /// Print the AsyncAPI document
+    Asyncapi,
+}
+
+/// `spacall demo`
+#[derive(Clone, Debug, Args)]
+pub struct Demo {
+    /// Therapists on the streets
+    #[arg(long, default_value_t = 120, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub therapists: u32,
+    /// Customers who book
+    #[arg(long, default_value_t = 40, value_name = "M", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub customers: u32,
+    /// The same seed, the same city
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Stop by itself after this many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub duration: Option<u64>,
+}
+
+/// `spacall serve`
+#[derive(Clone, Debug, Args)]
+pub struct Serve {
+    /// Leave the schema as it is
+    #[arg(long)]
+    pub no_migrate: bool,
+}
+
+/// `spacall audit`; the admin's token is read from SPACALL_TOKEN
+#[derive(Clone, Debug, Args)]
+pub struct Audit {
+    /// The running node [default: http:// and the address of SPACALL_LISTEN]
+    #[arg(long)]
+    pub url: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `spacall seed ...`
+#[derive(Clone, Debug, Subcommand)]
+pub enum Seed {
+    /// Verified therapists, customers with addresses and an admin, each with an access token
+    Fleet(SeedFleet),
+}
+
+/// `spacall seed fleet`
+#[derive(Clone, Debug, Args)]
+pub struct SeedFleet {
+    /// Therapists, with profile, services, prices and base location
+    #[arg(long, value_name = "N")]
+    pub therapists: u32,
+    /// Customers, with an address
+    #[arg(long, value_name = "M")]
+    pub customers: u32,
+    /// Where they live; without it Metro Manila
+    #[arg(long, value_name = "FILE")]
+    pub city: Option<PathBuf>,
+    /// The same seed, the same fleet
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Written as JSON lines, one a person
+    #[arg(long, value_name = "FILE")]
+    pub tokens: PathBuf,
+}
+
+/// `spacall token ...`
+#[derive(Clone, Debug, Subcommand)]
+pub enum Token {
+    /// Make an access token and print it, once
+    Create(TokenCreate),
+}
+
+/// `spacall token create`
+#[derive(Clone, Debug, Args)]
+pub struct TokenCreate {
+    /// The user's phone, +639171234567 or 09171234567
+    #[arg(long)]
+    pub phone: String,
+    /// What the token may do, repeated for more; without it everything that the user may (`*`)
+    #[arg(long = "ability", value_name = "ABILITY")]
+    pub abilities: Vec<String>,
+}
+
+/// `spacall backup`
+#[derive(Clone, Debug, Args)]
+pub struct Backup {
+    /// The dump is DIR/spacall_YYYYMMDD_HHMMSS.backup (UTC)
+    #[arg(long, value_name = "DIR", default_value = "backups")]
+    pub dir: PathBuf,
+    /// Afterwards delete dumps in DIR beyond the last of 7 days, 4 weeks and 12 months
+    #[arg(long)]
+    pub prune: bool,
+}
+
+/// `spacall restore`
+#[derive(Clone, Debug, Args)]
+pub struct Restore {
+    /// A dump of `spacall backup`
+    pub file: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_commands_of_the_contract_parse() {
+        Cli::command().debug_assert();
+        for line in [
+            "spacall demo",
+            "spacall serve --no-migrate --listen 127.0.0.1:0",
+            "spacall --data-dir /x migrate",
+            "spacall partitions",
+            "spacall audit --url http://127.0.0.1:8080 --json",
+            "spacall seed fleet --therapists 10 --customers 5 --city f.json --seed 7 --tokens t.jsonl",
+            "spacall token create --phone +639171234567 --ability match:exact --ability x",
+            "spacall backup",
+            "spacall restore dump.backup",
+            "spacall openapi",
+            "spacall asyncapi",
+        ] {
+            Cli::try_parse_from(line.split(' ')).unwrap_or_else(|e| panic!("{line}: {e}"));
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_exit_code_2() {
+        for line in ["spacall", "spacall dance", "spacall seed fleet --therapists many", "spacall demo --therapists 0"]
+        {
+            assert_eq!(Cli::try_parse_from(line.split(' ')).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+}
