@@ -4,16 +4,13 @@
 //! `http`, `engine` -> `store`, `cluster`, `wire` -> `core`. `ARCHITECTURE.md` walks a request through the crate.
 
 pub mod cities;
+pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod cluster;
-pub mod core;
-pub mod http;
-pub mod store;
-pub mod cli;
-pub mod clock;
 pub mod config;
 pub mod core;
+pub mod http;
 pub mod postgres;
 pub mod store;
 pub mod telemetry;

@@ -152,7 +152,7 @@ fn write_fix(text: &mut String, seq: u32, fix: &Fix) {
             let _ = write!(text, r#","{name}":{value:.2}"#);
         }
     }
-    if let Some(battery) = fix.battery {
+    if let Some(battery) = fix.battery_percent {
         let _ = write!(text, r#","battery_level":{battery}"#);
     }
     text.push('}');

@@ -48,7 +48,7 @@ impl Walker {
             heading: moving.then(|| bearing.to_degrees().rem_euclid(360.0) % 360.0),
             speed_kmh: Some(if moving { self.speed_kmh } else { 0.0 }),
             moving,
-            battery: Some(80),
+            battery_percent: Some(80),
         }
     }
 }

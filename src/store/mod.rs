@@ -1,9 +1,11 @@
-//! All SQL: one file per resource.
-
-pub mod journal;
 //! All SQL of the crate: one file per resource, beside each query the domain errors that its constraints mean.
 
+pub mod changes;
+pub mod journal;
 pub mod partitions;
+pub mod seed;
+pub mod stored;
+pub mod therapists;
 
 use std::time::Duration;
 
@@ -106,4 +108,13 @@ pub async fn connect(options: PgConnectOptions, max_connections: u32) -> Result<
 /// [`StoreError::Migration`]: also when the database is newer than this binary, or an applied migration was changed.
 pub async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
     Ok(MIGRATIONS.run(pool).await?)
+}
+
+/// Whether the database answers a statement.
+///
+/// # Errors
+/// [`StoreError::Database`] when it does not.
+pub async fn alive(pool: &PgPool) -> Result<(), StoreError> {
+    sqlx::query("SELECT 1").execute(pool).await?;
+    Ok(())
 }
