@@ -1,3 +1,110 @@
-//! All SQL: one file per resource.
+//! All SQL of the crate: one file per resource, beside each query the domain errors that its constraints mean.
 
+pub mod catalog;
 pub mod journal;
+pub mod settings;
+pub mod tokens;
+pub mod users;
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+/// The schema, forward only, built into the binary.
+pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+
+/// How long a statement waits for a free connection before it counts as "the database is gone".
+const ACQUIRE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Why a statement did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The connection or the statement failed.
+    #[error("database: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The schema could not be brought up to date.
+    #[error("migration: {0}")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// A row that the schema should not let be: a column, what it held, what it may hold.
+    #[error("{column} holds `{value}`, allowed: {allowed}")]
+    Corrupt {
+        /// `table.column`
+        column: &'static str,
+        /// What was read.
+        value: String,
+        /// What the code understands.
+        allowed: &'static str,
+    },
+}
+
+impl StoreError {
+    /// The server is gone, starting, stopping or full: the same statement may do later, unchanged. Else it was refused.
+    pub fn is_unavailable(&self) -> bool {
+        let error = match self {
+            Self::Database(e) => e,
+            Self::Migration(sqlx::migrate::MigrateError::Execute(e)) => e,
+            _ => return false,
+        };
+        match error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => true,
+            sqlx::Error::Database(e) => e.code().is_some_and(|code| {
+                // 08 connection, 53 resources, 57P shutdown, crash or start-up, 58 system (disk), 25006 read-only standby
+                ["08", "53", "57P", "58", "25006"].iter().any(|class| code.starts_with(class))
+            }),
+            _ => false,
+        }
+    }
+
+    /// Lost against another transaction (serialization, deadlock, lock timeout): the whole transaction may be tried again.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self.code().as_deref(), Some("40001" | "40P01" | "55P03"))
+    }
+
+    /// The name of the constraint that refused the statement.
+    pub fn constraint(&self) -> Option<&str> {
+        match self {
+            Self::Database(sqlx::Error::Database(e)) => e.constraint(),
+            _ => None,
+        }
+    }
+
+    /// The SQLSTATE with which the server refused the statement.
+    pub fn code(&self) -> Option<std::borrow::Cow<'_, str>> {
+        match self {
+            Self::Database(sqlx::Error::Database(e)) => e.code(),
+            _ => None,
+        }
+    }
+}
+
+/// A pool of at most `max_connections`, each in UTC. Connects once, so that a wrong address is told at start.
+///
+/// # Errors
+/// [`StoreError::Database`] when the server cannot be reached or refuses.
+pub async fn connect(options: PgConnectOptions, max_connections: u32) -> Result<PgPool, StoreError> {
+    let options = options.application_name("spacall").options([
+        ("timezone", "UTC"),
+        // A transaction that a dead task left open would hold its locks for ever.
+        ("idle_in_transaction_session_timeout", "60s"),
+    ]);
+    Ok(PgPoolOptions::new()
+        .max_connections(max_connections)
+        .acquire_timeout(ACQUIRE_WITHIN)
+        .connect_with(options)
+        .await?)
+}
+
+/// Brings the schema up to date. Several processes may do it at once: they take turns.
+///
+/// # Errors
+/// [`StoreError::Migration`]: also when the database is newer than this binary, or an applied migration was changed.
+pub async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
+    Ok(MIGRATIONS.run(pool).await?)
+}
