@@ -6,6 +6,11 @@ pub mod partitions;
 pub mod seed;
 pub mod stored;
 pub mod therapists;
+pub mod catalog;
+pub mod journal;
+pub mod settings;
+pub mod tokens;
+pub mod users;
 
 use std::time::Duration;
 
