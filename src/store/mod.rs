@@ -1,14 +1,13 @@
 //! All SQL of the crate: one file per resource, beside each query the domain errors that its constraints mean.
 
+pub mod catalog;
 pub mod changes;
 pub mod journal;
 pub mod partitions;
 pub mod seed;
+pub mod settings;
 pub mod stored;
 pub mod therapists;
-pub mod catalog;
-pub mod journal;
-pub mod settings;
 pub mod tokens;
 pub mod users;
 
