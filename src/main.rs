@@ -1,2 +1,36 @@
-//! The command line.
-fn main() {}
+//! The command line: parse, call the library, exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use spacall::cli::Cli;
+use spacall::config::Config;
+use spacall::{commands, telemetry};
+
+/// Wrong usage, wrong environment.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let config = match Config::load(&cli.flags) {
+        Ok(config) => config,
+        Err(error) => return said(&error.to_string(), USAGE),
+    };
+    if let Err(error) = telemetry::init_logs(&config.log, config.log_format) {
+        return said(&error.to_string(), USAGE);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return said(&format!("no threads to run on: {error}"), 1),
+    };
+    match runtime.block_on(commands::run(cli.command, config)) {
+        Ok(code) => code,
+        // `{:#}`: the whole chain of causes in one line.
+        Err(error) => said(&format!("{error:#}"), 1),
+    }
+}
+
+fn said(line: &str, code: u8) -> ExitCode {
+    eprintln!("spacall: {line}");
+    ExitCode::from(code)
+}

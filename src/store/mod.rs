@@ -1,14 +1,22 @@
 //! All SQL of the crate: one file per resource, beside each query the domain errors that its constraints mean.
 
 pub mod bookings;
+pub mod catalog;
+pub mod changes;
 pub mod decisions;
 pub mod idempotency;
 pub mod journal;
 pub mod offers;
 pub mod partitions;
 pub mod promos;
+pub mod seed;
+pub mod settings;
+pub mod stored;
+pub mod therapists;
 pub mod timeline;
+pub mod tokens;
 pub(crate) mod tx;
+pub mod users;
 
 use std::time::Duration;
 
@@ -111,4 +119,13 @@ pub async fn connect(options: PgConnectOptions, max_connections: u32) -> Result<
 /// [`StoreError::Migration`]: also when the database is newer than this binary, or an applied migration was changed.
 pub async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
     Ok(MIGRATIONS.run(pool).await?)
+}
+
+/// Whether the database answers a statement.
+///
+/// # Errors
+/// [`StoreError::Database`] when it does not.
+pub async fn alive(pool: &PgPool) -> Result<(), StoreError> {
+    sqlx::query("SELECT 1").execute(pool).await?;
+    Ok(())
 }

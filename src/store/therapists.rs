@@ -257,7 +257,7 @@ impl TryFrom<Row> for Therapist {
             languages: texts("languages_spoken", &row.languages)?,
             service_radius_km: natural("service_radius_km", row.service_radius_km)?,
             base_location,
-            schedule: Schedule::parse(row.default_schedule.as_ref()).map_err(|e| format!("default_schedule: {e}"))?,
+            schedule: Schedule::parse(row.default_schedule.as_ref().unwrap_or(&serde_json::Value::Null)).map_err(|e| format!("default_schedule: {e}"))?,
             accepts_genders: row
                 .accepts_genders
                 .map(|words| words.iter().map(|w| gender(w)).collect::<Result<_, _>>())

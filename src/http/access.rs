@@ -1,0 +1,135 @@
+//! Who may call what: one table of every route. The guard enforces it, the OpenAPI document is checked against it, and
+//! a test walks it as every role and without a token.
+
+use super::auth::Principal;
+use super::problem::Problem;
+
+/// Who may call a route. What a caller may see of a single resource is the handler's: a stranger's is 404.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Who {
+    /// No token needed.
+    Anyone,
+    /// Checks its token itself: the websocket, whose token may come in its first message.
+    OwnCheck,
+    /// Any good token.
+    SignedIn,
+    /// Role `customer`.
+    Customer,
+    /// Role `customer`, an admin, or a token with the ability `match:exact`.
+    Searcher,
+    /// Role `therapist`, with a therapist's provider.
+    Therapist,
+    /// Role `admin` or `super_admin`.
+    Admin,
+}
+
+impl Who {
+    /// Whether this caller is one of them.
+    ///
+    /// # Errors
+    /// 403 that names who may.
+    pub fn admits(self, caller: &Principal) -> Result<(), Problem> {
+        let (admitted, who) = match self {
+            Self::Anyone | Self::OwnCheck | Self::SignedIn => (true, ""),
+            Self::Customer => (caller.is_customer(), "customers"),
+            Self::Searcher => (caller.is_customer() || caller.sees_exact(), "customers"),
+            Self::Therapist => (caller.therapist().is_some(), "therapists"),
+            Self::Admin => (caller.is_admin(), "admins"),
+        };
+        if admitted { Ok(()) } else { Err(Problem::forbidden(format!("This is for {who}."))) }
+    }
+
+    /// Whether the guard asks for a token.
+    pub const fn needs_token(self) -> bool {
+        !matches!(self, Self::Anyone | Self::OwnCheck)
+    }
+}
+
+/// A method on a path, and who may call it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Route {
+    /// In capitals.
+    pub method: &'static str,
+    /// With its parameters, as axum and OpenAPI write them.
+    pub path: &'static str,
+    /// Who may call it.
+    pub who: Who,
+}
+
+const fn route(method: &'static str, path: &'static str, who: Who) -> Route {
+    Route { method, path, who }
+}
+
+/// Every route of the service.
+pub const ROUTES: &[Route] = &[
+    route("GET", "/healthz", Who::Anyone),
+    route("GET", "/readyz", Who::Anyone),
+    route("GET", "/metrics", Who::Anyone),
+    route("GET", "/openapi.json", Who::Anyone),
+    route("GET", "/asyncapi.json", Who::Anyone),
+    route("GET", "/docs", Who::Anyone),
+    route("GET", "/docs/{file}", Who::Anyone),
+    route("GET", "/v1/services", Who::Anyone),
+    route("GET", "/v1/stream", Who::OwnCheck),
+    route("POST", "/v1/locations", Who::Therapist),
+    route("GET", "/v1/me", Who::SignedIn),
+    route("PUT", "/v1/me/availability", Who::Therapist),
+    route("GET", "/v1/therapists/nearby", Who::Searcher),
+    route("GET", "/v1/bookings", Who::SignedIn),
+    route("POST", "/v1/bookings", Who::Customer),
+    route("GET", "/v1/bookings/{uuid}", Who::SignedIn),
+    route("GET", "/v1/bookings/{uuid}/timeline", Who::SignedIn),
+    route("GET", "/v1/bookings/{uuid}/events", Who::SignedIn),
+    route("POST", "/v1/bookings/{uuid}/transitions", Who::SignedIn),
+    route("GET", "/v1/offers", Who::Therapist),
+    route("POST", "/v1/offers/{id}/accept", Who::Therapist),
+    route("POST", "/v1/offers/{id}/decline", Who::Therapist),
+    route("GET", "/v1/settings", Who::Admin),
+    route("PUT", "/v1/settings/{key}", Who::Admin),
+    route("GET", "/v1/ops/consistency", Who::Admin),
+    route("GET", "/v1/ops/fleet", Who::Admin),
+    route("GET", "/v1/ops/bookings/{uuid}/explain", Who::Admin),
+];
+
+/// Who may call this; `None` for what is no route. HEAD is answered by GET's handler.
+pub fn who(method: &str, path: &str) -> Option<Who> {
+    let method = if method == "HEAD" { "GET" } else { method };
+    ROUTES.iter().find(|route| route.method == method && route.path == path).map(|route| route.who)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_route_is_listed_twice() {
+        for (i, route) in ROUTES.iter().enumerate() {
+            assert!(!ROUTES[..i].iter().any(|r| (r.method, r.path) == (route.method, route.path)), "{route:?}");
+        }
+    }
+
+    #[test]
+    fn only_these_need_no_token() {
+        let open: Vec<_> = ROUTES.iter().filter(|route| !route.who.needs_token()).map(|route| route.path).collect();
+        assert_eq!(
+            open,
+            [
+                "/healthz",
+                "/readyz",
+                "/metrics",
+                "/openapi.json",
+                "/asyncapi.json",
+                "/docs",
+                "/docs/{file}",
+                "/v1/services",
+                "/v1/stream"
+            ]
+        );
+    }
+
+    #[test]
+    fn head_is_allowed_to_whom_get_is() {
+        assert_eq!(who("HEAD", "/v1/settings"), Some(Who::Admin));
+        assert_eq!(who("DELETE", "/v1/settings"), None);
+    }
+}

@@ -1,0 +1,295 @@
+//! Who asks: bearer tokens, checked against the database and remembered for a moment.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use sha2::{Digest, Sha256};
+use sqlx::PgPool;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::problem::Problem;
+use crate::clock;
+use crate::core::ids::{ProviderId, UserId};
+use crate::core::people::Gender;
+use crate::core::time::Timestamp;
+use crate::store::StoreError;
+use crate::store::tokens::{self, OwnProvider, Presented, TokenRow};
+
+/// How long a token's row is believed. The contract promises that a revoked token or a changed role is felt within 2 s.
+const BELIEVED_FOR: Duration = Duration::from_millis(1_500);
+
+const SHARDS: usize = 16;
+
+/// Most tokens remembered in each shard.
+const SHARD_ROOM: usize = 8_192;
+
+/// A token's `last_used_at` is not written again for this long.
+const TOUCH_EVERY: Duration = Duration::from_secs(60);
+
+/// Tokens whose use is noted at once.
+const TOUCH_BATCH: usize = 1_000;
+
+/// Ability, by name: exact distances and order. `*` does not imply it.
+pub const MATCH_EXACT: &str = "match:exact";
+
+/// Who a good token stands for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Principal {
+    /// `personal_access_tokens.id`
+    pub token: i64,
+    /// `users.id`
+    pub user: UserId,
+    /// `users.uuid`
+    pub user_uuid: Uuid,
+    /// `users.gender`
+    pub gender: Option<Gender>,
+    /// Names of `roles`.
+    pub roles: Vec<String>,
+    /// The provider that he is or owns; a therapist before a store.
+    pub provider: Option<OwnProvider>,
+    /// Of the token.
+    pub abilities: Vec<String>,
+    /// The token is not good from then on.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Principal {
+    /// Books.
+    pub fn is_customer(&self) -> bool {
+        self.has_role("customer")
+    }
+
+    /// Runs the platform.
+    pub fn is_admin(&self) -> bool {
+        self.has_role("admin") || self.has_role("super_admin")
+    }
+
+    /// The therapist that he is, in role and in fact.
+    pub fn therapist(&self) -> Option<ProviderId> {
+        self.provider.filter(|provider| provider.is_therapist && self.has_role("therapist")).map(|provider| provider.id)
+    }
+
+    /// Whether he is answered with exact distances and order.
+    pub fn sees_exact(&self) -> bool {
+        self.is_admin() || self.abilities.iter().any(|ability| ability == MATCH_EXACT)
+    }
+
+    fn has_role(&self, name: &str) -> bool {
+        self.roles.iter().any(|role| role == name)
+    }
+}
+
+impl From<TokenRow> for Principal {
+    fn from(row: TokenRow) -> Self {
+        Self {
+            token: row.id,
+            user: row.user,
+            user_uuid: row.user_uuid,
+            gender: row.gender,
+            roles: row.roles,
+            provider: row.provider,
+            abilities: row.abilities,
+            expires_at: row.expires_at,
+        }
+    }
+}
+
+/// Why a token was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    /// It is none of ours, expired, revoked, or its user may not come in.
+    #[error("the token is not good")]
+    BadToken,
+    /// It could not be checked.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<AuthError> for Problem {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::BadToken => Self::unauthenticated(),
+            AuthError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// Checks tokens. Cheap to clone.
+#[derive(Clone)]
+pub struct Authenticator(Arc<Inner>);
+
+struct Inner {
+    pool: PgPool,
+    shards: [Mutex<HashMap<[u8; 32], Remembered>>; SHARDS],
+    used: mpsc::Sender<i64>,
+}
+
+struct Remembered {
+    /// When its query began.
+    asked_at: Instant,
+    /// `None`: not good.
+    principal: Option<Arc<Principal>>,
+}
+
+impl Authenticator {
+    /// Starts the writer of `last_used_at`, which ends with `shutdown`.
+    pub fn start(pool: PgPool, shutdown: CancellationToken) -> Self {
+        let (used, inbox) = mpsc::channel(TOUCH_BATCH);
+        tokio::spawn(note_use(pool.clone(), inbox, shutdown));
+        Self(Arc::new(Inner { pool, shards: std::array::from_fn(|_| Mutex::default()), used }))
+    }
+
+    /// Whose token this is. Believes an answer for 1.5 s; nothing is believed while the database is gone longer.
+    ///
+    /// # Errors
+    /// [`AuthError::BadToken`], or [`AuthError::Store`] when it could not be checked.
+    pub async fn verify(&self, plain_text: &str) -> Result<Arc<Principal>, AuthError> {
+        // Remembered by a hash of the whole text, so that no token lies in memory.
+        let key: [u8; 32] = Sha256::digest(plain_text.as_bytes()).into();
+        if let Some(remembered) = self.recall(&key, clock::monotonic()) {
+            return unexpired(remembered);
+        }
+        let Some(presented) = Presented::parse(plain_text) else { return Err(AuthError::BadToken) };
+        let asked_at = clock::monotonic();
+        let row = tokens::find(&self.0.pool, &presented).await?;
+        if let Some(row) = &row {
+            self.note_use(row);
+        }
+        let principal = row.map(|row| Arc::new(Principal::from(row)));
+        self.remember(key, Remembered { asked_at, principal: principal.clone() });
+        unexpired(principal)
+    }
+
+    fn shard(&self, key: &[u8; 32]) -> std::sync::MutexGuard<'_, HashMap<[u8; 32], Remembered>> {
+        self.0.shards[usize::from(key[0]) % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn recall(&self, key: &[u8; 32], now: Instant) -> Option<Option<Arc<Principal>>> {
+        let shard = self.shard(key);
+        let remembered = shard.get(key).filter(|r| now.saturating_duration_since(r.asked_at) < BELIEVED_FOR)?;
+        Some(remembered.principal.clone())
+    }
+
+    fn remember(&self, key: [u8; 32], remembered: Remembered) {
+        let now = remembered.asked_at;
+        let mut shard = self.shard(&key);
+        if shard.len() >= SHARD_ROOM {
+            shard.retain(|_, r| now.saturating_duration_since(r.asked_at) < BELIEVED_FOR);
+            if shard.len() >= SHARD_ROOM {
+                shard.clear(); // a flood of different tokens: they cost a query each, never memory
+            }
+        }
+        shard.insert(key, remembered);
+    }
+
+    fn note_use(&self, row: &TokenRow) {
+        let now = clock::now();
+        if row.last_used_at.is_none_or(|at| now.since(at) >= TOUCH_EVERY) && self.0.used.try_send(row.id).is_err() {
+            tracing::debug!(token = row.id, "the use of a token was not noted: too many at once");
+        }
+    }
+}
+
+fn unexpired(principal: Option<Arc<Principal>>) -> Result<Arc<Principal>, AuthError> {
+    let now = clock::now();
+    principal.filter(|p| p.expires_at.is_none_or(|at| now < at)).ok_or(AuthError::BadToken)
+}
+
+async fn note_use(pool: PgPool, mut inbox: mpsc::Receiver<i64>, shutdown: CancellationToken) {
+    let mut used = Vec::new();
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            got = inbox.recv_many(&mut used, TOUCH_BATCH) => if got == 0 { return },
+        }
+        used.sort_unstable();
+        used.dedup();
+        if let Err(error) = tokens::touch(&pool, &used).await {
+            tracing::debug!(%error, tokens = used.len(), "the use of tokens was not noted; the next use will be");
+        }
+        used.clear();
+    }
+}
+
+/// The token of an `Authorization: Bearer …` header.
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()).filter(|token| !token.is_empty())
+}
+
+/// The caller. The router's guard has let him in; a route that the guard does not know gives none.
+pub struct Caller(pub Arc<Principal>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let principal = parts.extensions.get::<Arc<Principal>>();
+        principal.cloned().map(Self).ok_or_else(Problem::unauthenticated)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+
+    fn principal(roles: &[&str], abilities: &[&str]) -> Principal {
+        Principal {
+            token: 1,
+            user: UserId(1),
+            user_uuid: Uuid::nil(),
+            gender: None,
+            roles: roles.iter().map(ToString::to_string).collect(),
+            provider: Some(OwnProvider { id: ProviderId(9), uuid: Uuid::nil(), is_therapist: true }),
+            abilities: abilities.iter().map(ToString::to_string).collect(),
+            expires_at: None,
+        }
+    }
+
+    #[test]
+    fn a_star_does_not_imply_exact_matching() {
+        assert!(!principal(&["customer"], &["*"]).sees_exact());
+        assert!(principal(&["customer"], &["*", "match:exact"]).sees_exact());
+        assert!(principal(&["super_admin"], &[]).sees_exact());
+    }
+
+    #[test]
+    fn a_therapist_is_one_in_role_and_in_fact() {
+        assert_eq!(principal(&["therapist"], &[]).therapist(), Some(ProviderId(9)));
+        assert_eq!(principal(&["customer"], &[]).therapist(), None);
+        let mut no_provider = principal(&["therapist"], &[]);
+        no_provider.provider = None;
+        assert_eq!(no_provider.therapist(), None);
+    }
+
+    #[test]
+    fn only_a_bearer_header_carries_a_token() {
+        for (value, token) in [
+            ("Bearer 1|abc", Some("1|abc")),
+            ("bearer  1|abc", Some("1|abc")),
+            ("Basic 1|abc", None),
+            ("Bearer ", None),
+            ("Bearer", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AUTHORIZATION, HeaderValue::from_static(value));
+            assert_eq!(bearer(&headers), token, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn an_expired_token_is_not_good_even_while_remembered() {
+        let mut gone = principal(&["customer"], &[]);
+        gone.expires_at = Some(clock::now().minus(Duration::from_secs(1)));
+        assert!(matches!(unexpired(Some(Arc::new(gone))), Err(AuthError::BadToken)));
+        assert!(unexpired(Some(Arc::new(principal(&["customer"], &[])))).is_ok());
+    }
+}

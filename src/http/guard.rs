@@ -1,0 +1,209 @@
+//! What stands before every handler: the request's id and trace, its log line and metrics, panics, time, tokens, rate.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use super::access::{self, Who};
+use super::auth::{self, Authenticator, Principal};
+use super::problem::Problem;
+use super::rate_limit::RateLimiter;
+use crate::clock;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Longest request id taken over from a client.
+const REQUEST_ID_LONGEST: usize = 128;
+
+/// A handler that has not begun to answer by then is given up. Streams have begun long before.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// What the guard needs.
+#[derive(Clone)]
+pub struct Guard {
+    /// Checks tokens.
+    pub authenticator: Authenticator,
+    /// Counts requests.
+    pub limiter: Arc<RateLimiter>,
+}
+
+/// The outermost layer: gives the request its id, one span, one log line, its metrics, and turns panics into 500.
+///
+/// The span holds the route's pattern, never the query (customers' places) nor a header (tokens).
+pub async fn observe(request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let id = request_id(request.headers());
+    let span = tracing::info_span!(
+        "request",
+        %method,
+        route,
+        request_id = %id.to_str().unwrap_or_default(),
+        trace_id = tracing::field::Empty,
+        parent_span_id = tracing::field::Empty,
+    );
+    if let Some((trace, parent)) = traceparent(request.headers()) {
+        span.record("trace_id", trace);
+        span.record("parent_span_id", parent);
+    }
+    async move {
+        let started = clock::monotonic();
+        let answer = tokio::time::timeout(ANSWER_WITHIN, AssertUnwindSafe(next.run(request)).catch_unwind());
+        let mut response = match answer.await {
+            Ok(Ok(response)) => response,
+            Ok(Err(panic)) => {
+                tracing::error!(panic = panic_text(panic.as_ref()), "a handler panicked");
+                Problem::internal().into_response()
+            }
+            Err(_) => {
+                tracing::error!(seconds = ANSWER_WITHIN.as_secs(), "a handler did not answer in time");
+                Problem::unavailable("The service did not answer in time; try again.").into_response()
+            }
+        };
+        response.headers_mut().insert(REQUEST_ID, id);
+        let (status, took) = (response.status(), started.elapsed());
+        metrics::counter!("spacall_http_requests_total", "method" => method.as_str().to_owned(),
+            "route" => route.clone(), "status" => status.as_u16().to_string())
+        .increment(1);
+        metrics::histogram!("spacall_http_request_seconds", "route" => route).record(took.as_secs_f64());
+        let (status, took_us) = (status.as_u16(), u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+        if status >= 500 {
+            tracing::warn!(status, took_us, "answered");
+        } else {
+            tracing::debug!(status, took_us, "answered");
+        }
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+/// Lets in whom [`access::ROUTES`] lets in, at the rate that the token has. Handlers then find the caller with
+/// [`auth::Caller`]; a route that the table does not know finds none.
+pub async fn admit(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>();
+    let Some(who) = route.and_then(|path| access::who(request.method().as_str(), path.as_str())) else {
+        return next.run(request).await; // 404 or 405
+    };
+    if !who.needs_token() {
+        request.extensions_mut().insert(guard.authenticator);
+        return next.run(request).await;
+    }
+    let caller = match authenticate(&guard, who, request.headers()).await {
+        Ok(caller) => caller,
+        Err(problem) => return problem.into_response(),
+    };
+    let allowance = guard.limiter.take(caller.token, clock::monotonic());
+    let mut response = match allowance.and_then(super::rate_limit::Allowance::refusal) {
+        Some(problem) => problem.into_response(),
+        None => match who.admits(&caller) {
+            Err(problem) => problem.into_response(),
+            Ok(()) => {
+                request.extensions_mut().insert(caller);
+                request.extensions_mut().insert(guard.authenticator);
+                next.run(request).await
+            }
+        },
+    };
+    if let Some(allowance) = allowance {
+        allowance.write(response.headers_mut());
+    }
+    response
+}
+
+async fn authenticate(guard: &Guard, who: Who, headers: &HeaderMap) -> Result<Arc<Principal>, Problem> {
+    debug_assert!(who.needs_token());
+    let token = auth::bearer(headers).ok_or_else(Problem::unauthenticated)?;
+    Ok(guard.authenticator.verify(token).await?)
+}
+
+/// The client's id, if it is one that can be logged and sent back; else a new one.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let fits = |id: &&HeaderValue| {
+        (1..=REQUEST_ID_LONGEST).contains(&id.len())
+            && id.as_bytes().iter().all(|b| b.is_ascii_alphanumeric() || b"-_.:/+=".contains(b))
+    };
+    headers
+        .get(REQUEST_ID)
+        .filter(fits)
+        .cloned()
+        .unwrap_or_else(|| HeaderValue::from_str(&Uuid::now_v7().to_string()).unwrap_or(HeaderValue::from_static("-")))
+}
+
+/// Trace id and parent id of a W3C `traceparent`: `00-{32 hex}-{16 hex}-{2 hex}`, neither id all zeros.
+fn traceparent(headers: &HeaderMap) -> Option<(&str, &str)> {
+    let mut parts = headers.get(TRACEPARENT)?.to_str().ok()?.split('-');
+    let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let hex = |text: &str, len: usize| {
+        text.len() == len && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    };
+    let real = |text: &str| text.bytes().any(|b| b != b'0');
+    let whole = hex(version, 2) && version != "ff" && (version != "00" || parts.next().is_none());
+    (whole && hex(trace, 32) && hex(parent, 16) && hex(flags, 2) && real(trace) && real(parent))
+        .then_some((trace, parent))
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("(no text)")
+}
+
+/// 404 for what is no route.
+pub async fn no_such_route() -> Problem {
+    Problem::not_found("Route")
+}
+
+/// 405 for a route without this method. axum adds `Allow`.
+pub async fn no_such_method() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This route does not have this method.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: HeaderName, value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_static(value))])
+    }
+
+    #[test]
+    fn a_clients_request_id_is_kept_unless_it_could_forge_a_log_line() {
+        assert_eq!(request_id(&headers(REQUEST_ID, "req-42")), "req-42");
+        for bad in ["", "a b", "a\tb", "\"x\""] {
+            assert_ne!(request_id(&headers(REQUEST_ID, bad)), bad, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_whole_traceparent_is_honoured() {
+        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert_eq!(
+            traceparent(&headers(TRACEPARENT, good)),
+            Some(("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"))
+        );
+        for bad in [
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-x",
+            "x",
+        ] {
+            assert_eq!(traceparent(&headers(TRACEPARENT, bad)), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! `app_settings`: read at start and on every change; written by admins, each value checked against its shape first.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::PgPool;
+
+use super::StoreError;
+use crate::core::ids::UserId;
+use crate::core::settings::Settings;
+
+/// A row of `app_settings`.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct SettingRow {
+    /// `app_settings.key`
+    pub key: String,
+    /// Its shape depends on the key.
+    pub value: Value,
+    /// For people.
+    pub description: Option<String>,
+    /// When it last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// Every row, by key.
+pub async fn list(pool: &PgPool) -> Result<Vec<SettingRow>, StoreError> {
+    Ok(sqlx::query_as("SELECT key, value, description, updated_at FROM app_settings ORDER BY key")
+        .fetch_all(pool)
+        .await?)
+}
+
+/// The settings as they stand. A row that cannot be used (the Laravel application writes here too) does not stop the
+/// service: the value that the migrations seed holds instead, and the log says so.
+pub async fn load(pool: &PgPool) -> Result<Settings, StoreError> {
+    let mut settings = Settings::default();
+    for row in list(pool).await? {
+        if let Err(error) = settings.set(&row.key, &row.value) {
+            tracing::error!(%error, "a row of app_settings cannot be used: the default holds");
+        }
+    }
+    Ok(settings)
+}
+
+/// Writes a value that was checked, and who changed it from what into `audit_logs`. `None` when there is no such key.
+pub async fn put(pool: &PgPool, key: &str, value: &Value, by: UserId) -> Result<Option<SettingRow>, StoreError> {
+    let mut tx = pool.begin().await?;
+    let before: Option<(i64, Value)> = sqlx::query_as("SELECT id, value FROM app_settings WHERE key = $1 FOR UPDATE")
+        .bind(key)
+        .fetch_optional(&mut *tx)
+        .await?;
+    let Some((id, before)) = before else { return Ok(None) };
+    let row: SettingRow = sqlx::query_as(
+        "UPDATE app_settings SET value = $2 WHERE id = $1 RETURNING key, value, description, updated_at",
+    )
+    .bind(id)
+    .bind(value)
+    .fetch_one(&mut *tx)
+    .await?;
+    sqlx::query(
+        r"INSERT INTO audit_logs (user_id, action, auditable_type, auditable_id, old_values, new_values)
+          VALUES ($1, 'updated', 'App\Models\AppSetting', $2, jsonb_build_object('value', $3::jsonb),
+                  jsonb_build_object('value', $4::jsonb))",
+    )
+    .bind(by.0)
+    .bind(id)
+    .bind(before)
+    .bind(value)
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(Some(row))
+}
