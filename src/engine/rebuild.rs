@@ -47,7 +47,13 @@ pub async fn all(pool: &PgPool, fleet: &Fleet, settings: &Settings, now: Timesta
 }
 
 /// Re-reads the rows of these therapists.
-pub async fn some(pool: &PgPool, fleet: &Fleet, ids: &[ProviderId], settings: &Settings, now: Timestamp) -> Result<Rebuilt, StoreError> {
+pub async fn some(
+    pool: &PgPool,
+    fleet: &Fleet,
+    ids: &[ProviderId],
+    settings: &Settings,
+    now: Timestamp,
+) -> Result<Rebuilt, StoreError> {
     let (rows, unusable) = therapists::load(pool, Some(ids)).await?;
     let mut gone: BTreeSet<ProviderId> = ids.iter().copied().collect();
     let mut rebuilt = Rebuilt { therapists: rows.len(), unusable: unusable.len(), ..Rebuilt::default() };
