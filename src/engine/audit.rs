@@ -115,7 +115,12 @@ async fn look(engine: &Engine, only: Option<&[ProviderId]>) -> Result<Look, Stor
     Ok(Look { checked: truth.len(), differences: compare(&truth, &index, now, settings.stale_after()) })
 }
 
-fn compare(truth: &Side, index: &Side, now: Timestamp, stale_after: Duration) -> BTreeMap<ProviderId, (Difference, Uuid)> {
+fn compare(
+    truth: &Side,
+    index: &Side,
+    now: Timestamp,
+    stale_after: Duration,
+) -> BTreeMap<ProviderId, (Difference, Uuid)> {
     let mut differences = BTreeMap::new();
     for (provider, (row, at)) in truth {
         let difference = match index.get(provider) {

@@ -71,13 +71,8 @@ pub async fn start(pool: PgPool) -> Result<(Arc<Engine>, Running), StoreError> {
     let (fleet, bus, shutdown) = (Arc::new(Fleet::new()), Arc::new(Bus::new()), CancellationToken::new());
     let (journal, journal_task) = Journal::start(pool.clone());
     let (refresh, refreshed) = mpsc::channel(REFRESH_QUEUE);
-    let (dispatcher, dispatcher_task) = dispatcher::start(
-        pool.clone(),
-        Arc::clone(&fleet),
-        Arc::clone(&bus),
-        Arc::clone(&settings),
-        shutdown.clone(),
-    );
+    let (dispatcher, dispatcher_task) =
+        dispatcher::start(pool.clone(), Arc::clone(&fleet), Arc::clone(&bus), Arc::clone(&settings), shutdown.clone());
     let engine = Arc::new(Engine {
         pool,
         fleet,
@@ -144,7 +139,10 @@ impl Running {
         const PATIENCE: Duration = Duration::from_secs(10);
         let deadline = clock::monotonic() + PATIENCE;
         if tokio::time::timeout(PATIENCE, engine.journal.drain()).await.is_err() {
-            tracing::error!(rows = engine.journal.waiting(), "pings wait for a database that does not answer: they stay unacked, the apps send them again");
+            tracing::error!(
+                rows = engine.journal.waiting(),
+                "pings wait for a database that does not answer: they stay unacked, the apps send them again"
+            );
         }
         for task in self.tasks {
             let abort = task.abort_handle();

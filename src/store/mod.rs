@@ -2,6 +2,7 @@
 
 pub mod catalog;
 pub mod changes;
+pub mod idempotency;
 pub mod journal;
 pub mod partitions;
 pub mod seed;
