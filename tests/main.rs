@@ -5,5 +5,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod postgres;
+mod bookings;
 mod schema;
 mod support;

@@ -159,14 +159,23 @@ pub const PUBLIC_CELL_INRADIUS: Meters = Meters(120.0);
 /// The public position of a place.
 pub fn public_position(place: LatLng) -> PublicPosition {
     let cell = cell_of(place, Resolution::Nine);
+    PublicPosition { cell: cell.into(), centre: centre_of(cell) }
+}
+
+fn centre_of(cell: h3o::CellIndex) -> LatLng {
     let centre = h3o::LatLng::from(cell);
-    let centre = LatLng::new(centre.lat(), centre.lng()).expect("h3o's centres are within the ranges");
-    PublicPosition { cell: cell.into(), centre }
+    LatLng::new(centre.lat(), centre.lng()).expect("h3o's centres are within the ranges")
 }
 
 /// The H3 cell of resolution 8 (about 0.7 km²) around a place: where an offer shows the customer to be.
 pub fn area_cell(place: LatLng) -> u64 {
-    cell_of(place, Resolution::Eight).into()
+    area(place).cell
+}
+
+/// That cell and its centre.
+pub fn area(place: LatLng) -> PublicPosition {
+    let cell = cell_of(place, Resolution::Eight);
+    PublicPosition { cell: cell.into(), centre: centre_of(cell) }
 }
 
 fn cell_of(place: LatLng, resolution: Resolution) -> h3o::CellIndex {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::geo::LatLng;
+use super::geo::{LatLng, Meters};
 use super::time::Timestamp;
 
 /// Streets are this much longer than the straight line between their ends. Published means for cities lie between 1.2
@@ -18,14 +18,24 @@ pub const SPEED_KMH: [f64; 24] = [
 
 /// Travel time from one place to another for who sets out at `at`. The hour of departure counts for the whole way.
 pub fn travel_time(from: LatLng, to: LatLng, at: Timestamp) -> Duration {
+    travel_time_over(from.distance(to), at)
+}
+
+/// The same where only the straight line between the two is known (an offer's `distance_km`).
+pub fn travel_time_over(distance: Meters, at: Timestamp) -> Duration {
     let hour =
         at.micros().div_euclid(3_600_000_000).saturating_add(super::schedule::MANILA_OFFSET_HOURS).rem_euclid(24);
-    Duration::from_secs_f64(from.distance(to).km() * DETOUR / SPEED_KMH[hour as usize] * 3_600.0)
+    Duration::from_secs_f64(distance.km() * DETOUR / SPEED_KMH[hour as usize] * 3_600.0)
 }
 
 /// Travel time in whole minutes, rounded up, at least one: what an app shows.
 pub fn eta_minutes(from: LatLng, to: LatLng, at: Timestamp) -> u32 {
-    (travel_time(from, to, at).as_secs_f64() / 60.0).ceil().max(1.0) as u32
+    whole_minutes(travel_time(from, to, at))
+}
+
+/// A travel time as an app shows it: whole minutes, rounded up, at least one.
+pub fn whole_minutes(travel: Duration) -> u32 {
+    (travel.as_secs_f64() / 60.0).ceil().max(1.0) as u32
 }
 
 #[cfg(test)]

@@ -1,16 +1,22 @@
 //! All SQL of the crate: one file per resource, beside each query the domain errors that its constraints mean.
 
+pub mod bookings;
 pub mod catalog;
 pub mod changes;
+pub mod decisions;
 pub mod idempotency;
 pub mod journal;
+pub mod offers;
 pub mod partitions;
+pub mod promos;
 pub mod seed;
 pub mod settings;
 pub mod stored;
 pub mod therapists;
+pub mod timeline;
 pub mod tokens;
 pub mod users;
+pub(crate) mod tx;
 
 use std::time::Duration;
 

@@ -1,0 +1,190 @@
+//! A new booking, with its place, its promo code's use and the answer to its Idempotency-Key: all or nothing.
+
+use sqlx::types::Decimal;
+use sqlx::{PgConnection, PgPool};
+
+use super::view::{BookingView, view_by_id};
+use crate::core::geo::LatLng;
+use crate::core::ids::{BookingId, ProviderId, ServiceId, UserId};
+use crate::core::money::Money;
+use crate::core::pricing::Price;
+use crate::store::idempotency::{self, Claim, Key};
+use crate::store::tx::act_as;
+use crate::store::{StoreError, promos};
+
+/// What a customer asks for, checked and priced: at home, now.
+#[derive(Clone, Debug)]
+pub struct NewBooking {
+    /// Who asks.
+    pub customer: UserId,
+    /// What for.
+    pub service: ServiceId,
+    /// Where to.
+    pub place: Place,
+    /// The therapist whom it names; `None`: anyone.
+    pub chosen: Option<ProviderId>,
+    /// What it costs, or (`price_is_estimate`) would cost at the service's base price.
+    pub price: Price,
+    /// Whether the accept prices it anew at the acceptor's own price.
+    pub price_is_estimate: bool,
+    /// Nobody whose price and surcharge exceed this is asked.
+    pub max_price: Option<Money>,
+    /// `{"gender": …, "language": …, …}`, checked by the caller.
+    pub preferences: serde_json::Value,
+    /// The promo code that `price` counts in.
+    pub promo_code: Option<i64>,
+    /// A word of the schema's `payment_method`.
+    pub payment_method: String,
+    /// For the therapist.
+    pub customer_notes: Option<String>,
+    /// How long a therapist is searched for, seconds: `booking_timeout.pending` as it is now.
+    pub dispatch_timeout_s: u32,
+}
+
+/// Where the therapist goes.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// At most 500 characters.
+    pub address: String,
+    /// Flat, room.
+    pub unit_number: Option<String>,
+    /// Building.
+    pub building_name: Option<String>,
+    /// What helps to find it.
+    pub landmark: Option<String>,
+    /// Exactly.
+    pub at: LatLng,
+}
+
+/// What became of the request.
+#[derive(Clone, Debug)]
+pub enum CreateOutcome {
+    /// Committed, `pending`: dispatch may start. The answer is 201 with `body`.
+    Created {
+        /// As it stands.
+        view: Box<BookingView>,
+        /// The answer as it was kept for its key.
+        body: serde_json::Value,
+    },
+    /// This very request was answered before: answer so again, do nothing.
+    Replay {
+        /// HTTP status.
+        status: u16,
+        /// Body.
+        body: serde_json::Value,
+    },
+    /// The key was used for another request.
+    KeyReused,
+    /// The key's first request is not answered yet.
+    InFlight,
+    /// Not possible; nothing was written, the key is free again.
+    Refused(CreateRefused),
+}
+
+/// Why the database does not take a booking.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum CreateRefused {
+    /// `bookings_not_self`
+    #[error("a therapist cannot book himself")]
+    OwnTherapist,
+    /// The named therapist does not exist.
+    #[error("there is no such therapist")]
+    NoSuchProvider,
+    /// The promo code's limit was reached meanwhile.
+    #[error("the promo code is used up")]
+    PromoUsedUp,
+}
+
+/// HTTP status of the answer that is kept.
+const CREATED: u16 = 201;
+
+/// Writes the booking and, with `idempotency`, the answer to it, in one transaction.
+///
+/// A concurrent request with the same key waits for this one's commit and then is a [`CreateOutcome::Replay`].
+pub async fn create(pool: &PgPool, new: &NewBooking, idempotency: Option<&Key>) -> Result<CreateOutcome, StoreError> {
+    let mut tx = pool.begin().await?;
+    act_as(&mut tx, Some(new.customer)).await?;
+    if let Some(key) = idempotency {
+        match idempotency::claim(&mut tx, new.customer, key).await? {
+            Claim::New => {}
+            Claim::Replay { status, body } => return Ok(CreateOutcome::Replay { status, body }),
+            Claim::Reused => return Ok(CreateOutcome::KeyReused),
+            Claim::InFlight => return Ok(CreateOutcome::InFlight),
+        }
+    }
+    // Leaving early drops the transaction: it rolls back, the key's row with it.
+    let booking = match insert(&mut tx, new).await {
+        Ok(booking) => booking,
+        Err(e) => return refused(&e).map(CreateOutcome::Refused).ok_or(e),
+    };
+    if let Some(code) = new.promo_code
+        && !promos::take(&mut tx, code, new.customer, booking, new.price.promo_discount).await?
+    {
+        return Ok(CreateOutcome::Refused(CreateRefused::PromoUsedUp));
+    }
+    let view = view_by_id(&mut tx, booking).await?.ok_or(StoreError::Database(sqlx::Error::RowNotFound))?;
+    let body = serde_json::to_value(&view.booking).map_err(|e| sqlx::Error::Encode(Box::new(e)))?;
+    if let Some(key) = idempotency {
+        idempotency::answer(&mut tx, new.customer, key, CREATED, &body).await?;
+    }
+    tx.commit().await?;
+    Ok(CreateOutcome::Created { view: Box::new(view), body })
+}
+
+fn refused(error: &StoreError) -> Option<CreateRefused> {
+    match (error.constraint(), error.code().as_deref()) {
+        (Some("bookings_not_self"), _) => Some(CreateRefused::OwnTherapist),
+        // The trigger that copies the provider's type says so, without a constraint's name.
+        (None, Some("23503")) => Some(CreateRefused::NoSuchProvider),
+        _ => None,
+    }
+}
+
+async fn insert(tx: &mut PgConnection, new: &NewBooking) -> Result<BookingId, StoreError> {
+    let price = &new.price;
+    let id: i64 = sqlx::query_scalar(
+        "INSERT INTO bookings (customer_id, provider_id, service_id, type, booking_type, payment_method, preferences,
+             dispatch_timeout_s, max_price, price_is_estimate, promo_code_id, service_price, distance_surcharge,
+             platform_fee, tip_amount, promo_discount, total_amount, provider_earnings, commission_amount,
+             commission_rate, customer_notes, requested_at, created_at)
+         VALUES ($1, $2, $3, 'home_service', 'now', $4::payment_method, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
+                 $15, $16, $17, $18, $19, clock_timestamp(), clock_timestamp())
+         RETURNING id",
+    )
+    .bind(new.customer.0)
+    .bind(new.chosen.map(|p| p.0))
+    .bind(new.service.0)
+    .bind(&new.payment_method)
+    .bind(&new.preferences)
+    .bind(i32::try_from(new.dispatch_timeout_s).unwrap_or(i32::MAX))
+    .bind(new.max_price.map(Money::decimal))
+    .bind(new.price_is_estimate)
+    .bind(new.promo_code)
+    .bind(price.service_price.decimal())
+    .bind(price.distance_surcharge.decimal())
+    .bind(price.platform_fee.decimal())
+    .bind(price.tip_amount.decimal())
+    .bind(price.promo_discount.decimal())
+    .bind(price.total_amount.decimal())
+    .bind(price.provider_earnings.decimal())
+    .bind(price.commission_amount.decimal())
+    .bind(price.commission_rate)
+    .bind(&new.customer_notes)
+    .fetch_one(&mut *tx)
+    .await?;
+    let place = &new.place;
+    sqlx::query(
+        "INSERT INTO booking_locations (booking_id, address, unit_number, building_name, landmark, latitude, longitude)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(id)
+    .bind(&place.address)
+    .bind(&place.unit_number)
+    .bind(&place.building_name)
+    .bind(&place.landmark)
+    .bind(Decimal::new(place.at.lat_e7().into(), 7))
+    .bind(Decimal::new(place.at.lng_e7().into(), 7))
+    .execute(&mut *tx)
+    .await?;
+    Ok(BookingId(id))
+}

@@ -1,0 +1,122 @@
+//! Whether a therapist can take a booking, by the database, and what the booking costs with him.
+//!
+//! Matching asks the live index; a promise asks here, in the transaction that makes it.
+
+use sqlx::PgConnection;
+use sqlx::types::Decimal;
+
+use super::lock::Locked;
+use crate::core::geo::Meters;
+use crate::core::ids::{ProviderId, ServiceId, UserId};
+use crate::core::money::Money;
+use crate::core::pricing::{self, Offering, Price};
+use crate::store::{StoreError, promos};
+
+/// What is asked of the therapist.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum For {
+    /// To be asked: also online (for `now`) and without an active booking.
+    Offer,
+    /// To take what he was asked: going offline meanwhile does not take the offer from him. Whether he is free is
+    /// decided by the constraints of the bookings table.
+    Accept,
+}
+
+/// A therapist who can take the booking.
+#[derive(Clone, Debug)]
+pub(crate) struct Fit {
+    pub(crate) user: UserId,
+    pub(crate) buffer_minutes: i32,
+    /// At his own price, surcharge, commission, the booking's promo and tip.
+    pub(crate) price: Price,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    user_id: i64,
+    commission_rate: Decimal,
+    buffer_minutes: i32,
+    price: Decimal,
+    base_distance_km: i32,
+    per_km_surcharge: Decimal,
+    max_travel_distance_km: i32,
+    home_service_enabled: bool,
+    store_service_enabled: bool,
+}
+
+/// `None` when the therapist cannot take the booking, or would cost more than its `max_price`.
+pub(crate) async fn fit(
+    tx: &mut PgConnection,
+    booking: &Locked,
+    provider: ProviderId,
+    distance: Meters,
+    asked: For,
+) -> Result<Option<Fit>, StoreError> {
+    let row: Option<Row> = sqlx::query_as(
+        "SELECT u.id AS user_id, p.commission_rate, tp.buffer_minutes, ps.price, ps.base_distance_km,
+                ps.per_km_surcharge, ps.max_travel_distance_km, ps.home_service_enabled, ps.store_service_enabled
+         FROM providers p
+         JOIN users u ON u.id = p.user_id AND u.is_active AND u.deleted_at IS NULL
+         JOIN therapist_profiles tp ON tp.provider_id = p.id
+         JOIN provider_services ps ON ps.provider_id = p.id AND ps.service_id = $2
+              AND ps.is_available AND ps.home_service_enabled
+         WHERE p.id = $1 AND p.type = 'therapist' AND p.verification_status = 'verified' AND p.is_active
+           AND p.deleted_at IS NULL AND p.accepts_home_service AND p.user_id <> $3
+           AND NOT EXISTS (SELECT 1 FROM customer_blocks c WHERE c.customer_id = $3 AND c.provider_id = p.id)
+           AND (NOT $4 OR NOT $5 OR p.is_available)
+           AND (NOT $4 OR NOT EXISTS (
+                SELECT 1 FROM bookings a WHERE a.provider_id = p.id AND a.provider_type = 'therapist'
+                 AND (a.status IN ('en_route', 'arrived', 'in_progress')
+                      OR (a.status = 'accepted' AND a.booking_type = 'now'))))",
+    )
+    .bind(provider.0)
+    .bind(booking.service_id)
+    .bind(booking.customer_id)
+    .bind(asked == For::Offer && booking.is_now())
+    .bind(booking.is_now())
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let offering = Offering {
+        service: ServiceId(booking.service_id),
+        price: Money::rounded(row.price),
+        base_distance_km: row.base_distance_km.unsigned_abs(), // the column's CHECK keeps it >= 0
+        per_km_surcharge: Money::rounded(row.per_km_surcharge),
+        max_travel_km: row.max_travel_distance_km.unsigned_abs(),
+        home: row.home_service_enabled,
+        store: row.store_service_enabled,
+    };
+    let surcharge = pricing::surcharge(&offering, distance);
+    if booking.max_price.is_some_and(|max| (offering.price + surcharge).decimal() > max) {
+        return Ok(None);
+    }
+    let promo = match booking.promo_code_id {
+        Some(code) => promos::terms(tx, code, Some(provider)).await?,
+        None => None,
+    };
+    let price = with_tip(pricing::price(offering.price, surcharge, row.commission_rate, promo.as_ref()), booking.tip());
+    Ok(Some(Fit { user: UserId(row.user_id), buffer_minutes: row.buffer_minutes, price }))
+}
+
+/// The booking's price while nobody has accepted it: the service's base price, no way, the default commission.
+pub(crate) async fn estimate(
+    tx: &mut PgConnection,
+    booking: &Locked,
+    default_commission: Decimal,
+) -> Result<Price, StoreError> {
+    let base: Decimal = sqlx::query_scalar("SELECT base_price FROM services WHERE id = $1")
+        .bind(booking.service_id)
+        .fetch_one(&mut *tx)
+        .await?;
+    let promo = match booking.promo_code_id {
+        Some(code) => promos::terms(tx, code, None).await?,
+        None => None,
+    };
+    let price = pricing::price(Money::rounded(base), Money::ZERO, default_commission, promo.as_ref());
+    Ok(with_tip(price, booking.tip()))
+}
+
+fn with_tip(price: Price, tip: Money) -> Price {
+    let total_amount = price.total_amount - price.tip_amount + tip;
+    Price { tip_amount: tip, total_amount, ..price }
+}

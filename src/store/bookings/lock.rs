@@ -1,0 +1,77 @@
+//! The booking's row, locked: the first lock of every transaction that moves a booking or makes it an offer.
+
+use sqlx::PgConnection;
+use sqlx::types::Decimal;
+use sqlx::types::chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::core::ids::BookingId;
+use crate::core::money::Money;
+use crate::store::StoreError;
+
+/// A booking that nobody else can change until the transaction ends.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub(crate) struct Locked {
+    pub(crate) id: i64,
+    pub(crate) status: String,
+    pub(crate) r#type: String,
+    pub(crate) booking_type: String,
+    pub(crate) customer_id: i64,
+    pub(crate) provider_id: Option<i64>,
+    pub(crate) service_id: i64,
+    pub(crate) duration_minutes: i32,
+    pub(crate) scheduled_at: Option<DateTime<Utc>>,
+    pub(crate) accepted_at: Option<DateTime<Utc>>,
+    /// `created_at + dispatch_timeout_s`: when a pending booking's search ends.
+    pub(crate) deadline: DateTime<Utc>,
+    pub(crate) max_price: Option<Decimal>,
+    pub(crate) promo_code_id: Option<i64>,
+    pub(crate) tip_amount: Decimal,
+    pub(crate) total_amount: Decimal,
+    pub(crate) provider_earnings: Decimal,
+}
+
+impl Locked {
+    /// Whether it is searched for now, rather than for a time that was named.
+    pub(crate) fn is_now(&self) -> bool {
+        self.booking_type == "now"
+    }
+
+    /// The tip, which no repricing changes.
+    pub(crate) fn tip(&self) -> Money {
+        Money::rounded(self.tip_amount)
+    }
+}
+
+macro_rules! select {
+    ($tail:literal) => {
+        concat!(
+            "SELECT id, status::text AS status, type::text AS type, booking_type::text AS booking_type,
+                    customer_id, provider_id, service_id, duration_minutes, scheduled_at, accepted_at,
+                    created_at + make_interval(secs => dispatch_timeout_s) AS deadline,
+                    max_price, promo_code_id, tip_amount, total_amount, provider_earnings
+             FROM bookings WHERE id = $1 AND deleted_at IS NULL",
+            $tail
+        )
+    };
+}
+
+/// Locks `booking`; `None` when there is none. `NO KEY`: nothing here changes its id, so rows that merely refer to it
+/// (messages, notes) need not wait.
+pub(crate) async fn lock(tx: &mut PgConnection, booking: BookingId) -> Result<Option<Locked>, StoreError> {
+    Ok(sqlx::query_as(select!(" FOR NO KEY UPDATE")).bind(booking.0).fetch_optional(tx).await?)
+}
+
+/// The same without the lock, for those who only show.
+pub(crate) async fn read(db: &mut PgConnection, booking: BookingId) -> Result<Option<Locked>, StoreError> {
+    Ok(sqlx::query_as(select!("")).bind(booking.0).fetch_optional(db).await?)
+}
+
+/// The id behind a public id, unlocked.
+pub(crate) async fn id_of(db: &mut PgConnection, uuid: Uuid) -> Result<Option<BookingId>, StoreError> {
+    let id: Option<i64> = sqlx::query_scalar("SELECT id FROM bookings WHERE uuid = $1 AND deleted_at IS NULL")
+        .bind(uuid)
+        .fetch_optional(db)
+        .await?;
+    Ok(id.map(BookingId))
+}

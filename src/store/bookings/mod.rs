@@ -1,0 +1,19 @@
+//! Bookings: made, seen, moved. Every move is a guarded UPDATE under the row's lock, in one transaction with all that
+//! follows from it.
+
+mod create;
+pub(crate) mod fit;
+mod lock;
+mod search;
+mod standing;
+mod system;
+mod transition;
+mod view;
+
+pub use create::{CreateOutcome, CreateRefused, NewBooking, Place, create};
+pub(crate) use lock::{Locked, lock, read};
+pub use search::{Preferences, Search, search};
+pub use standing::{SearchRules, standing, unsettled};
+pub use system::{Anew, EndOutcome, ReleaseOutcome, end_by_system, release_unstarted};
+pub use transition::{Actor, MoveRules, Moved, TransitionOutcome, Wish, transition};
+pub use view::{BookingView, Page, PageFrom, list, view, view_by_id};

@@ -1,0 +1,130 @@
+//! Where bookings stand, as the dispatch machine asks: at the start, and whenever it is in doubt.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::types::chrono::{DateTime, Utc};
+
+use crate::core::dispatch::{Job, LiveOffer, Rules, Standing};
+use crate::core::geo::Meters;
+use crate::core::ids::{BookingId, OfferId, ProviderId};
+use crate::core::settings::Settings;
+use crate::store::StoreError;
+use crate::wire::time::from_chrono;
+
+/// The settings that a search goes by.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct SearchRules {
+    /// How offers are made.
+    pub rules: Rules,
+    /// `booking_timeout.accepted`
+    pub set_out_within: Duration,
+}
+
+impl From<&Settings> for SearchRules {
+    fn from(settings: &Settings) -> Self {
+        let seconds = |s: u32| Duration::from_secs(s.into());
+        let dispatch = &settings.dispatch;
+        Self {
+            rules: Rules {
+                offer_ttl: seconds(dispatch.offer_ttl_s),
+                chosen_ttl: seconds(dispatch.chosen_ttl_s),
+                receipt_grace: seconds(dispatch.receipt_grace_s),
+                radius_start: Meters::from_km(dispatch.radius_start_km),
+                radius_step: Meters::from_km(dispatch.radius_step_km),
+                radius_max: Meters::from_km(settings.service_radius_max_km.into()),
+            },
+            set_out_within: seconds(settings.booking_timeout.accepted),
+        }
+    }
+}
+
+/// One SELECT: a booking with its offers, in one snapshot. `$tail`: which bookings.
+macro_rules! select {
+    ($tail:literal) => {
+        concat!(
+            "SELECT b.id, b.status::text AS status, b.provider_id, b.created_at, b.accepted_at,
+                    b.created_at + make_interval(secs => b.dispatch_timeout_s) AS deadline,
+                    b.type = 'home_service' AND b.booking_type = 'now' AND b.deleted_at IS NULL AS dispatched,
+                    COALESCE(o.excluded, '{}') AS excluded, COALESCE(o.last_round, 0) AS last_round,
+                    live.id AS live_id, live.provider_id AS live_provider, live.expires_at AS live_expires_at
+             FROM bookings b
+             LEFT JOIN LATERAL (
+                 SELECT array_agg(DISTINCT provider_id) FILTER (WHERE status IN ('declined', 'expired', 'released')) AS excluded,
+                        max(round)::int AS last_round
+                 FROM booking_offers WHERE booking_id = b.id) o ON TRUE
+             LEFT JOIN LATERAL (
+                 SELECT id, provider_id, expires_at FROM booking_offers
+                 WHERE booking_id = b.id AND status = 'offered' ORDER BY id DESC LIMIT 1) live ON TRUE ",
+            $tail
+        )
+    };
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: i64,
+    status: String,
+    provider_id: Option<i64>,
+    created_at: DateTime<Utc>,
+    accepted_at: Option<DateTime<Utc>>,
+    deadline: DateTime<Utc>,
+    dispatched: bool,
+    excluded: Vec<i64>,
+    last_round: i32,
+    live_id: Option<i64>,
+    live_provider: Option<i64>,
+    live_expires_at: Option<DateTime<Utc>>,
+}
+
+impl Row {
+    fn standing(&self, search: &SearchRules) -> Standing {
+        match (self.status.as_str(), self.provider_id) {
+            _ if !self.dispatched => Standing::Settled,
+            ("pending", chosen) => Standing::Pending {
+                job: Job {
+                    booking: BookingId(self.id),
+                    created_at: from_chrono(self.created_at),
+                    deadline: from_chrono(self.deadline),
+                    chosen: chosen.map(ProviderId),
+                    rules: search.rules,
+                    excluded: self.excluded.iter().copied().map(ProviderId).collect::<BTreeSet<_>>(),
+                    round: u16::try_from(self.last_round).unwrap_or(0) + 1, // a SMALLINT that its CHECK keeps >= 1
+                },
+                live: self.live(),
+            },
+            ("accepted", Some(provider)) => Standing::Accepted {
+                provider: ProviderId(provider),
+                set_out_by: self.accepted_at.map(|at| from_chrono(at).plus(search.set_out_within)),
+            },
+            _ => Standing::Settled,
+        }
+    }
+
+    fn live(&self) -> Option<LiveOffer> {
+        Some(LiveOffer {
+            provider: ProviderId(self.live_provider?),
+            offer: OfferId(self.live_id?),
+            expires_at: from_chrono(self.live_expires_at?),
+        })
+    }
+}
+
+/// Where one booking stands, in one snapshot.
+pub async fn standing(pool: &PgPool, booking: BookingId, search: &SearchRules) -> Result<Standing, StoreError> {
+    let row: Option<Row> = sqlx::query_as(select!("WHERE b.id = $1")).bind(booking.0).fetch_optional(pool).await?;
+    Ok(row.map_or(Standing::Settled, |row| row.standing(search)))
+}
+
+/// Every booking that dispatch has to do with, in the order they were made: pending ones with their live offers, and
+/// accepted ones whose therapist has not set out.
+pub async fn unsettled(pool: &PgPool, search: &SearchRules) -> Result<Vec<(BookingId, Standing)>, StoreError> {
+    let rows: Vec<Row> = sqlx::query_as(select!(
+        "WHERE b.status IN ('pending', 'accepted') AND b.type = 'home_service' AND b.booking_type = 'now'
+           AND b.deleted_at IS NULL ORDER BY b.created_at, b.id"
+    ))
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.iter().map(|row| (BookingId(row.id), row.standing(search))).collect())
+}

@@ -1,0 +1,185 @@
+//! What the service itself does to a booking: ends a search, takes a booking back from a therapist who does not set out.
+
+use std::time::Duration;
+
+use sqlx::types::Decimal;
+use sqlx::types::chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool};
+
+use super::fit::estimate;
+use super::lock::{Locked, lock};
+use super::view::{BookingView, view_by_id};
+use crate::core::dispatch::EndReason;
+use crate::core::ids::{BookingId, ProviderId, UserId};
+use crate::core::settings::Settings;
+use crate::store::offers::{ClosedOffer, withdraw};
+use crate::store::tx::{act_as, clock};
+use crate::store::{StoreError, promos};
+
+/// What became of ending a search.
+#[derive(Clone, Debug)]
+pub enum EndOutcome {
+    /// `cancelled` by nobody (the system), with the reason.
+    Ended {
+        /// As it stands.
+        view: Box<BookingView>,
+        /// Its offers that were live until now.
+        closed: Vec<ClosedOffer>,
+    },
+    /// Its deadline has not come yet by the database's clock, for so long.
+    NotDue(Duration),
+    /// It is not pending (any more), or there is none: nothing was done.
+    NotPending,
+}
+
+/// `pending` -> `cancelled` by the system. Guarded: only past the booking's deadline, or when it names its therapist (who
+/// said no or nothing). Costs nothing; gives the promo code's use back; withdraws what is live.
+pub async fn end_by_system(pool: &PgPool, booking: BookingId, reason: EndReason) -> Result<EndOutcome, StoreError> {
+    let mut tx = pool.begin().await?;
+    let Some(row) = lock(&mut tx, booking).await? else { return Ok(EndOutcome::NotPending) };
+    if row.status != "pending" {
+        return Ok(EndOutcome::NotPending);
+    }
+    let now = clock(&mut tx).await?;
+    if row.provider_id.is_none() && row.deadline > now {
+        return Ok(EndOutcome::NotDue((row.deadline - now).to_std().unwrap_or_default()));
+    }
+    act_as(&mut tx, None).await?;
+    let closed = withdraw(&mut tx, booking, None).await?;
+    sqlx::query(
+        "UPDATE bookings SET status = 'cancelled', cancelled_at = $2, cancelled_by = NULL, cancellation_reason = $3
+         WHERE id = $1 AND status = 'pending'",
+    )
+    .bind(booking.0)
+    .bind(now)
+    .bind(reason.as_str())
+    .execute(&mut *tx)
+    .await?;
+    promos::give_back(&mut tx, booking).await?;
+    let view = view_by_id(&mut tx, booking).await?.ok_or(sqlx::Error::RowNotFound)?;
+    tx.commit().await?;
+    Ok(EndOutcome::Ended { view: Box::new(view), closed })
+}
+
+/// What a booking that is searched for anew goes by, as the settings stand now.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Anew {
+    /// The search lasts so long from now, seconds: `booking_timeout.pending`.
+    pub window_s: u32,
+    /// Of the estimate, percent: `commission_rate.default`.
+    pub commission_rate: Decimal,
+}
+
+impl From<&Settings> for Anew {
+    fn from(settings: &Settings) -> Self {
+        Self { window_s: settings.booking_timeout.pending, commission_rate: settings.commission_rate.default }
+    }
+}
+
+/// What became of taking a booking back.
+#[derive(Clone, Debug)]
+pub enum ReleaseOutcome {
+    /// `pending` again, its therapist never to be asked for it again.
+    Released {
+        /// As it stands.
+        view: Box<BookingView>,
+        /// Who had it.
+        provider: ProviderId,
+        /// The person behind him.
+        user: UserId,
+    },
+    /// There is time left by the database's clock, so much.
+    NotDue(Duration),
+    /// It is not accepted (any more): he set out, it was cancelled, given back.
+    NotAccepted,
+}
+
+/// `accepted` -> `pending`: the therapist did not set out within `set_out_within` of the accept, by the database's clock.
+pub async fn release_unstarted(
+    pool: &PgPool,
+    booking: BookingId,
+    set_out_within: Duration,
+    anew: &Anew,
+) -> Result<ReleaseOutcome, StoreError> {
+    let mut tx = pool.begin().await?;
+    let Some(row) = lock(&mut tx, booking).await? else { return Ok(ReleaseOutcome::NotAccepted) };
+    let (Some(provider), Some(accepted_at), "accepted") = (row.provider_id, row.accepted_at, row.status.as_str())
+    else {
+        return Ok(ReleaseOutcome::NotAccepted);
+    };
+    let now = clock(&mut tx).await?;
+    let left = accepted_at + set_out_within - now;
+    if let Ok(left) = left.to_std()
+        && !left.is_zero()
+    {
+        return Ok(ReleaseOutcome::NotDue(left));
+    }
+    act_as(&mut tx, None).await?;
+    give_back(&mut tx, &row, now, "did_not_set_out", anew).await?;
+    let user: i64 =
+        sqlx::query_scalar("SELECT user_id FROM providers WHERE id = $1").bind(provider).fetch_one(&mut *tx).await?;
+    let view = view_by_id(&mut tx, booking).await?.ok_or(sqlx::Error::RowNotFound)?;
+    tx.commit().await?;
+    Ok(ReleaseOutcome::Released { view: Box::new(view), provider: ProviderId(provider), user: UserId(user) })
+}
+
+/// The body of every accepted -> pending, under the booking's lock: the offer is `released`, the trigger clears therapist
+/// and times, the price is an estimate again, and the search window starts anew at `now`.
+pub(super) async fn give_back(
+    tx: &mut PgConnection,
+    booking: &Locked,
+    now: DateTime<Utc>,
+    reason: &str,
+    anew: &Anew,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE booking_offers SET status = 'released', decline_reason = $2 WHERE booking_id = $1 AND status = 'accepted'",
+    )
+    .bind(booking.id)
+    .bind(reason)
+    .execute(&mut *tx)
+    .await?;
+    let price = estimate(tx, booking, anew.commission_rate).await?;
+    // Rounded up: the window is never shorter than the setting says.
+    sqlx::query(
+        "UPDATE bookings
+         SET status = 'pending', price_is_estimate = TRUE,
+             dispatch_timeout_s = ceil(extract(epoch FROM $2 - created_at)) + $3,
+             service_price = $4, distance_surcharge = $5, platform_fee = $6, tip_amount = $7, promo_discount = $8,
+             total_amount = $9, provider_earnings = $10, commission_amount = $11, commission_rate = $12
+         WHERE id = $1 AND status = 'accepted'",
+    )
+    .bind(booking.id)
+    .bind(now)
+    .bind(i32::try_from(anew.window_s).unwrap_or(i32::MAX))
+    .bind(price.service_price.decimal())
+    .bind(price.distance_surcharge.decimal())
+    .bind(price.platform_fee.decimal())
+    .bind(price.tip_amount.decimal())
+    .bind(price.promo_discount.decimal())
+    .bind(price.total_amount.decimal())
+    .bind(price.provider_earnings.decimal())
+    .bind(price.commission_amount.decimal())
+    .bind(price.commission_rate)
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query(
+        "UPDATE booking_locations SET distance_km = NULL, estimated_travel_time_minutes = NULL WHERE booking_id = $1",
+    )
+    .bind(booking.id)
+    .execute(&mut *tx)
+    .await?;
+    // The trigger keeps reasons of cancellations only.
+    sqlx::query(
+        "UPDATE booking_status_history SET reason = $2
+         WHERE id = (SELECT max(id) FROM booking_status_history WHERE booking_id = $1 AND to_status = 'pending')",
+    )
+    .bind(booking.id)
+    .bind(reason)
+    .execute(&mut *tx)
+    .await?;
+    if booking.promo_code_id.is_some() {
+        promos::adjust(tx, BookingId(booking.id), price.promo_discount).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,261 @@
+//! Bookings as their parties see them.
+
+use sqlx::types::Decimal;
+use sqlx::types::chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::core::geo::LatLng;
+use crate::core::ids::{BookingId, ProviderId, UserId};
+use crate::core::money::Money;
+use crate::store::StoreError;
+use crate::wire::booking::{Booking, BookingLocation, ProviderRef, ServiceRef};
+
+/// A booking, and who may see it.
+#[derive(Clone, Debug)]
+pub struct BookingView {
+    /// `bookings.id`
+    pub id: BookingId,
+    /// Who asked for it.
+    pub customer: UserId,
+    /// Who accepted it, or (while pending, and after a cancellation while pending) the one whom it names.
+    pub provider: Option<ProviderId>,
+    /// The person behind `provider`.
+    pub provider_user: Option<UserId>,
+    /// Whether `provider` has accepted: only then is he a party, and only parties see address and exact place.
+    pub accepted: bool,
+    /// Exactly where.
+    pub place: Option<LatLng>,
+    /// What both parties are shown.
+    pub booking: Booking,
+}
+
+impl BookingView {
+    /// Whether `user` may see this booking: its customer, or the provider once he has accepted.
+    pub fn is_party(&self, user: UserId) -> bool {
+        self.customer == user || (self.accepted && self.provider_user == Some(user))
+    }
+
+    /// Everyone who is told of it: the customer, then the provider once he has accepted.
+    pub fn parties(&self) -> impl Iterator<Item = UserId> {
+        std::iter::once(self.customer).chain(self.provider_user.filter(|_| self.accepted))
+    }
+}
+
+/// The one SELECT of this file; `$tail` says which bookings, in which order.
+macro_rules! select {
+    ($tail:literal) => {
+        concat!(
+            "SELECT b.id, b.uuid, b.booking_number, b.status::text AS status, b.type::text AS type,
+                    b.booking_type::text AS booking_type, b.customer_id, b.provider_id, p.user_id AS provider_user_id,
+                    p.uuid AS provider_uuid, p.average_rating::float8 AS average_rating,
+                    CASE WHEN p.type = 'therapist' THEN pu.first_name END AS provider_first_name,
+                    s.id AS service_id, s.slug AS service_slug, s.name AS service_name, s.currency, b.duration_minutes,
+                    l.address, l.unit_number, l.building_name, l.landmark, l.latitude::float8 AS latitude,
+                    l.longitude::float8 AS longitude, l.distance_km::float8 AS distance_km,
+                    l.estimated_travel_time_minutes,
+                    b.service_price, b.distance_surcharge, b.platform_fee, b.tip_amount, b.promo_discount,
+                    b.total_amount, b.price_is_estimate, b.payment_method::text AS payment_method, b.customer_notes,
+                    b.cancellation_reason, b.cancellation_fee,
+                    CASE WHEN b.status <> 'cancelled' THEN NULL
+                         WHEN b.cancelled_by IS NULL THEN 'system'
+                         WHEN b.cancelled_by = b.customer_id THEN 'customer'
+                         WHEN b.cancelled_by = p.user_id THEN 'provider'
+                         ELSE 'admin' END AS cancelled_by,
+                    b.scheduled_at, b.created_at, b.accepted_at, b.started_at, b.completed_at, b.cancelled_at
+             FROM bookings b
+             JOIN services s ON s.id = b.service_id
+             LEFT JOIN providers p ON p.id = b.provider_id
+             LEFT JOIN users pu ON pu.id = p.user_id
+             LEFT JOIN booking_locations l ON l.booking_id = b.id ",
+            $tail
+        )
+    };
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: i64,
+    uuid: Uuid,
+    booking_number: String,
+    status: String,
+    r#type: String,
+    booking_type: String,
+    customer_id: i64,
+    provider_id: Option<i64>,
+    provider_user_id: Option<i64>,
+    provider_uuid: Option<Uuid>,
+    average_rating: Option<f64>,
+    provider_first_name: Option<String>,
+    service_id: i64,
+    service_slug: String,
+    service_name: String,
+    currency: String,
+    duration_minutes: i32,
+    address: Option<String>,
+    unit_number: Option<String>,
+    building_name: Option<String>,
+    landmark: Option<String>,
+    latitude: Option<f64>,
+    longitude: Option<f64>,
+    distance_km: Option<f64>,
+    estimated_travel_time_minutes: Option<i32>,
+    service_price: Decimal,
+    distance_surcharge: Decimal,
+    platform_fee: Decimal,
+    tip_amount: Decimal,
+    promo_discount: Decimal,
+    total_amount: Decimal,
+    price_is_estimate: bool,
+    payment_method: String,
+    customer_notes: Option<String>,
+    cancellation_reason: Option<String>,
+    cancellation_fee: Decimal,
+    cancelled_by: Option<String>,
+    scheduled_at: Option<DateTime<Utc>>,
+    created_at: DateTime<Utc>,
+    accepted_at: Option<DateTime<Utc>>,
+    started_at: Option<DateTime<Utc>>,
+    completed_at: Option<DateTime<Utc>>,
+    cancelled_at: Option<DateTime<Utc>>,
+}
+
+impl Row {
+    fn view(self) -> BookingView {
+        let place = match (self.latitude, self.longitude) {
+            // The table's own CHECKs keep the ranges.
+            (Some(latitude), Some(longitude)) => LatLng::new(latitude, longitude).ok(),
+            _ => None,
+        };
+        let location = self.address.zip(place).map(|(address, at)| BookingLocation {
+            address,
+            unit_number: self.unit_number,
+            building_name: self.building_name,
+            landmark: self.landmark,
+            latitude: at.latitude(),
+            longitude: at.longitude(),
+            distance_km: self.distance_km,
+            estimated_travel_time_minutes: self.estimated_travel_time_minutes,
+        });
+        let booking = Booking {
+            uuid: self.uuid,
+            booking_number: self.booking_number,
+            status: self.status,
+            r#type: self.r#type,
+            booking_type: self.booking_type,
+            service: ServiceRef {
+                id: self.service_id,
+                slug: self.service_slug,
+                name: self.service_name,
+                duration_minutes: self.duration_minutes,
+            },
+            provider: self.provider_uuid.map(|provider_uuid| ProviderRef {
+                provider_uuid,
+                first_name: self.provider_first_name,
+                average_rating: self.average_rating.unwrap_or_default(),
+            }),
+            location,
+            service_price: Money::rounded(self.service_price),
+            distance_surcharge: Money::rounded(self.distance_surcharge),
+            platform_fee: Money::rounded(self.platform_fee),
+            tip_amount: Money::rounded(self.tip_amount),
+            promo_discount: Money::rounded(self.promo_discount),
+            total_amount: Money::rounded(self.total_amount),
+            currency: self.currency,
+            price_is_estimate: self.price_is_estimate,
+            payment_method: self.payment_method,
+            customer_notes: self.customer_notes,
+            cancellation_reason: self.cancellation_reason,
+            cancelled_by: self.cancelled_by,
+            cancellation_fee: Money::rounded(self.cancellation_fee),
+            scheduled_at: self.scheduled_at.map(Into::into),
+            created_at: self.created_at.into(),
+            accepted_at: self.accepted_at.map(Into::into),
+            started_at: self.started_at.map(Into::into),
+            completed_at: self.completed_at.map(Into::into),
+            cancelled_at: self.cancelled_at.map(Into::into),
+        };
+        BookingView {
+            id: BookingId(self.id),
+            customer: UserId(self.customer_id),
+            provider: self.provider_id.map(ProviderId),
+            provider_user: self.provider_user_id.map(UserId),
+            accepted: self.accepted_at.is_some(),
+            place,
+            booking,
+        }
+    }
+}
+
+/// The booking with this public id; `None` when there is none. Whether the caller may see it: [`BookingView::is_party`].
+pub async fn view(pool: &PgPool, uuid: Uuid) -> Result<Option<BookingView>, StoreError> {
+    let row: Option<Row> =
+        sqlx::query_as(select!("WHERE b.uuid = $1 AND b.deleted_at IS NULL")).bind(uuid).fetch_optional(pool).await?;
+    Ok(row.map(Row::view))
+}
+
+/// The same by the row's id, on a connection (so inside a transaction too).
+pub async fn view_by_id(db: &mut PgConnection, booking: BookingId) -> Result<Option<BookingView>, StoreError> {
+    let row: Option<Row> =
+        sqlx::query_as(select!("WHERE b.id = $1 AND b.deleted_at IS NULL")).bind(booking.0).fetch_optional(db).await?;
+    Ok(row.map(Row::view))
+}
+
+/// From where a page of a list goes on. Newest bookings come first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PageFrom {
+    /// The newest.
+    Start,
+    /// What is older than this booking.
+    OlderThan(BookingId),
+    /// The nearest that are newer than this booking (a step back).
+    NewerThan(BookingId),
+}
+
+/// A page, newest first.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// At most as many as were asked for.
+    pub bookings: Vec<BookingView>,
+    /// Whether there are older ones than the page's last.
+    pub older: bool,
+    /// Whether there are newer ones than the page's first.
+    pub newer: bool,
+}
+
+/// The bookings of which `user` is a party, as [`BookingView::is_party`] has it, by pages keyed by id.
+/// `per_page` is the caller's to bound.
+pub async fn list(pool: &PgPool, user: UserId, from: PageFrom, per_page: u32) -> Result<Page, StoreError> {
+    let wanted = per_page as usize;
+    let one_more = i64::from(per_page) + 1; // tells whether the list goes on
+    let (bound, backwards) = match from {
+        PageFrom::Start => (i64::MAX, false),
+        PageFrom::OlderThan(id) => (id.0, false),
+        PageFrom::NewerThan(id) => (id.0, true),
+    };
+    let sql = if backwards {
+        select!(
+            "WHERE (b.customer_id = $1 OR (b.accepted_at IS NOT NULL
+                    AND b.provider_id = ANY (ARRAY(SELECT own.id FROM providers own WHERE own.user_id = $1))))
+               AND b.deleted_at IS NULL AND b.id > $2 ORDER BY b.id LIMIT $3"
+        )
+    } else {
+        select!(
+            "WHERE (b.customer_id = $1 OR (b.accepted_at IS NOT NULL
+                    AND b.provider_id = ANY (ARRAY(SELECT own.id FROM providers own WHERE own.user_id = $1))))
+               AND b.deleted_at IS NULL AND b.id < $2 ORDER BY b.id DESC LIMIT $3"
+        )
+    };
+    let rows: Vec<Row> = sqlx::query_as(sql).bind(user.0).bind(bound).bind(one_more).fetch_all(pool).await?;
+    let goes_on = rows.len() > wanted;
+    let mut bookings: Vec<BookingView> = rows.into_iter().take(wanted).map(Row::view).collect();
+    if backwards {
+        bookings.reverse();
+    }
+    // The side that the page came from has at least the booking that the cursor names.
+    Ok(if backwards {
+        Page { bookings, older: true, newer: goes_on }
+    } else {
+        Page { bookings, older: goes_on, newer: from != PageFrom::Start }
+    })
+}

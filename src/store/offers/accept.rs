@@ -1,0 +1,222 @@
+//! The accept: where one therapist wins a booking, priced, in one transaction.
+
+use std::time::Duration;
+
+use sqlx::types::Decimal;
+use sqlx::types::chrono::{DateTime, Utc};
+use sqlx::{Connection, PgConnection, PgPool};
+
+use super::{ClosedOffer, OfferRow, own, withdraw};
+use crate::core::geo::Meters;
+use crate::core::ids::{BookingId, OfferId, ProviderId};
+use crate::core::matching::busy_during;
+use crate::core::time::Timestamp;
+use crate::core::travel;
+use crate::store::bookings::{BookingView, Locked, fit, lock, view_by_id};
+use crate::store::tx::{act_as, clock};
+use crate::store::{StoreError, promos};
+use crate::wire::stream::OfferEnd;
+use crate::wire::time::{from_chrono, to_chrono};
+
+/// What became of an accept.
+#[derive(Clone, Debug)]
+pub enum AcceptOutcome {
+    /// He has it: now, or (`repeated`) since an earlier accept of this offer.
+    Accepted(Box<Accepted>),
+    /// Too late.
+    Gone {
+        /// Why.
+        reason: OfferEnd,
+        /// Of what.
+        booking: BookingId,
+        /// This accept found it past its time, or impossible, and ended it.
+        closed_now: bool,
+    },
+    /// There is no such offer, or it is another therapist's: nobody is told which.
+    NotYours,
+}
+
+/// A booking that has its therapist.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    /// The booking as it stands.
+    pub view: BookingView,
+    /// Who has it.
+    pub provider: ProviderId,
+    /// `accepted_at`; `None` only when a repeated accept finds a booking that was given back since.
+    pub accepted_at: Option<Timestamp>,
+    /// The booking's other offers that were live until now.
+    pub withdrawn: Vec<ClosedOffer>,
+    /// Nothing changed: he had it already.
+    pub repeated: bool,
+}
+
+/// Accepts `offer` for `provider`: exactly one accept of a booking wins, the winner's repetitions succeed too.
+///
+/// The price is made anew: his own price, surcharge and commission, the promo, never above `max_price`. `busy_during`
+/// and the unique index of active bookings refuse a therapist who is not free; then the offer is withdrawn.
+pub async fn accept(pool: &PgPool, offer: OfferId, provider: ProviderId) -> Result<AcceptOutcome, StoreError> {
+    let mut tx = pool.begin().await?;
+    let Some(seen) = own(&mut tx, offer, provider).await? else { return Ok(AcceptOutcome::NotYours) };
+    let id = seen.booking();
+    let Some(booking) = lock(&mut tx, id).await? else {
+        return Ok(AcceptOutcome::Gone { reason: OfferEnd::Withdrawn, booking: id, closed_now: false });
+    };
+    let live = lock_offer(&mut tx, offer).await?;
+    if let Some(reason) = live.row.end() {
+        if reason == OfferEnd::Accepted {
+            return repeated(&mut tx, id, provider).await;
+        }
+        return Ok(AcceptOutcome::Gone { reason, booking: id, closed_now: false });
+    }
+    let now = clock(&mut tx).await?;
+    let reason = if live.expires_at <= now {
+        OfferEnd::Expired
+    } else {
+        match take(&mut tx, &booking, &live, offer, provider, now).await? {
+            Taken::Yes => {
+                let withdrawn = withdraw(&mut tx, id, Some(offer)).await?;
+                let view = view_by_id(&mut tx, id).await?.ok_or(sqlx::Error::RowNotFound)?;
+                tx.commit().await?;
+                let accepted_at = Some(from_chrono(now));
+                let won = Accepted { view, provider, accepted_at, withdrawn, repeated: false };
+                return Ok(AcceptOutcome::Accepted(Box::new(won)));
+            }
+            Taken::No => OfferEnd::Withdrawn,
+        }
+    };
+    close(&mut tx, offer, reason).await?;
+    tx.commit().await?;
+    Ok(AcceptOutcome::Gone { reason, booking: id, closed_now: true })
+}
+
+/// The offer's row under its lock.
+struct LockedOffer {
+    row: OfferRow,
+    distance_km: Decimal,
+    expires_at: DateTime<Utc>,
+}
+
+async fn lock_offer(tx: &mut PgConnection, offer: OfferId) -> Result<LockedOffer, StoreError> {
+    let (booking_id, status, distance_km, expires_at) = sqlx::query_as(
+        "SELECT booking_id, status::text, distance_km, expires_at FROM booking_offers
+         WHERE id = $1 FOR NO KEY UPDATE",
+    )
+    .bind(offer.0)
+    .fetch_one(tx)
+    .await?;
+    Ok(LockedOffer { row: OfferRow { booking_id, status }, distance_km, expires_at })
+}
+
+enum Taken {
+    Yes,
+    No,
+}
+
+/// The guarded part. `No`: the booking is no longer pending, or the therapist cannot take it, or is not free.
+async fn take(
+    tx: &mut PgConnection,
+    booking: &Locked,
+    live: &LockedOffer,
+    offer: OfferId,
+    provider: ProviderId,
+    now: DateTime<Utc>,
+) -> Result<Taken, StoreError> {
+    if booking.status != "pending" {
+        return Ok(Taken::No);
+    }
+    let distance = Meters::from_km(f64::try_from(live.distance_km).map_err(|e| sqlx::Error::Decode(Box::new(e)))?);
+    let Some(fit) = fit::fit(tx, booking, provider, distance, fit::For::Accept).await? else { return Ok(Taken::No) };
+    act_as(tx, Some(fit.user)).await?;
+    let travel = travel::travel_time_over(distance, from_chrono(now));
+    // A savepoint: a refusal by a constraint must leave the transaction able to withdraw the offer.
+    let mut attempt = tx.begin().await?;
+    match assign(&mut attempt, booking, provider, &fit, now, travel).await {
+        Ok(()) => attempt.commit().await?,
+        Err(e) if not_free(&e) => {
+            attempt.rollback().await?;
+            return Ok(Taken::No);
+        }
+        Err(e) => return Err(e),
+    }
+    sqlx::query(
+        "UPDATE booking_locations SET distance_km = $2, estimated_travel_time_minutes = $3 WHERE booking_id = $1",
+    )
+    .bind(booking.id)
+    .bind(live.distance_km)
+    .bind(i32::try_from(travel::whole_minutes(travel)).unwrap_or(i32::MAX))
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query("UPDATE booking_offers SET status = 'accepted', responded_at = $2 WHERE id = $1")
+        .bind(offer.0)
+        .bind(now)
+        .execute(&mut *tx)
+        .await?;
+    if booking.promo_code_id.is_some() {
+        promos::adjust(tx, BookingId(booking.id), fit.price.promo_discount).await?;
+    }
+    Ok(Taken::Yes)
+}
+
+/// `uq_bookings_one_active_per_therapist`, `bookings_no_overlap`: he has another booking at that time.
+fn not_free(error: &StoreError) -> bool {
+    matches!(error.constraint(), Some("uq_bookings_one_active_per_therapist" | "bookings_no_overlap"))
+}
+
+async fn assign(
+    tx: &mut PgConnection,
+    booking: &Locked,
+    provider: ProviderId,
+    fit: &fit::Fit,
+    now: DateTime<Utc>,
+    travel: Duration,
+) -> Result<(), StoreError> {
+    let price = &fit.price;
+    // Busy from setting out (for `now`: now) to the end of the buffer.
+    let start = booking.scheduled_at.map_or(from_chrono(now).plus(travel), from_chrono);
+    let minutes = |m: i32| Duration::from_secs(u64::from(m.unsigned_abs()) * 60); // CHECKs keep both >= 0
+    let (from, to) = busy_during(start, minutes(booking.duration_minutes), travel, fit.buffer_minutes.unsigned_abs());
+    sqlx::query(
+        "UPDATE bookings
+         SET status = 'accepted', accepted_at = $3, provider_id = $2, price_is_estimate = FALSE,
+             service_price = $4, distance_surcharge = $5, platform_fee = $6, tip_amount = $7, promo_discount = $8,
+             total_amount = $9, provider_earnings = $10, commission_amount = $11, commission_rate = $12,
+             busy_during = tstzrange($13, $14, '[)')
+         WHERE id = $1 AND status = 'pending'",
+    )
+    .bind(booking.id)
+    .bind(provider.0)
+    .bind(now)
+    .bind(price.service_price.decimal())
+    .bind(price.distance_surcharge.decimal())
+    .bind(price.platform_fee.decimal())
+    .bind(price.tip_amount.decimal())
+    .bind(price.promo_discount.decimal())
+    .bind(price.total_amount.decimal())
+    .bind(price.provider_earnings.decimal())
+    .bind(price.commission_amount.decimal())
+    .bind(price.commission_rate)
+    .bind(to_chrono(from))
+    .bind(to_chrono(to))
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+async fn close(tx: &mut PgConnection, offer: OfferId, reason: OfferEnd) -> Result<(), StoreError> {
+    let status = if reason == OfferEnd::Expired { "expired" } else { "withdrawn" };
+    sqlx::query("UPDATE booking_offers SET status = $2::booking_offer_status WHERE id = $1 AND status = 'offered'")
+        .bind(offer.0)
+        .bind(status)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+/// The winner asks again: the booking as it stands by now.
+async fn repeated(tx: &mut PgConnection, id: BookingId, provider: ProviderId) -> Result<AcceptOutcome, StoreError> {
+    let view = view_by_id(tx, id).await?.ok_or(sqlx::Error::RowNotFound)?;
+    let accepted_at = view.booking.accepted_at.map(|at| at.0);
+    let accepted = Accepted { view, provider, accepted_at, withdrawn: Vec::new(), repeated: true };
+    Ok(AcceptOutcome::Accepted(Box::new(accepted)))
+}

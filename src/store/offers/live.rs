@@ -1,0 +1,111 @@
+//! Live offers as the asked therapist sees them: roughly where, what it brings, until when. No address, no notes.
+
+use sqlx::types::Decimal;
+use sqlx::types::chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool};
+
+use crate::core::geo::{LatLng, Meters, area};
+use crate::core::ids::{BookingId, OfferId, ProviderId};
+use crate::core::travel;
+use crate::store::StoreError;
+use crate::store::bookings::{fit, read};
+use crate::wire::booking::{Area, OfferedBooking, ServiceRef};
+use crate::wire::stream::Offer;
+use crate::wire::time::from_chrono;
+
+/// The live offers of a therapist, oldest first: what `welcome` and `GET /v1/offers` show.
+pub async fn live_for(pool: &PgPool, provider: ProviderId) -> Result<Vec<Offer>, StoreError> {
+    let mut db = pool.acquire().await?;
+    let ids: Vec<i64> = sqlx::query_scalar(
+        "SELECT id FROM booking_offers
+         WHERE provider_id = $1 AND status = 'offered' AND expires_at > clock_timestamp() ORDER BY id",
+    )
+    .bind(provider.0)
+    .fetch_all(&mut *db)
+    .await?;
+    let mut offers = Vec::with_capacity(ids.len());
+    for id in ids {
+        offers.extend(live_offer_in(&mut db, OfferId(id)).await?); // few: at most one for `now`
+    }
+    Ok(offers)
+}
+
+/// One offer; `None` when it is not live, or its therapist cannot take it any more.
+pub async fn live_offer(pool: &PgPool, offer: OfferId) -> Result<Option<Offer>, StoreError> {
+    live_offer_in(&mut *pool.acquire().await?, offer).await
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    booking_id: i64,
+    provider_id: i64,
+    distance_km: Decimal,
+    expires_at: DateTime<Utc>,
+    uuid: uuid::Uuid,
+    r#type: String,
+    booking_type: String,
+    scheduled_at: Option<DateTime<Utc>>,
+    payment_method: String,
+    duration_minutes: i32,
+    service_id: i64,
+    service_slug: String,
+    service_name: String,
+    currency: String,
+    latitude: f64,
+    longitude: f64,
+    asked_at: DateTime<Utc>,
+}
+
+pub(super) async fn live_offer_in(db: &mut PgConnection, offer: OfferId) -> Result<Option<Offer>, StoreError> {
+    let row: Option<Row> = sqlx::query_as(
+        "SELECT o.booking_id, o.provider_id, o.distance_km, o.expires_at, b.uuid, b.type::text AS type,
+                b.booking_type::text AS booking_type, b.scheduled_at, b.payment_method::text AS payment_method,
+                b.duration_minutes, s.id AS service_id, s.slug AS service_slug, s.name AS service_name, s.currency,
+                l.latitude::float8 AS latitude, l.longitude::float8 AS longitude, clock_timestamp() AS asked_at
+         FROM booking_offers o
+         JOIN bookings b ON b.id = o.booking_id
+         JOIN services s ON s.id = b.service_id
+         JOIN booking_locations l ON l.booking_id = b.id
+         WHERE o.id = $1 AND o.status = 'offered' AND o.expires_at > clock_timestamp()",
+    )
+    .bind(offer.0)
+    .fetch_optional(&mut *db)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let Some(booking) = read(db, BookingId(row.booking_id)).await? else { return Ok(None) };
+    let distance = Meters::from_km(f64::try_from(row.distance_km).map_err(|e| sqlx::Error::Decode(Box::new(e)))?);
+    let Some(fit) = fit::fit(db, &booking, ProviderId(row.provider_id), distance, fit::For::Accept).await? else {
+        return Ok(None);
+    };
+    let place = LatLng::new(row.latitude, row.longitude).map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
+    let area = area(place);
+    Ok(Some(Offer {
+        offer_id: offer,
+        booking: OfferedBooking {
+            uuid: row.uuid,
+            service: ServiceRef {
+                id: row.service_id,
+                slug: row.service_slug,
+                name: row.service_name,
+                duration_minutes: row.duration_minutes,
+            },
+            r#type: row.r#type,
+            booking_type: row.booking_type,
+            scheduled_at: row.scheduled_at.map(Into::into),
+            location: Area {
+                area: None, // the address is free text: it would tell more than the cell
+                h3: format!("{:x}", area.cell),
+                latitude: area.centre.latitude(),
+                longitude: area.centre.longitude(),
+            },
+            customer_notes: None,
+            total: fit.price.total_amount,
+            earnings: fit.price.provider_earnings,
+            currency: row.currency,
+            payment_method: row.payment_method,
+        },
+        distance_km: (distance.km() * 10.0).round() / 10.0,
+        eta_minutes: travel::whole_minutes(travel::travel_time_over(distance, from_chrono(row.asked_at))),
+        expires_at: row.expires_at.into(),
+    }))
+}

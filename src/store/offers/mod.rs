@@ -1,0 +1,95 @@
+//! Offers of a booking to therapists, one row each. Every move is a guarded UPDATE in one transaction; locks are taken
+//! in one order (booking, its offers by id, promo); the database's clock says what is due.
+
+mod accept;
+mod answer;
+mod live;
+mod persist;
+
+use sqlx::PgConnection;
+
+pub use accept::{AcceptOutcome, Accepted, accept};
+pub use answer::{DeclineOutcome, ExpireOutcome, ReceiptOutcome, Ttls, decline, expire, received};
+pub use live::{live_for, live_offer};
+pub use persist::{NewOffer, PersistOutcome, Persisted, persist};
+
+use crate::core::ids::{BookingId, OfferId, ProviderId, UserId};
+use crate::store::StoreError;
+use crate::wire::stream::OfferEnd;
+
+/// An offer that is no longer live, and who is to be told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ClosedOffer {
+    /// Which.
+    pub offer: OfferId,
+    /// Whose it was.
+    pub provider: ProviderId,
+    /// The person behind him.
+    pub user: UserId,
+}
+
+/// An offer's row, locked or as of one statement.
+#[derive(Clone, Debug, sqlx::FromRow)]
+struct OfferRow {
+    booking_id: i64,
+    status: String,
+}
+
+impl OfferRow {
+    /// Why it can no longer be answered; `None` while it is live (or lost to the clock, which only SQL can tell).
+    fn end(&self) -> Option<OfferEnd> {
+        match self.status.as_str() {
+            "offered" => None,
+            "accepted" => Some(OfferEnd::Accepted),
+            "declined" => Some(OfferEnd::Declined),
+            "expired" => Some(OfferEnd::Expired),
+            _ => Some(OfferEnd::Withdrawn), // withdrawn, and released: the therapist gave the booking back
+        }
+    }
+
+    fn booking(&self) -> BookingId {
+        BookingId(self.booking_id)
+    }
+}
+
+/// The offer as it stands, unlocked; `None` when it does not exist or is another therapist's.
+async fn own(db: &mut PgConnection, offer: OfferId, provider: ProviderId) -> Result<Option<OfferRow>, StoreError> {
+    Ok(sqlx::query_as(
+        "SELECT booking_id, status::text AS status FROM booking_offers WHERE id = $1 AND provider_id = $2",
+    )
+    .bind(offer.0)
+    .bind(provider.0)
+    .fetch_optional(db)
+    .await?)
+}
+
+/// Ends every live offer of a booking but `keep`: due ones as `expired`, others as `withdrawn`. The caller holds the
+/// booking's lock.
+pub(crate) async fn withdraw(
+    tx: &mut PgConnection,
+    booking: BookingId,
+    keep: Option<OfferId>,
+) -> Result<Vec<ClosedOffer>, StoreError> {
+    let rows: Vec<(i64, i64, i64)> = sqlx::query_as(
+        "WITH live AS (SELECT id FROM booking_offers
+                       WHERE booking_id = $1 AND status = 'offered' AND id IS DISTINCT FROM $2
+                       ORDER BY id FOR UPDATE)
+         UPDATE booking_offers o
+         SET status = CASE WHEN o.expires_at <= clock_timestamp() THEN 'expired' ELSE 'withdrawn' END::booking_offer_status
+         FROM live, providers p
+         WHERE o.id = live.id AND o.status = 'offered' AND p.id = o.provider_id
+         RETURNING o.id, o.provider_id, p.user_id",
+    )
+    .bind(booking.0)
+    .bind(keep.map(|o| o.0))
+    .fetch_all(tx)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|(offer, provider, user)| ClosedOffer {
+            offer: OfferId(offer),
+            provider: ProviderId(provider),
+            user: UserId(user),
+        })
+        .collect())
+}

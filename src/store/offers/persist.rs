@@ -1,0 +1,178 @@
+//! An offer is first a committed row, then a message.
+
+use std::time::Duration;
+
+use sqlx::types::chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool};
+
+use super::live::live_offer_in;
+use crate::core::geo::{Meters, km_2};
+use crate::core::ids::{BookingId, OfferId, ProviderId, UserId};
+use crate::core::time::Timestamp;
+use crate::store::StoreError;
+use crate::store::bookings::{fit, lock};
+use crate::store::tx::clock;
+use crate::wire::stream::Offer;
+use crate::wire::time::from_chrono;
+
+/// What the dispatch machine decided.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct NewOffer {
+    /// Of what.
+    pub booking: BookingId,
+    /// To whom.
+    pub provider: ProviderId,
+    /// Of the search, from 1.
+    pub round: u16,
+    /// In the round, from 1: the best.
+    pub rank: u16,
+    /// Between therapist and place.
+    pub distance: Meters,
+    /// To answer, from the app's receipt.
+    pub ttl: Duration,
+    /// For the receipt to come, at most.
+    pub grace: Duration,
+}
+
+/// A live offer, committed: it may be sent.
+#[derive(Clone, Debug)]
+pub struct Persisted {
+    /// Its id.
+    pub offer: OfferId,
+    /// min(the booking's deadline, now + ttl + grace), by the database's clock.
+    pub expires_at: Timestamp,
+    /// The person to tell.
+    pub user: UserId,
+    /// The message.
+    pub message: Offer,
+}
+
+/// What became of it.
+#[derive(Clone, Debug)]
+pub enum PersistOutcome {
+    /// Committed.
+    Offered(Box<Persisted>),
+    /// This round and rank were written by an earlier try and are no longer live: nothing to send.
+    Known {
+        /// Its id.
+        offer: OfferId,
+        /// Who was asked.
+        provider: ProviderId,
+        /// As committed.
+        expires_at: Timestamp,
+    },
+    /// The therapist has a live offer of another booking.
+    ProviderTaken,
+    /// The therapist can not take it (any more): offline, busy, not verified, too dear, blocked, gone.
+    ProviderUnfit,
+    /// It is no longer pending, or past its deadline.
+    BookingGone,
+}
+
+/// Commits an offer, or says why not. Written again after an answer that got lost, it finds its own row: the row of a
+/// booking's round and rank is the answer, whatever its status.
+pub async fn persist(pool: &PgPool, new: &NewOffer) -> Result<PersistOutcome, StoreError> {
+    let mut tx = pool.begin().await?;
+    let Some(booking) = lock(&mut tx, new.booking).await? else { return Ok(PersistOutcome::BookingGone) };
+    if let Some(known) = earlier_try(&mut tx, new).await? {
+        return known_as(&mut tx, known).await;
+    }
+    if booking.status != "pending" || booking.deadline <= clock(&mut tx).await? {
+        return Ok(PersistOutcome::BookingGone);
+    }
+    if booking.provider_id.is_some_and(|chosen| chosen != new.provider.0) {
+        return Ok(PersistOutcome::ProviderUnfit);
+    }
+    expire_due(&mut tx, new.provider).await?;
+    let Some((offer, expires_at)) = insert(&mut tx, new, booking.deadline).await? else {
+        // What was due is expired all the same.
+        tx.commit().await?;
+        return Ok(PersistOutcome::ProviderTaken);
+    };
+    // After the insert: its unique index made us wait for any other transaction that was giving this therapist work.
+    let Some(fit) = fit::fit(&mut tx, &booking, new.provider, new.distance, fit::For::Offer).await? else {
+        return Ok(PersistOutcome::ProviderUnfit);
+    };
+    let offer = OfferId(offer);
+    let message = live_offer_in(&mut tx, offer).await?.ok_or(sqlx::Error::RowNotFound)?;
+    tx.commit().await?;
+    let expires_at = from_chrono(expires_at);
+    Ok(PersistOutcome::Offered(Box::new(Persisted { offer, expires_at, user: fit.user, message })))
+}
+
+#[derive(sqlx::FromRow)]
+struct Earlier {
+    id: i64,
+    provider_id: i64,
+    user_id: i64,
+    expires_at: DateTime<Utc>,
+}
+
+async fn earlier_try(tx: &mut PgConnection, new: &NewOffer) -> Result<Option<Earlier>, StoreError> {
+    Ok(sqlx::query_as(
+        "SELECT o.id, o.provider_id, p.user_id, o.expires_at
+         FROM booking_offers o JOIN providers p ON p.id = o.provider_id
+         WHERE o.booking_id = $1 AND o.round = $2 AND o.rank = $3",
+    )
+    .bind(new.booking.0)
+    .bind(small(new.round))
+    .bind(small(new.rank))
+    .fetch_optional(tx)
+    .await?)
+}
+
+async fn known_as(tx: &mut PgConnection, row: Earlier) -> Result<PersistOutcome, StoreError> {
+    let (offer, expires_at) = (OfferId(row.id), from_chrono(row.expires_at));
+    Ok(match live_offer_in(tx, offer).await? {
+        Some(message) => {
+            PersistOutcome::Offered(Box::new(Persisted { offer, expires_at, user: UserId(row.user_id), message }))
+        }
+        None => PersistOutcome::Known { offer, provider: ProviderId(row.provider_id), expires_at },
+    })
+}
+
+/// Rounds and ranks stay far below the column's limit: a search lasts minutes, a round names a handful.
+fn small(n: u16) -> i16 {
+    i16::try_from(n).unwrap_or(i16::MAX)
+}
+
+/// Without this, a row that nobody has swept yet would block its therapist by the unique index. Locked rows are being
+/// answered at this moment: they are left to whoever holds them.
+async fn expire_due(tx: &mut PgConnection, provider: ProviderId) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE booking_offers SET status = 'expired'
+         WHERE id IN (SELECT id FROM booking_offers
+                      WHERE provider_id = $1 AND status = 'offered' AND expires_at <= clock_timestamp()
+                      ORDER BY id FOR UPDATE SKIP LOCKED)",
+    )
+    .bind(provider.0)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// `None`: the therapist has a live offer, or this booking's round already asked him.
+async fn insert(
+    tx: &mut PgConnection,
+    new: &NewOffer,
+    deadline: DateTime<Utc>,
+) -> Result<Option<(i64, DateTime<Utc>)>, StoreError> {
+    Ok(sqlx::query_as(
+        "INSERT INTO booking_offers
+             (booking_id, provider_id, provider_type, booking_type, round, rank, distance_km, offered_at, expires_at)
+         SELECT b.id, p.id, p.type, b.booking_type, $3, $4, $5, t.now, least($6, t.now + make_interval(secs => $7))
+         FROM bookings b, providers p, (SELECT clock_timestamp() AS now) t
+         WHERE b.id = $1 AND p.id = $2 AND t.now < $6
+         ON CONFLICT DO NOTHING
+         RETURNING id, expires_at",
+    )
+    .bind(new.booking.0)
+    .bind(new.provider.0)
+    .bind(small(new.round))
+    .bind(small(new.rank))
+    .bind(km_2(new.distance))
+    .bind(deadline)
+    .bind((new.ttl + new.grace).as_secs_f64())
+    .fetch_optional(tx)
+    .await?)
+}

@@ -1,0 +1,143 @@
+//! How a search ends, and how it is taken up again.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use spacall::core::dispatch::{EndReason, Standing};
+use spacall::core::ids::BookingId;
+use spacall::core::settings::Settings;
+use spacall::store::bookings::{self, Anew, EndOutcome, ReleaseOutcome, SearchRules};
+use spacall::store::offers::{self, AcceptOutcome};
+
+use super::world::{Therapist, World};
+
+async fn end(w: &World, booking: BookingId, reason: EndReason) -> EndOutcome {
+    bookings::end_by_system(w.pool(), booking, reason).await.expect("a statement")
+}
+
+async fn accepted(w: &World, booking: BookingId, therapist: Therapist) {
+    let offer = w.offer(booking, therapist, 1).await;
+    let outcome = offers::accept(w.pool(), offer, therapist.provider).await.expect("a statement");
+    assert!(matches!(outcome, AcceptOutcome::Accepted(_)), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_search_ends_at_its_deadline_by_the_databases_clock_with_a_reason() {
+    let w = World::new().await;
+    let booking = w.booking().await;
+    match end(&w, booking, EndReason::NoTherapistAvailable).await {
+        EndOutcome::NotDue(left) => assert!((290..=300).contains(&left.as_secs()), "{left:?}"),
+        other => panic!("{other:?}"),
+    }
+    let offer = w.offer(booking, w.therapist().await, 1).await;
+    w.make_overdue(booking).await;
+    match end(&w, booking, EndReason::NoTherapistAvailable).await {
+        EndOutcome::Ended { view, closed } => {
+            assert_eq!(closed.iter().map(|c| c.offer).collect::<Vec<_>>(), [offer]);
+            assert_eq!(view.booking.cancelled_by.as_deref(), Some("system"));
+            assert_eq!(view.booking.cancellation_reason.as_deref(), Some("no_therapist_available"));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(end(&w, booking, EndReason::NoTherapistAvailable).await, EndOutcome::NotPending));
+}
+
+#[tokio::test]
+async fn a_timeout_never_overwrites_an_accept() {
+    let w = World::new().await;
+    let booking = w.booking().await;
+    accepted(&w, booking, w.therapist().await).await;
+    w.make_overdue(booking).await;
+    assert!(matches!(end(&w, booking, EndReason::NoTherapistAvailable).await, EndOutcome::NotPending));
+    assert_eq!(w.booking_status(booking).await, "accepted");
+}
+
+#[tokio::test]
+async fn a_booking_that_names_its_therapist_ends_with_his_no() {
+    let w = World::new().await;
+    let mut new = w.new_booking(w.customer().await).await;
+    new.chosen = Some(w.therapist().await.provider);
+    let booking = w.create(&new).await;
+    assert!(matches!(end(&w, booking, EndReason::ProviderDeclined).await, EndOutcome::Ended { .. }));
+}
+
+#[tokio::test]
+async fn who_does_not_set_out_loses_the_booking_and_the_search_starts_anew() {
+    let w = World::new().await;
+    let (settings, therapist) = (Settings::default(), w.therapist().await);
+    let booking = w.booking().await;
+    accepted(&w, booking, therapist).await;
+    let release =
+        |within| bookings::release_unstarted(w.pool(), booking, Duration::from_secs(within), &anew(&settings));
+    let early = release(1_800).await.expect("a statement");
+    assert!(matches!(early, ReleaseOutcome::NotDue(left) if left.as_secs() > 1_700), "{early:?}");
+    w.run(
+        "UPDATE bookings SET created_at = created_at - interval '40 min', accepted_at = accepted_at - interval '31 min'
+         WHERE id = $1",
+        booking.0,
+    )
+    .await;
+    match release(1_800).await.expect("a statement") {
+        ReleaseOutcome::Released { view, provider, user } => {
+            assert_eq!((provider, user), (therapist.provider, therapist.user));
+            let b = &view.booking;
+            assert_eq!((b.status.as_str(), b.price_is_estimate), ("pending", true));
+            assert_eq!(b.total_amount.to_string(), "800.00");
+            assert!(b.provider.is_none() && b.accepted_at.is_none());
+            assert!(!view.is_party(therapist.user));
+        }
+        other => panic!("{other:?}"),
+    }
+    let left =
+        "SELECT extract(epoch FROM created_at + make_interval(secs => dispatch_timeout_s) - clock_timestamp())::bigint
+                FROM bookings WHERE id = $1";
+    assert!((298..=301).contains(&w.one(left, booking.0).await), "a whole window from now");
+    assert_eq!(w.text("SELECT status::text FROM booking_offers WHERE booking_id = $1", booking.0).await, "released");
+    let rules = SearchRules::from(&settings);
+    match bookings::standing(w.pool(), booking, &rules).await.expect("a statement") {
+        Standing::Pending { job, live } => {
+            assert_eq!(job.excluded, BTreeSet::from([therapist.provider]));
+            assert_eq!((job.round, job.chosen, live), (2, None, None));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(release(1_800).await.expect("a statement"), ReleaseOutcome::NotAccepted));
+}
+
+/// Leaked: the closure above wants it longer than a statement.
+fn anew(settings: &Settings) -> &'static Anew {
+    Box::leak(Box::new(Anew::from(settings)))
+}
+
+#[tokio::test]
+async fn after_a_restart_every_search_is_where_it_was() {
+    let w = World::new().await;
+    let rules = SearchRules::from(&Settings::default());
+    let (said_no, asked, driver) = (w.therapist().await, w.therapist().await, w.therapist().await);
+    let waiting = w.booking().await;
+    let refused = w.offer(waiting, said_no, 1).await;
+    offers::decline(w.pool(), refused, said_no.provider, None).await.expect("a statement");
+    let live = w.persisted(waiting, asked, 2).await;
+    let taken = w.booking().await;
+    accepted(&w, taken, driver).await;
+    let over = w.booking().await;
+    w.make_overdue(over).await;
+    end(&w, over, EndReason::NoTherapistAvailable).await;
+
+    let found = bookings::unsettled(w.pool(), &rules).await.expect("a statement");
+    assert_eq!(found.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [waiting, taken]);
+    match &found[0].1 {
+        Standing::Pending { job, live: Some(offer) } => {
+            assert_eq!(job.excluded, BTreeSet::from([said_no.provider]));
+            assert_eq!((offer.provider, offer.offer, offer.expires_at), (asked.provider, live.offer, live.expires_at));
+            assert_eq!(job.deadline, job.created_at.plus(Duration::from_secs(300)));
+        }
+        other => panic!("{other:?}"),
+    }
+    match &found[1].1 {
+        Standing::Accepted { provider, set_out_by: Some(_) } => assert_eq!(*provider, driver.provider),
+        other => panic!("{other:?}"),
+    }
+    let settled = bookings::standing(w.pool(), over, &rules).await.expect("a statement");
+    assert_eq!(settled, Standing::Settled);
+}
