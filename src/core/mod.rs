@@ -1,9 +1,9 @@
 //! The pure core: no clock, no socket, no database, no global randomness. Inputs and `now` go in, answers and effects
 //! come out; the same inputs give the same outputs, byte for byte.
 
-pub mod fleet;
 pub mod booking;
 pub mod dispatch;
+pub mod fleet;
 pub mod geo;
 pub mod ids;
 pub mod matching;

@@ -189,11 +189,7 @@ pub async fn consistent(
 }
 
 /// `PUT /v1/me/availability`. False when there is no such therapist.
-pub async fn set_available(
-    db: impl PgExecutor<'_>,
-    provider: ProviderId,
-    available: bool,
-) -> Result<bool, StoreError> {
+pub async fn set_available(db: impl PgExecutor<'_>, provider: ProviderId, available: bool) -> Result<bool, StoreError> {
     let done = sqlx::query(
         "UPDATE providers SET is_available = $2 WHERE id = $1 AND type = 'therapist' AND deleted_at IS NULL",
     )
@@ -257,7 +253,8 @@ impl TryFrom<Row> for Therapist {
             languages: texts("languages_spoken", &row.languages)?,
             service_radius_km: natural("service_radius_km", row.service_radius_km)?,
             base_location,
-            schedule: Schedule::parse(row.default_schedule.as_ref().unwrap_or(&serde_json::Value::Null)).map_err(|e| format!("default_schedule: {e}"))?,
+            schedule: Schedule::parse(row.default_schedule.as_ref().unwrap_or(&serde_json::Value::Null))
+                .map_err(|e| format!("default_schedule: {e}"))?,
             accepts_genders: row
                 .accepts_genders
                 .map(|words| words.iter().map(|w| gender(w)).collect::<Result<_, _>>())
