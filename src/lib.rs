@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod config;
 pub mod core;
 pub mod engine;
+pub mod demo;
 pub mod http;
 pub mod postgres;
 pub mod store;

@@ -4,103 +4,80 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use super::{Place, READY_WITHIN, end_signal};
 use crate::cities;
-use crate::cli::Demo;
+use crate::cli;
 use crate::config::Config;
-use crate::demo::{self, Plan, Story};
+use crate::demo::{self, Demo, Told};
 use crate::node::{Node, NodeConfig};
-use crate::store::seed::FleetPlan;
-use crate::store::{self};
-use crate::wire::roster::{Role, RosterEntry};
+use crate::store::seed::{self, FleetPlan};
+use crate::wire::roster::Roster;
 
-/// Bookings under way at once: enough to watch, not too many to read.
-const AT_ONCE: usize = 6;
+/// Somebody books this often, on average.
+const BOOK_EVERY: Duration = Duration::from_secs(3);
 
-pub(super) async fn run(config: &Config, options: Demo) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(config: &Config, options: cli::Demo) -> anyhow::Result<ExitCode> {
     let end = end_signal();
-    println!("starting PostgreSQL …");
+    println!("Starting PostgreSQL …");
     let place = Place::open(config).await?;
     let shown = show(config, &options, &place, end).await;
     place.close().await?;
-    println!("stopped");
+    println!("Everything is stopped.");
     shown.map(|()| ExitCode::SUCCESS)
 }
 
-async fn show(config: &Config, options: &Demo, place: &Place, end: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let node = Node::start(NodeConfig { rate_limit: config.rate_limit, ..NodeConfig::new(place.options().clone(), config.listen) }).await?;
-    let town = async {
-        let roster = seed(&node, options).await?;
-        tokio::time::timeout(READY_WITHIN, node.ready()).await.context("the node did not become ready")?;
-        let url = format!("http://{}", node.address());
-        introduce(&url, options, &roster)?;
-        let plan = Plan { url, roster, seed: options.seed, at_once: AT_ONCE };
-        let (stop, story) = (CancellationToken::new(), Arc::new(Story::default()));
-        let people = tokio::spawn(demo::run(plan, Arc::clone(&story), stop.clone()));
-        let limit = async {
-            match options.duration {
-                Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = end => {}
-            () = limit => {}
-        }
-        println!("\neverybody goes home …");
-        stop.cancel();
-        people.await??;
-        let count = story.count();
-        println!(
-            "{} pings stored; {} bookings: {} accepted, {} completed, {} found nobody",
-            count.pings, count.asked, count.accepted, count.completed, count.unserved
-        );
-        anyhow::Ok(())
-    };
-    let done = town.await;
+async fn show(config: &Config, options: &cli::Demo, place: &Place, end: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let node = Node::start(NodeConfig {
+        rate_limit: config.rate_limit,
+        ..NodeConfig::new(place.options().clone(), config.listen)
+    })
+    .await?;
+    let played = play(&node, options, end).await;
     node.stop().await;
-    done
+    played
 }
 
-/// A new fleet for each demo: the fleet of the one before it is switched off, its bookings stay.
-async fn seed(node: &Node, options: &Demo) -> anyhow::Result<Vec<RosterEntry>> {
-    let pool = &node.engine().pool;
-    store::seed::retire(pool).await?;
+async fn play(node: &Node, options: &cli::Demo, end: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let roster = people(node, options).await?;
+    tokio::time::timeout(READY_WITHIN, node.ready()).await.context("the node did not become ready")?;
+    let demo = Demo { url: format!("http://{}", node.address()), roster, seed: options.seed, book_every: BOOK_EVERY };
+    println!("{}", demo.banner());
+    let stop = CancellationToken::new();
+    let told: Told = Arc::new(|line: &str| println!("{line}"));
+    let town = tokio::spawn({
+        let stop = stop.clone();
+        async move { demo::play(&demo, told, stop).await }
+    });
+    tokio::select! {
+        () = end => {}
+        () = limit(options.duration) => {}
+    }
+    println!("Everybody goes home …");
+    stop.cancel();
+    town.await?
+}
+
+async fn limit(seconds: Option<u64>) {
+    match seconds {
+        Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A new fleet for each demo; that of the one before is offline, nobody answers for it.
+async fn people(node: &Node, options: &cli::Demo) -> anyhow::Result<Roster> {
     let plan = FleetPlan {
         therapists: options.therapists,
         customers: options.customers,
         cities: cities::metro_manila(),
         seed: options.seed,
     };
-    Ok(store::seed::fleet(pool, &plan).await?)
-}
-
-fn introduce(url: &str, options: &Demo, roster: &[RosterEntry]) -> anyhow::Result<()> {
-    let token = |role: Role| roster.iter().find(|e| e.role == role).map(|e| e.token.as_str());
-    // The last therapist's own app is not needed: who pastes his token takes his place (one session each).
-    let therapist = roster.iter().rev().find(|e| e.role == Role::Therapist).map(|e| e.token.as_str());
-    let (Some(customer), Some(therapist), Some(admin)) = (token(Role::Customer), therapist, token(Role::Admin)) else {
-        bail!("the seeded city lacks a customer, a therapist or an admin");
-    };
-    println!(
-        "
-Spacall dispatch is running at {url}      API documentation: {url}/docs
-
-  {} therapists over Metro Manila's 17 cities, {} customers. To be watchable they travel at 180 km/h and a massage takes
-  10 seconds; everything else is as in earnest. Paste into another terminal:
-
-    URL={url}
-    CUSTOMER='{customer}'
-    THERAPIST='{therapist}'
-    ADMIN='{admin}'
-    curl -s \"$URL/v1/therapists/nearby?latitude=14.5547&longitude=121.0244&service=swedish-massage&limit=5\" -H \"Authorization: Bearer $CUSTOMER\"
-
-  Ctrl-C stops everything.
-",
-        options.therapists, options.customers
-    );
-    Ok(())
+    let mut roster = Roster::default();
+    for entry in seed::fleet(&node.engine().pool, &plan).await? {
+        roster.add(entry);
+    }
+    Ok(roster)
 }
