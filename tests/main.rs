@@ -1,1 +1,2 @@
 //! Integration tests: one binary, one private PostgreSQL cluster.
+mod sim;
