@@ -8,3 +8,4 @@ mod bookings;
 mod postgres;
 mod schema;
 mod support;
+mod sim;
