@@ -7,5 +7,5 @@
 mod bookings;
 mod postgres;
 mod schema;
-mod support;
 mod sim;
+mod support;
