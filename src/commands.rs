@@ -14,7 +14,8 @@ use crate::cli::{Command, Seed, SeedFleet, Serve, Token, TokenCreate};
 use crate::config::{Config, Database};
 use crate::node::{Node, NodeConfig};
 use crate::postgres::Cluster;
-use crate::{clock, http, store};
+use crate::store::seed::FleetPlan;
+use crate::{cities, clock, http, store};
 
 /// The database of a private cluster.
 const DATABASE: &str = "spacall";
@@ -178,7 +179,30 @@ async fn token(pool: &PgPool, options: &TokenCreate) -> anyhow::Result<()> {
 }
 
 async fn seed_fleet(pool: &PgPool, options: &SeedFleet) -> anyhow::Result<()> {
-    let _ = (pool, options);
+    let cities = match &options.city {
+        None => cities::metro_manila(),
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("--city is `{}`, allowed: a readable file", path.display()))?;
+            cities::read_cities(&text).with_context(|| format!("--city is `{}`", path.display()))?
+        }
+    };
+    let plan = FleetPlan { therapists: options.therapists, customers: options.customers, cities, seed: options.seed };
+    let roster = store::seed::fleet(pool, &plan).await?;
+    let mut lines = String::new();
+    for entry in &roster {
+        lines.push_str(&serde_json::to_string(entry)?);
+        lines.push('\n');
+    }
+    // Everyone is in the database by now: a file that cannot be written costs their tokens, so say which it was.
+    std::fs::write(&options.tokens, lines)
+        .with_context(|| format!("--tokens is `{}`, allowed: a file that can be written", options.tokens.display()))?;
+    println!(
+        "{} therapists, {} customers and an admin; tokens in {}",
+        options.therapists,
+        options.customers,
+        options.tokens.display()
+    );
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use crate::store::{StoreError, therapists};
 
 /// What a rebuild read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Rebuilt {
+pub(super) struct Rebuilt {
     /// Therapists in the index.
     pub therapists: usize,
     /// Of them, with a position.
@@ -26,7 +26,12 @@ pub struct Rebuilt {
 
 /// Makes the index equal to the database: every therapist, and for each the newest fix that counted. A position that
 /// the index has and the database not yet (its ping waits for its commit) stays: newest wins.
-pub async fn all(pool: &PgPool, fleet: &Fleet, settings: &Settings, now: Timestamp) -> Result<Rebuilt, StoreError> {
+pub(super) async fn all(
+    pool: &PgPool,
+    fleet: &Fleet,
+    settings: &Settings,
+    now: Timestamp,
+) -> Result<Rebuilt, StoreError> {
     let before: BTreeSet<ProviderId> = fleet.snapshot().iter().map(|(t, _)| t.provider).collect();
     let (rows, unusable) = therapists::load(pool, None).await?;
     let kept: BTreeSet<ProviderId> = rows.iter().map(|t| t.provider).collect();
@@ -47,7 +52,7 @@ pub async fn all(pool: &PgPool, fleet: &Fleet, settings: &Settings, now: Timesta
 }
 
 /// Re-reads the rows of these therapists.
-pub async fn some(
+pub(super) async fn some(
     pool: &PgPool,
     fleet: &Fleet,
     ids: &[ProviderId],

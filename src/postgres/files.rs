@@ -13,6 +13,7 @@ const SOCKET_PATH_MAX: usize = if cfg!(target_os = "linux") { 107 } else { 103 }
 const SOCKET_NAME: &str = ".s.PGSQL.5432";
 /// Where root's clusters live when the server's user cannot enter the directory that was asked for.
 const ELSEWHERE: &str = "/var/lib/spacall";
+const UNFINISHED: &str = "pgdata.unfinished.";
 
 #[derive(Clone, Debug)]
 pub(super) struct Files {
@@ -43,7 +44,7 @@ impl Files {
                 path: home,
             });
         }
-        let sockets = socket_dir(&home, account)?;
+        let sockets = socket_dir(&home, account);
         Ok(Self { pgdata: home.join("pgdata"), home, sockets, account })
     }
 
@@ -59,9 +60,20 @@ impl Files {
         &self.pgdata
     }
 
-    /// Where initdb works until it is done: only a finished cluster is ever called `pgdata`.
-    pub(super) fn pgdata_unfinished(&self) -> PathBuf {
-        self.home.join("pgdata.unfinished")
+    /// Where initdb works until it is done: only a finished cluster is ever called `pgdata`. Another name each time: the
+    /// initdb of a killed process may still be at work.
+    pub(super) fn new_unfinished(&self) -> PathBuf {
+        self.home.join(format!("{UNFINISHED}{}", uuid::Uuid::new_v4().simple()))
+    }
+
+    /// Removes what killed attempts left, as far as it goes: an initdb that still writes there makes it fail, once.
+    pub(super) fn remove_unfinished(&self) {
+        let entries = fs::read_dir(&self.home).into_iter().flatten().flatten();
+        for entry in entries.filter(|e| e.file_name().to_string_lossy().starts_with(UNFINISHED)) {
+            if let Err(error) = fs::remove_dir_all(entry.path()) {
+                tracing::warn!(path = %entry.path().display(), %error, "a half-made cluster is left for the next start");
+            }
+        }
     }
 
     pub(super) fn log(&self) -> PathBuf {
@@ -71,6 +83,37 @@ impl Files {
     /// Where a server that is started now puts its socket.
     pub(super) fn sockets(&self) -> &Path {
         &self.sockets
+    }
+
+    /// Makes the socket's directory, which only the server's user enters.
+    pub(super) fn make_sockets(&self) -> Result<(), PostgresError> {
+        let (dir, account) = (&self.sockets, self.account);
+        match DirBuilder::new().mode(0o700).create(dir) {
+            Ok(()) => account.give(dir),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                // In a shared temporary directory anyone can have made it: whoever owns it could pose as the server.
+                let meta = fs::symlink_metadata(dir).map_err(PostgresError::io("look at", dir))?;
+                if !meta.is_dir() || meta.uid() != account.uid() {
+                    return Err(PostgresError::Directory {
+                        path: dir.clone(),
+                        why: format!(
+                            "is needed for the server's socket, but is not user {}'s directory",
+                            account.uid()
+                        ),
+                    });
+                }
+                fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(PostgresError::io("close", dir))
+            }
+            Err(e) => Err(PostgresError::io("make", dir)(e)),
+        }
+    }
+
+    /// Leaves nothing in the temporary directory.
+    pub(super) fn forget_sockets(&self) {
+        if !self.sockets.starts_with(&self.home) {
+            // Empty after a clean stop; if it is not, the next start takes it over.
+            let _ = fs::remove_dir(&self.sockets);
+        }
     }
 
     /// Where the server that runs has its socket: another process, with another `TMPDIR`, may have started it.
@@ -102,32 +145,16 @@ fn make_home(link: &Path, account: Account) -> Result<(), PostgresError> {
 }
 
 /// A socket's address is short by law. A path that does not fit is replaced by a private directory under the temporary one.
-fn socket_dir(home: &Path, account: Account) -> Result<PathBuf, PostgresError> {
+fn socket_dir(home: &Path, account: Account) -> PathBuf {
     let fits = |dir: &Path| dir.join(SOCKET_NAME).as_os_str().len() <= SOCKET_PATH_MAX;
-    let mut dir = home.join("run");
-    if !fits(&dir) {
-        let name = format!("spacall-{}-{:08x}", account.uid(), crc32fast::hash(home.as_os_str().as_encoded_bytes()));
-        dir = std::env::temp_dir().join(&name);
-        if !fits(&dir) || !account.may_enter(&std::env::temp_dir()) {
-            dir = Path::new("/tmp").join(&name);
-        }
+    let dir = home.join("run");
+    if fits(&dir) {
+        return dir;
     }
-    match DirBuilder::new().mode(0o700).create(&dir) {
-        Ok(()) => account.give(&dir)?,
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-            // In a shared temporary directory anyone can have made it: whoever owns it could pose as the server.
-            let meta = fs::symlink_metadata(&dir).map_err(PostgresError::io("look at", &dir))?;
-            if !meta.is_dir() || meta.uid() != account.uid() {
-                return Err(PostgresError::Directory {
-                    path: dir,
-                    why: format!("is needed for the server's socket, but is not user {}'s directory", account.uid()),
-                });
-            }
-            fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).map_err(PostgresError::io("close", &dir))?;
-        }
-        Err(e) => return Err(PostgresError::io("make", &dir)(e)),
-    }
-    Ok(dir)
+    let name = format!("spacall-{}-{:08x}", account.uid(), crc32fast::hash(home.as_os_str().as_encoded_bytes()));
+    let temporary = std::env::temp_dir();
+    let dir = temporary.join(&name);
+    if fits(&dir) && account.may_enter(&temporary) { dir } else { Path::new("/tmp").join(name) }
 }
 
 /// Makes `dir` and its parents unless it exists. The mode is set apart from the umask.

@@ -61,14 +61,12 @@ impl Server {
                 why: "is not a PostgreSQL data directory (no PG_VERSION); move it away".into(),
             });
         }
-        let work = self.files.pgdata_unfinished();
+        self.files.remove_unfinished();
         tracing::info!(path = %pgdata.display(), major = self.installed.major, "making a private PostgreSQL cluster");
         let mut said = String::new();
         // C.UTF-8 knows upper and lower case beyond ASCII; not every system has it.
         for locale in ["C.UTF-8", "C"] {
-            if work.exists() {
-                fs::remove_dir_all(&work).map_err(PostgresError::io("remove", &work))?;
-            }
+            let work = self.files.new_unfinished();
             let mut initdb = self.program("initdb");
             initdb.arg("--pgdata").arg(&work).args(["--username", SUPERUSER, "--auth=trust", "--encoding=UTF8"]);
             initdb.args(["--data-checksums", "--no-instructions", "--locale", locale]);
@@ -120,6 +118,7 @@ impl Server {
     }
 
     fn start(&self) -> Result<(), PostgresError> {
+        self.files.make_sockets()?;
         self.write(&self.files.pgdata().join(SETTINGS), &self.settings())?;
         let log = self.files.log();
         if fs::metadata(&log).is_ok_and(|m| m.len() > LOG_KEPT) {
@@ -143,6 +142,14 @@ impl Server {
 
     /// Rolls back what is open and stops; harder when that takes too long.
     pub(super) fn stop(&self) -> Result<(), PostgresError> {
+        let stopped = self.stop_process();
+        if stopped.is_ok() {
+            self.files.forget_sockets();
+        }
+        stopped
+    }
+
+    fn stop_process(&self) -> Result<(), PostgresError> {
         let mut said = String::new();
         for mode in ["fast", "immediate"] {
             if !self.is_running()? {

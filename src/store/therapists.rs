@@ -188,18 +188,6 @@ pub async fn consistent(
     Ok((therapists, fixes))
 }
 
-/// `PUT /v1/me/availability`. False when there is no such therapist.
-pub async fn set_available(db: impl PgExecutor<'_>, provider: ProviderId, available: bool) -> Result<bool, StoreError> {
-    let done = sqlx::query(
-        "UPDATE providers SET is_available = $2 WHERE id = $1 AND type = 'therapist' AND deleted_at IS NULL",
-    )
-    .bind(provider.0)
-    .bind(available)
-    .execute(db)
-    .await?;
-    Ok(done.rows_affected() == 1)
-}
-
 #[derive(FromRow)]
 struct FixRow {
     id: i64,

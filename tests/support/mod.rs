@@ -1,5 +1,18 @@
-//! What the integration tests share: one private cluster per test process, a database per test.
+//! What the integration tests share: one private cluster per test process, a database per test, waiting without hoping.
 
 pub mod cluster;
 
-pub use cluster::database;
+use std::time::Duration;
+
+use spacall::clock;
+
+pub use cluster::{TestDatabase, database};
+
+/// Asks every 10 ms until it is so; panics after 60 s, naming what was waited for.
+pub async fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let deadline = clock::monotonic() + Duration::from_secs(60);
+    while !so() {
+        assert!(clock::monotonic() < deadline, "waited 60 s until {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
