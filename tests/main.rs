@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bookings;
+mod pings;
 mod postgres;
 mod schema;
 mod sim;
