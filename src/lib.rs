@@ -10,6 +10,7 @@ pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod core;
+pub mod demo;
 pub mod engine;
 pub mod http;
 pub mod postgres;

@@ -4,7 +4,8 @@
 // A test that cannot go on panics; clippy's own exception covers only functions marked as tests, not their helpers.
 #![allow(clippy::unwrap_used)]
 
-mod postgres;
 mod bookings;
+mod postgres;
 mod schema;
+mod sim;
 mod support;

@@ -96,20 +96,25 @@ impl Roster {
         Self::parse(&text)
     }
 
+    /// One more, behind the others of the same role.
+    pub fn add(&mut self, entry: RosterEntry) {
+        match entry.role {
+            Role::Therapist => self.therapists.push(entry),
+            Role::Customer => self.customers.push(entry),
+            Role::Admin => self.admins.push(entry),
+        }
+    }
+
     /// Reads the text of a tokens file. Blank lines are allowed.
     pub fn parse(text: &str) -> Result<Self, InvalidRoster> {
         let mut roster = Self::default();
         for (i, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let fail = |problem: String| InvalidRoster::Line { line: i + 1, problem };
             let entry: RosterEntry = serde_json::from_str(line).map_err(|e| fail(e.to_string()))?;
-            match entry.role {
-                Role::Therapist if entry.provider_uuid.is_none() => {
-                    return Err(fail("a therapist without provider_uuid".to_owned()));
-                }
-                Role::Therapist => roster.therapists.push(entry),
-                Role::Customer => roster.customers.push(entry),
-                Role::Admin => roster.admins.push(entry),
+            if entry.role == Role::Therapist && entry.provider_uuid.is_none() {
+                return Err(fail("a therapist without provider_uuid".to_owned()));
             }
+            roster.add(entry);
         }
         Ok(roster)
     }

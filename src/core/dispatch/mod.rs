@@ -75,6 +75,7 @@ impl Dispatch {
     }
 
     /// When [`Self::on_deadline`] is next to be called; `None`: not before another input.
+    /// (Sleep a second at most, then ask again: a wall clock may be set.)
     pub fn next_deadline(&self) -> Option<Timestamp> {
         self.table.next_deadline()
     }

@@ -87,9 +87,16 @@ impl Dispatch {
             }
             // What ends the booking withdraws it.
             Step::Ending { .. } => {}
-            // Nobody waits for it: a try given up for lost came through after all. It must not block its therapist.
+            // A try given up for lost came through after all, and nothing else is under way.
+            Step::Asking { .. } | Step::Waiting { .. } if !search.refused.contains(&live.provider) => {
+                let LiveOffer { provider, offer, expires_at } = live;
+                self.log(search.job.booking, now, Decided::Offered { provider, offer, expires_at });
+                search.step = Step::Offered { live, due: expires_at };
+            }
+            // The same, while another is asked: it must not block its therapist.
             _ => {
                 search.closed.insert(live.offer);
+                search.refused.insert(live.provider);
                 self.effects.push_back(Effect::ExpireOffer { booking: search.job.booking, offer: live.offer });
             }
         }

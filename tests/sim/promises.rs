@@ -1,0 +1,109 @@
+//! What must hold, step by step and in the end.
+
+use std::collections::BTreeMap;
+
+use spacall::core::dispatch::EndReason;
+use spacall::core::ids::{BookingId, ProviderId};
+
+use super::store::{Booking, OfferStatus, Status};
+use super::world::World;
+
+const SECOND: i64 = 1_000_000;
+/// Longer than a lost piece of news (30 s to the next reconciliation) and a lost answer or two (10 s each) take.
+const SOON: i64 = 90 * SECOND;
+
+/// What has been going on for how long. Time that really passed, so that the jumping clock does not matter.
+#[derive(Default)]
+pub(crate) struct Promises {
+    overdue_since: BTreeMap<BookingId, i64>,
+    neglected_since: BTreeMap<(BookingId, ProviderId), i64>,
+    /// Writes and time up to which the promises were looked at.
+    writes: u64,
+    elapsed: i64,
+}
+
+impl Promises {
+    /// After every step.
+    pub(crate) fn hold(&mut self, world: &World) {
+        world.machine.check().expect("the machine's indexes agree");
+        if self.writes != world.store.writes {
+            self.writes = world.store.writes;
+            world.store.check().expect("one winner, no therapist twice");
+        }
+        let per_second = world.effects as f64 / (world.elapsed as f64 / 1e6 + 10.0);
+        assert!(per_second < 60.0, "the machine runs hot: {per_second} effects a second");
+        if world.outage {
+            self.overdue_since.clear();
+            self.neglected_since.clear();
+            return;
+        }
+        if world.elapsed - self.elapsed >= SECOND / 2 {
+            self.elapsed = world.elapsed;
+            self.nobody_waits_for_ever(world);
+            self.nobody_is_overlooked(world);
+        }
+    }
+
+    fn nobody_waits_for_ever(&mut self, world: &World) {
+        let now = world.database_now();
+        let overdue = |row: &Booking| match row.status {
+            Status::Pending => row.deadline <= now,
+            Status::Accepted => row.set_out_by <= now,
+            _ => false,
+        };
+        self.overdue_since.retain(|id, _| world.store.bookings.get(id).is_some_and(overdue));
+        for (&id, _) in world.store.bookings.iter().filter(|(_, row)| overdue(row)) {
+            let since = *self.overdue_since.entry(id).or_insert(world.elapsed);
+            assert!(world.elapsed - since < SOON, "booking {id} is overdue since {} s", since / SECOND);
+        }
+    }
+
+    /// A booking with nobody asked, and an idle therapist within reach who was not asked yet, find each other.
+    fn nobody_is_overlooked(&mut self, world: &World) {
+        let now = world.database_now();
+        let store = &world.store;
+        let mut lonely = BTreeMap::new();
+        for (&id, row) in store.bookings.iter().filter(|(_, row)| row.status == Status::Pending && row.deadline > now) {
+            if store.live().any(|(_, offer)| offer.booking == id) {
+                continue;
+            }
+            for (provider, _) in store.nearest(id, row.rules.radius_max, &store.excluded(id), row.chosen, false, now) {
+                let since = self.neglected_since.get(&(id, provider)).copied().unwrap_or(world.elapsed);
+                assert!(world.elapsed - since < SOON, "booking {id} overlooks therapist {provider}");
+                lonely.insert((id, provider), since);
+            }
+        }
+        self.neglected_since = lonely;
+    }
+
+    /// In calm weather, everything ends.
+    pub(crate) fn end(&mut self, world: &mut World) {
+        let start = world.elapsed;
+        let open = |row: &Booking| matches!(row.status, Status::Pending | Status::Accepted);
+        while !world.machine.is_empty() || world.store.bookings.values().any(open) {
+            world.step();
+            self.hold(world);
+            assert!(world.elapsed - start < 7_200 * SECOND, "some booking never ends");
+        }
+        let live = world.store.live().next().map(|(id, _)| id);
+        assert_eq!(live, None, "an offer is lost");
+    }
+}
+
+impl World {
+    /// Nothing is given up before its time.
+    pub(crate) fn check_ending(&self, booking: BookingId, reason: EndReason) {
+        let Some(row) = self.store.bookings.get(&booking).filter(|row| row.status == Status::Pending) else { return };
+        let answered = |status| {
+            let of = |offer: &&super::store::Offer| offer.booking == booking && Some(offer.provider) == row.chosen;
+            self.store.offers.values().filter(of).any(|offer| offer.status == status)
+        };
+        let over = row.deadline <= self.database_now().plus(std::time::Duration::from_secs(1));
+        let fine = match reason {
+            EndReason::NoTherapistAvailable => over,
+            EndReason::ProviderDeclined => answered(OfferStatus::Declined) || answered(OfferStatus::Expired),
+            EndReason::ProviderDidNotAnswer => answered(OfferStatus::Expired) || (over && row.chosen.is_some()),
+        };
+        assert!(fine, "booking {booking} is ended with {reason:?} before its time");
+    }
+}
