@@ -1,37 +1,174 @@
-//! Placeholder of the dispatcher's task.
+//! The task that owns the dispatch machine, and the one door through which offers and bookings are moved.
+//!
+//! Every method of [`DispatcherHandle`] first runs its store transaction, then, after the commit, sets the therapist's
+//! duty in the index, tells the parties, and feeds the machine. That tail runs in a task of its own: a caller that goes
+//! away (a closed connection) between commit and telling loses its answer, nobody else loses anything.
+//!
+//! Queues: inputs are bounded, callers wait when they are full; effects wait in memory, a few for each booking in
+//! search, and at most [`CONCURRENT_EFFECTS`] run; the log of decisions drops what does not fit, and counts it.
 
-use std::sync::Arc;
+mod decisions;
+mod effects;
+mod moves;
+mod task;
+mod tell;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use sqlx::PgPool;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::cluster::Bus;
+use crate::core::dispatch::{Input, Standing};
 use crate::core::fleet::Fleet;
 use crate::core::ids::BookingId;
 use crate::core::settings::Settings;
+use crate::store::bookings::{self, Search, SearchRules};
+use crate::store::{StoreError, offers};
+use tell::Told;
 
-/// Handle.
+/// Inputs that wait for the machine, at most; then callers wait.
+const INPUTS: usize = 4_096;
+/// Effects at work at once: each holds one connection for a few milliseconds.
+const CONCURRENT_EFFECTS: usize = 8;
+
+/// The way to the dispatch machine. Cheap to clone.
 #[derive(Clone)]
-pub struct DispatcherHandle;
+pub struct DispatcherHandle {
+    shared: Arc<Shared>,
+}
 
-/// Starts it.
+/// What the task, its effects and the handle's moves work with.
+struct Shared {
+    pool: PgPool,
+    fleet: Arc<Fleet>,
+    bus: Arc<Bus>,
+    settings: Arc<ArcSwap<Settings>>,
+    inputs: mpsc::Sender<Input>,
+    /// Many therapists may become free at once: one look at the waiting bookings serves them all.
+    supply: Notify,
+    /// What matching knows of the bookings in search.
+    searches: Mutex<HashMap<BookingId, Arc<Search>>>,
+    told: Mutex<Told>,
+    /// Moves between their transaction and the end of their telling.
+    moves: TaskTracker,
+}
+
+/// Starts the task. It ends after `shutdown`, when its effects and all moves in flight are done.
 pub fn start(
-    _pool: PgPool,
-    _fleet: Arc<Fleet>,
-    _bus: Arc<Bus>,
-    _settings: Arc<ArcSwap<Settings>>,
-    _shutdown: CancellationToken,
+    pool: PgPool,
+    fleet: Arc<Fleet>,
+    bus: Arc<Bus>,
+    settings: Arc<ArcSwap<Settings>>,
+    shutdown: CancellationToken,
 ) -> (DispatcherHandle, JoinHandle<()>) {
-    (DispatcherHandle, tokio::spawn(async {}))
+    let (inputs, taken) = mpsc::channel(INPUTS);
+    let shared = Arc::new(Shared {
+        pool,
+        fleet,
+        bus,
+        settings,
+        inputs,
+        supply: Notify::new(),
+        searches: Mutex::default(),
+        told: Mutex::default(),
+        moves: TaskTracker::new(),
+    });
+    let task = tokio::spawn(task::run(Arc::clone(&shared), taken, shutdown));
+    (DispatcherHandle { shared }, task)
 }
 
 impl DispatcherHandle {
-    /// A booking's row changed.
-    pub async fn changed(&self, _booking: BookingId) {}
-    /// Looks at every booking again.
-    pub async fn reconcile(&self) {}
-    /// A therapist became eligible.
-    pub fn supply_appeared(&self) {}
+    /// A booking was committed `pending`: dispatch starts.
+    pub async fn wanted(&self, booking: BookingId) {
+        self.shared.feed(Input::Changed { booking }).await;
+    }
+
+    /// A booking is over; committed by somebody else's transaction.
+    pub async fn ended(&self, booking: BookingId) {
+        self.shared.feed(Input::Ended { booking }).await;
+    }
+
+    /// A therapist became eligible: bookings that wait ask again. Never waits; many calls are one.
+    pub fn supply_appeared(&self) {
+        self.shared.supply.notify_one();
+    }
+
+    /// A booking's row changed, says the database's notification. What this node did itself it has told already; what
+    /// others did (SQL) is told now, offers that it left behind are withdrawn, and the machine looks again.
+    pub async fn changed(&self, booking: BookingId) {
+        let shared = Arc::clone(&self.shared);
+        let work = self.shared.moves.spawn(async move { shared.heard_of(booking).await });
+        if let Err(error) = work.await {
+            tracing::error!(%error, booking_id = booking.0, "hearing of a changed booking failed");
+        }
+    }
+
+    /// Takes up every booking that the database holds and the machine may not know: at the start, after a lost
+    /// connection, and now and then. Knowing one already does no harm.
+    pub async fn reconcile(&self) {
+        let rules = self.shared.search_rules();
+        let found = match bookings::unsettled(&self.shared.pool, &rules).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(%error, "unsettled bookings could not be read; the next reconciliation does it");
+                return;
+            }
+        };
+        for (booking, standing) in found {
+            match standing {
+                Standing::Pending { job, live } => self.shared.feed(Input::Wanted { job, live }).await,
+                Standing::Accepted { provider, set_out_by } => {
+                    self.shared.feed(Input::Accepted { booking, provider, set_out_by }).await;
+                }
+                Standing::Settled => {}
+            }
+        }
+        match offers::orphaned(&self.shared.pool).await {
+            Ok(bookings) => {
+                for booking in bookings {
+                    self.shared.withdraw_orphans(booking).await;
+                }
+            }
+            Err(error) => tracing::warn!(%error, "orphaned offers could not be read; the next reconciliation does it"),
+        }
+    }
+}
+
+impl Shared {
+    /// Waits while the queue is full. After the task's end nothing is taken any more: the next start reads the rows.
+    async fn feed(&self, input: Input) {
+        if self.inputs.send(input).await.is_err() {
+            tracing::debug!("the dispatch machine has stopped: the next start reads what is committed");
+        }
+    }
+
+    fn search_rules(&self) -> SearchRules {
+        SearchRules::from(&**self.settings.load())
+    }
+
+    /// What matching must know, read once for each booking in search. `None`: there is no such booking.
+    async fn search(&self, booking: BookingId) -> Result<Option<Arc<Search>>, StoreError> {
+        if let Some(known) = lock(&self.searches).get(&booking) {
+            return Ok(Some(Arc::clone(known)));
+        }
+        let Some(read) = bookings::search(&self.pool, booking).await? else { return Ok(None) };
+        let read = Arc::new(read);
+        lock(&self.searches).insert(booking, Arc::clone(&read));
+        Ok(Some(read))
+    }
+
+    fn forget_search(&self, booking: BookingId) {
+        lock(&self.searches).remove(&booking);
+    }
+}
+
+/// Nothing panics half way through a change under these locks.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

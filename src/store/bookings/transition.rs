@@ -28,8 +28,8 @@ pub struct Actor {
 }
 
 /// What is asked for.
-#[derive(Clone, Copy, Debug)]
-pub struct Wish<'a> {
+#[derive(Clone, Debug)]
+pub struct Wish {
     /// Which booking.
     pub booking: Uuid,
     /// By whom.
@@ -37,7 +37,7 @@ pub struct Wish<'a> {
     /// To become what.
     pub to: Status,
     /// In the asker's words; kept with a cancellation and a give-back.
-    pub reason: Option<&'a str>,
+    pub reason: Option<String>,
 }
 
 /// The settings that a move goes by, as they stand now.
@@ -92,7 +92,7 @@ pub struct Moved {
 ///
 /// Completed keeps the provider's totals; cancelled keeps who, why and the fee, withdraws offers and gives the promo
 /// code's use back; given back (`pending`) starts the search anew. All in one transaction.
-pub async fn transition(pool: &PgPool, wish: &Wish<'_>, rules: &MoveRules) -> Result<TransitionOutcome, StoreError> {
+pub async fn transition(pool: &PgPool, wish: &Wish, rules: &MoveRules) -> Result<TransitionOutcome, StoreError> {
     let mut tx = pool.begin().await?;
     let Some(id) = id_of(&mut tx, wish.booking).await? else { return Ok(TransitionOutcome::NotFound) };
     let Some(row) = lock(&mut tx, id).await? else { return Ok(TransitionOutcome::NotFound) };
@@ -106,7 +106,7 @@ pub async fn transition(pool: &PgPool, wish: &Wish<'_>, rules: &MoveRules) -> Re
     let circumstances = Circumstances {
         now: from_chrono(now),
         arrived_at: arrived_at(&mut tx, &row).await?.map(from_chrono),
-        reason: wish.reason,
+        reason: wish.reason.as_deref(),
         by_offer: false,
     };
     let what = match booking::may(role, kind, from, wish.to, &circumstances) {
@@ -120,7 +120,7 @@ pub async fn transition(pool: &PgPool, wish: &Wish<'_>, rules: &MoveRules) -> Re
     act_as(&mut tx, Some(wish.actor.user)).await?;
     let mut closed = Vec::new();
     match wish.to {
-        Status::Pending => give_back(&mut tx, &row, now, wish.reason.unwrap_or("given_back"), &rules.anew).await?,
+        Status::Pending => give_back(&mut tx, &row, now, wish.reason.as_deref().unwrap_or("given_back"), &rules.anew).await?,
         Status::Cancelled => {
             closed = withdraw(&mut tx, id, None).await?;
             let by = cancelled_by(role, what);
@@ -236,7 +236,7 @@ async fn cancel(
     tx: &mut PgConnection,
     row: &Locked,
     by: CancelledBy,
-    wish: &Wish<'_>,
+    wish: &Wish,
     policy: &CancellationPolicy,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
@@ -257,7 +257,7 @@ async fn cancel(
     .bind(&row.status)
     .bind(now)
     .bind(wish.actor.user.0)
-    .bind(wish.reason)
+    .bind(&wish.reason)
     .bind(fee)
     .execute(&mut *tx)
     .await?;

@@ -8,8 +8,10 @@ use uuid::Uuid;
 use crate::core::geo::LatLng;
 use crate::core::ids::{BookingId, ProviderId, UserId};
 use crate::core::money::Money;
+use crate::core::time::Timestamp;
 use crate::store::StoreError;
 use crate::wire::booking::{Booking, BookingLocation, ProviderRef, ServiceRef};
+use crate::wire::time::from_chrono;
 
 /// A booking, and who may see it.
 #[derive(Clone, Debug)]
@@ -26,6 +28,8 @@ pub struct BookingView {
     pub accepted: bool,
     /// Exactly where.
     pub place: Option<LatLng>,
+    /// `updated_at`: differs after every change of the row.
+    pub version: Timestamp,
     /// What both parties are shown.
     pub booking: Booking,
 }
@@ -62,7 +66,8 @@ macro_rules! select {
                          WHEN b.cancelled_by = b.customer_id THEN 'customer'
                          WHEN b.cancelled_by = p.user_id THEN 'provider'
                          ELSE 'admin' END AS cancelled_by,
-                    b.scheduled_at, b.created_at, b.accepted_at, b.started_at, b.completed_at, b.cancelled_at
+                    b.scheduled_at, b.created_at, b.accepted_at, b.started_at, b.completed_at, b.cancelled_at,
+                    b.updated_at
              FROM bookings b
              JOIN services s ON s.id = b.service_id
              LEFT JOIN providers p ON p.id = b.provider_id
@@ -118,6 +123,7 @@ struct Row {
     started_at: Option<DateTime<Utc>>,
     completed_at: Option<DateTime<Utc>>,
     cancelled_at: Option<DateTime<Utc>>,
+    updated_at: DateTime<Utc>,
 }
 
 impl Row {
@@ -182,6 +188,7 @@ impl Row {
             provider_user: self.provider_user_id.map(UserId),
             accepted: self.accepted_at.is_some(),
             place,
+            version: from_chrono(self.updated_at),
             booking,
         }
     }

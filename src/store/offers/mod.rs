@@ -7,7 +7,7 @@ mod history;
 mod live;
 mod persist;
 
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 
 pub use accept::{AcceptOutcome, Accepted, accept};
 pub use answer::{DeclineOutcome, ExpireOutcome, ReceiptOutcome, Ttls, decline, expire, received};
@@ -17,6 +17,7 @@ pub use persist::{NewOffer, PersistOutcome, Persisted, persist};
 
 use crate::core::ids::{BookingId, OfferId, ProviderId, UserId};
 use crate::store::StoreError;
+use crate::store::bookings::lock;
 use crate::wire::stream::OfferEnd;
 
 /// An offer that is no longer live, and who is to be told.
@@ -52,6 +53,28 @@ impl OfferRow {
     fn booking(&self) -> BookingId {
         BookingId(self.booking_id)
     }
+}
+
+/// Withdraws the live offers of a booking that is not pending any more: whoever moved it by SQL alone left them.
+pub async fn withdraw_orphans(pool: &PgPool, booking: BookingId) -> Result<Vec<ClosedOffer>, StoreError> {
+    let mut tx = pool.begin().await?;
+    let closed = match lock(&mut tx, booking).await? {
+        Some(row) if row.status == "pending" => Vec::new(),
+        _ => withdraw(&mut tx, booking, None).await?,
+    };
+    tx.commit().await?;
+    Ok(closed)
+}
+
+/// The bookings that [`withdraw_orphans`] is for.
+pub async fn orphaned(pool: &PgPool) -> Result<Vec<BookingId>, StoreError> {
+    let ids: Vec<i64> = sqlx::query_scalar(
+        "SELECT DISTINCT o.booking_id FROM booking_offers o JOIN bookings b ON b.id = o.booking_id
+         WHERE o.status = 'offered' AND (b.status <> 'pending' OR b.deleted_at IS NOT NULL) ORDER BY 1",
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(ids.into_iter().map(BookingId).collect())
 }
 
 /// The offer as it stands, unlocked; `None` when it does not exist or is another therapist's.

@@ -39,6 +39,8 @@ pub struct NewOffer {
 pub struct Persisted {
     /// Its id.
     pub offer: OfferId,
+    /// Who is asked.
+    pub provider: ProviderId,
     /// min(the booking's deadline, now + ttl + grace), by the database's clock.
     pub expires_at: Timestamp,
     /// The person to tell.
@@ -97,7 +99,13 @@ pub async fn persist(pool: &PgPool, new: &NewOffer) -> Result<PersistOutcome, St
     let message = live_offer_in(&mut tx, offer).await?.ok_or(sqlx::Error::RowNotFound)?;
     tx.commit().await?;
     let expires_at = from_chrono(expires_at);
-    Ok(PersistOutcome::Offered(Box::new(Persisted { offer, expires_at, user: fit.user, message })))
+    Ok(PersistOutcome::Offered(Box::new(Persisted {
+        offer,
+        provider: new.provider,
+        expires_at,
+        user: fit.user,
+        message,
+    })))
 }
 
 #[derive(sqlx::FromRow)]
@@ -125,7 +133,8 @@ async fn known_as(tx: &mut PgConnection, row: Earlier) -> Result<PersistOutcome,
     let (offer, expires_at) = (OfferId(row.id), from_chrono(row.expires_at));
     Ok(match live_offer_in(tx, offer).await? {
         Some(message) => {
-            PersistOutcome::Offered(Box::new(Persisted { offer, expires_at, user: UserId(row.user_id), message }))
+            let (provider, user) = (ProviderId(row.provider_id), UserId(row.user_id));
+            PersistOutcome::Offered(Box::new(Persisted { offer, provider, expires_at, user, message }))
         }
         None => PersistOutcome::Known { offer, provider: ProviderId(row.provider_id), expires_at },
     })

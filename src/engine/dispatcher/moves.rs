@@ -1,0 +1,253 @@
+//! What people do to offers and bookings: the transaction, then what follows from it.
+
+use std::time::Duration;
+
+use tokio::task::JoinError;
+
+use super::{DispatcherHandle, Shared};
+use crate::core::booking::Status;
+use crate::core::dispatch::Input;
+use crate::core::fleet::Duty;
+use crate::core::ids::{BookingId, OfferId, ProviderId, UserId};
+use crate::store::bookings::{
+    self, BookingView, CreateOutcome, MoveRules, Moved, NewBooking, TransitionOutcome, Wish,
+};
+use crate::store::idempotency::Key;
+use crate::store::offers::{self, AcceptOutcome, Accepted, ClosedOffer, DeclineOutcome, ReceiptOutcome, Ttls};
+use crate::store::{StoreError, bookings as store};
+use crate::wire::stream::{OfferEnd, ServerMessage};
+
+/// A transaction that lost against another (a deadlock, a lock timeout) is tried again so often.
+const TRIES: u32 = 3;
+
+/// Runs a transaction, again when it lost a conflict.
+macro_rules! retried {
+    ($transaction:expr) => {{
+        let mut tries = 1;
+        loop {
+            match $transaction.await {
+                Err(error) if error.is_conflict() && tries < TRIES => tries += 1,
+                outcome => break outcome,
+            }
+        }
+    }};
+}
+
+impl DispatcherHandle {
+    /// Makes a booking and, once it is committed, starts dispatch and tells the customer's sessions.
+    pub async fn create(&self, new: NewBooking, key: Option<Key>) -> Result<CreateOutcome, StoreError> {
+        self.run(move |shared| async move {
+            let outcome = retried!(store::create(&shared.pool, &new, key.as_ref()))?;
+            if let CreateOutcome::Created { view, .. } = &outcome {
+                shared.tell_booking(view, None);
+                shared.feed(Input::Changed { booking: view.id }).await;
+            }
+            Ok(outcome)
+        })
+        .await
+    }
+
+    /// Accepts an offer. The winner's sessions get `offer.closed` (`accepted`) and the booking, also when he repeats
+    /// himself; the customer the booking; who else was asked `offer.closed` (`withdrawn`).
+    pub async fn accept(&self, offer: OfferId, provider: ProviderId) -> Result<AcceptOutcome, StoreError> {
+        self.run(move |shared| async move {
+            let outcome = retried!(offers::accept(&shared.pool, offer, provider))?;
+            match &outcome {
+                AcceptOutcome::Accepted(accepted) => shared.after_accept(offer, accepted).await,
+                AcceptOutcome::Gone { reason, booking, closed_now: true } => {
+                    shared.after_late_accept(offer, provider, *booking, *reason).await;
+                }
+                AcceptOutcome::Gone { .. } | AcceptOutcome::NotYours => {}
+            }
+            Ok(outcome)
+        })
+        .await
+    }
+
+    /// Declines an offer. The therapist's sessions get `offer.closed` (`declined`); the next one is asked.
+    pub async fn decline(
+        &self,
+        offer: OfferId,
+        provider: ProviderId,
+        reason: Option<String>,
+    ) -> Result<DeclineOutcome, StoreError> {
+        self.run(move |shared| async move {
+            let outcome = retried!(offers::decline(&shared.pool, offer, provider, reason.as_deref()))?;
+            if let DeclineOutcome::Declined { booking, repeated } = outcome {
+                if !repeated {
+                    shared.free(provider);
+                    shared.feed(Input::Declined { booking, offer }).await;
+                }
+                if let Some(user) = shared.user_of(provider) {
+                    let closed = ClosedOffer { offer, provider, user };
+                    shared.tell_offer_end(user, &closed, OfferEnd::Declined);
+                }
+            }
+            Ok(outcome)
+        })
+        .await
+    }
+
+    /// The app shows the offer: its clock starts, and the offer is sent again with the time that counts.
+    pub async fn received(&self, offer: OfferId, provider: ProviderId) -> Result<ReceiptOutcome, StoreError> {
+        self.run(move |shared| async move {
+            let ttls = shared.ttls();
+            let outcome = retried!(offers::received(&shared.pool, offer, provider, ttls))?;
+            if let ReceiptOutcome::Noted { booking, expires_at } = outcome {
+                if matches!(shared.fleet.therapist(provider).map(|t| t.duty), Some(Duty::Offered { .. })) {
+                    shared.fleet.set_duty(provider, Duty::Offered { until: expires_at });
+                }
+                shared.feed(Input::Received { booking, offer, expires_at }).await;
+                // Not live any more: who ended it tells.
+                if let Some(message) = offers::live_offer(&shared.pool, offer).await?
+                    && let Some(user) = shared.user_of(provider)
+                {
+                    shared.bus.tell(user, ServerMessage::Offer(Box::new(message)));
+                }
+            }
+            Ok(outcome)
+        })
+        .await
+    }
+
+    /// Moves a booking: on the way, there, begun, done, called off, given back. Both parties are told.
+    pub async fn transition(&self, wish: Wish) -> Result<TransitionOutcome, StoreError> {
+        self.run(move |shared| async move {
+            let rules = MoveRules::from(&**shared.settings.load());
+            let outcome = retried!(bookings::transition(&shared.pool, &wish, &rules))?;
+            if let TransitionOutcome::Moved(moved) = &outcome {
+                shared.after_move(moved).await;
+            }
+            Ok(outcome)
+        })
+        .await
+    }
+
+    /// In a task of its own, so that it ends even when the caller does not wait for it.
+    async fn run<T, F>(&self, work: impl FnOnce(std::sync::Arc<Shared>) -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let task = self.shared.moves.spawn(work(std::sync::Arc::clone(&self.shared)));
+        task.await.unwrap_or_else(|error| Err(not_finished(error)))
+    }
+}
+
+/// A panic goes on in the caller; a runtime that is going away takes its tasks along.
+fn not_finished(error: JoinError) -> StoreError {
+    match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_) => StoreError::Database(sqlx::Error::PoolClosed),
+    }
+}
+
+impl Shared {
+    fn ttls(&self) -> Ttls {
+        let settings = self.settings.load();
+        Ttls {
+            offer: Duration::from_secs(settings.dispatch.offer_ttl_s.into()),
+            chosen: Duration::from_secs(settings.dispatch.chosen_ttl_s.into()),
+        }
+    }
+
+    fn user_of(&self, provider: ProviderId) -> Option<UserId> {
+        self.fleet.therapist(provider).map(|t| t.user)
+    }
+
+    async fn after_accept(&self, offer: OfferId, accepted: &Accepted) {
+        let (view, provider) = (&accepted.view, accepted.provider);
+        let winner = view.provider_user;
+        if let Some(user) = winner {
+            let closed = ClosedOffer { offer, provider, user };
+            self.tell_offer_end(user, &closed, OfferEnd::Accepted);
+        }
+        if accepted.repeated {
+            if let Some(user) = winner.filter(|&user| view.is_party(user)) {
+                self.bus.tell(user, ServerMessage::Booking(Box::new(view.booking.clone())));
+            }
+            return;
+        }
+        self.on_booking(provider, view, false);
+        self.tell_closed(&accepted.withdrawn, OfferEnd::Withdrawn);
+        self.tell_booking(view, None);
+        metrics::counter!("spacall_accepts_total").increment(1);
+        let within = self.search_rules().set_out_within;
+        let set_out_by = accepted.accepted_at.map(|at| at.plus(within));
+        self.feed(Input::Accepted { booking: view.id, provider, set_out_by }).await;
+    }
+
+    /// An accept found the offer past its time, or impossible, and ended it: the search goes on.
+    async fn after_late_accept(&self, offer: OfferId, provider: ProviderId, booking: BookingId, reason: OfferEnd) {
+        self.free(provider);
+        if let Some(user) = self.user_of(provider) {
+            let closed = ClosedOffer { offer, provider, user };
+            self.tell_offer_end(user, &closed, reason);
+        }
+        self.feed(match reason {
+            OfferEnd::Expired => Input::Expired { booking, offer },
+            _ => Input::Changed { booking },
+        })
+        .await;
+    }
+
+    async fn after_move(&self, moved: &Moved) {
+        let view = &moved.view;
+        if let Some((provider, _)) = moved.had_it.filter(|_| moved.from.is_active()) {
+            match moved.to {
+                Status::EnRoute => self.on_booking(provider, view, true),
+                to if to.is_active() => self.on_booking(provider, view, false),
+                _ => self.off_booking(provider, view.id),
+            }
+        }
+        self.tell_closed(&moved.closed, OfferEnd::Withdrawn);
+        let before = moved.had_it.filter(|_| moved.from.is_active()).map(|(_, user)| user);
+        self.tell_booking(view, before);
+        let booking = view.id;
+        match moved.to {
+            Status::EnRoute => self.feed(Input::SetOut { booking }).await,
+            Status::Pending => self.feed(Input::Changed { booking }).await,
+            to if to.is_final() => self.feed(Input::Ended { booking }).await,
+            _ => {}
+        }
+    }
+
+    /// A booking's row changed, by this node or by others.
+    pub(super) async fn heard_of(&self, booking: BookingId) {
+        let view = match self.view(booking).await {
+            Ok(view) => view,
+            Err(error) => {
+                // The machine reads it again until it can.
+                tracing::warn!(%error, booking_id = booking.0, "a changed booking could not be read");
+                return self.feed(Input::Changed { booking }).await;
+            }
+        };
+        match view {
+            Some(view) => {
+                if !self.tell_booking_if_news(&view) {
+                    return;
+                }
+                if view.booking.status != Status::Pending.as_str() {
+                    self.withdraw_orphans(booking).await;
+                }
+            }
+            None => self.withdraw_orphans(booking).await,
+        }
+        self.feed(Input::Changed { booking }).await;
+    }
+
+    async fn view(&self, booking: BookingId) -> Result<Option<BookingView>, StoreError> {
+        let mut db = self.pool.acquire().await?;
+        bookings::view_by_id(&mut db, booking).await
+    }
+
+    /// Ends the offers that a booking moved by others' SQL left live.
+    pub(super) async fn withdraw_orphans(&self, booking: BookingId) {
+        match offers::withdraw_orphans(&self.pool, booking).await {
+            Ok(closed) => self.tell_closed(&closed, OfferEnd::Withdrawn),
+            Err(error) => {
+                tracing::warn!(%error, booking_id = booking.0, "orphaned offers could not be withdrawn; the next reconciliation does it");
+            }
+        }
+    }
+}
