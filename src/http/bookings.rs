@@ -19,7 +19,9 @@ use super::problem::{Problem, ProblemBody};
 use crate::core::booking::{Refusal, Status};
 use crate::core::ids::BookingId;
 use crate::engine::Engine;
-use crate::store::bookings::{self, Actor, BookingView, CreateOutcome, CreateRefused, PageFrom, TransitionOutcome, Wish};
+use crate::store::bookings::{
+    self, Actor, BookingView, CreateOutcome, CreateRefused, PageFrom, TransitionOutcome, Wish,
+};
 use crate::store::idempotency::{Claim, Key};
 use crate::store::timeline::{self, Entry};
 use crate::wire::booking::Booking;
@@ -59,11 +61,8 @@ pub async fn create(
         // A repeated request may no longer be possible because of what the first one did.
         Err(problem) => return answered_before(&engine, &caller, key.as_ref()).await?.ok_or(problem),
     };
-    match bookings::create(&engine.pool, &new, key.as_ref()).await? {
-        CreateOutcome::Created { view, body } => {
-            engine.dispatcher.changed(view.id).await;
-            Ok(created(StatusCode::CREATED, body))
-        }
+    match engine.dispatcher.create(new, key).await? {
+        CreateOutcome::Created { body, .. } => Ok(created(StatusCode::CREATED, body)),
         CreateOutcome::Replay { status, body } => Ok(replay(status, body)),
         CreateOutcome::KeyReused => Err(idempotency::reused()),
         CreateOutcome::InFlight => Err(idempotency::in_flight()),
@@ -71,11 +70,7 @@ pub async fn create(
     }
 }
 
-async fn answered_before(
-    engine: &Engine,
-    caller: &Principal,
-    key: Option<&Key>,
-) -> Result<Option<Response>, Problem> {
+async fn answered_before(engine: &Engine, caller: &Principal, key: Option<&Key>) -> Result<Option<Response>, Problem> {
     let Some(key) = key else { return Ok(None) };
     match crate::store::idempotency::look(&engine.pool, caller.user, key).await? {
         Claim::New => Ok(None),
@@ -100,9 +95,11 @@ fn created(status: StatusCode, body: Value) -> Response {
 
 fn not_created(refused: CreateRefused) -> Problem {
     match refused {
-        CreateRefused::OwnTherapist | CreateRefused::NoSuchProvider => {
-            Problem::field("provider_unavailable", "provider_uuid", format!("The provider_uuid field is wrong: {refused}."))
-        }
+        CreateRefused::OwnTherapist | CreateRefused::NoSuchProvider => Problem::field(
+            "provider_unavailable",
+            "provider_uuid",
+            format!("The provider_uuid field is wrong: {refused}."),
+        ),
         CreateRefused::PromoUsedUp => new_booking::promo_refused(refused),
     }
 }
@@ -222,12 +219,9 @@ pub async fn transition(
     let reason = fields.optional("reason", read::text(500));
     let to = fields.finish(to)?;
     let actor = Actor { user: caller.user, admin: caller.is_admin() };
-    let wish = Wish { booking: uuid, actor, to, reason: reason.as_deref() };
-    match bookings::transition(&engine.pool, &wish, &(&*engine.settings()).into()).await? {
-        TransitionOutcome::Moved(moved) => {
-            engine.dispatcher.changed(moved.view.id).await;
-            Ok(Json(moved.view.booking))
-        }
+    let wish = Wish { booking: uuid, actor, to, reason };
+    match engine.dispatcher.transition(wish).await? {
+        TransitionOutcome::Moved(moved) => Ok(Json(moved.view.booking)),
         TransitionOutcome::Unchanged(view) => Ok(Json(view.booking)),
         TransitionOutcome::Refused { why, status } => Err(refused(&why, status)),
         TransitionOutcome::NotFound => Err(Problem::not_found("Booking")),
@@ -237,7 +231,8 @@ pub async fn transition(
 fn refused(why: &Refusal, status: Status) -> Problem {
     let text = why.to_string();
     let mut letters = text.chars();
-    let sentence: String = letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).chain(['.']).collect();
+    let sentence: String =
+        letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).chain(['.']).collect();
     Problem::conflict("not_allowed", sentence).with("current_status", status.as_str())
 }
 

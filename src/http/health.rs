@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::problem::{Problem, ProblemBody};
 use crate::engine::Engine;
+use crate::telemetry::Metrics;
 
 /// That the process answers.
 #[derive(Serialize, utoipa::ToSchema)]
@@ -50,9 +51,9 @@ pub async fn readyz(State(engine): State<Arc<Engine>>) -> Result<Json<Health>, P
     tag = "health",
     responses((status = 200, body = String, content_type = "text/plain; version=0.0.4"))
 )]
-pub async fn metrics(State(engine): State<Arc<Engine>>) -> impl IntoResponse {
-    metrics::gauge!("spacall_therapists").set(engine.fleet.len() as f64);
-    metrics::gauge!("spacall_sockets").set(engine.bus.connected() as f64);
-    metrics::gauge!("spacall_ready").set(if engine.readiness.missing().is_empty() { 1.0 } else { 0.0 });
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], crate::telemetry::render_metrics())
+pub async fn metrics(State(engine): State<Arc<Engine>>, State(metrics): State<Metrics>) -> impl IntoResponse {
+    ::metrics::gauge!("spacall_therapists").set(engine.fleet.len() as f64);
+    ::metrics::gauge!("spacall_sockets").set(engine.bus.connected() as f64);
+    ::metrics::gauge!("spacall_ready").set(if engine.readiness.missing().is_empty() { 1.0 } else { 0.0 });
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics.render())
 }

@@ -219,15 +219,13 @@ fn read_where(fields: &mut Fields) -> Option<Where> {
 
 async fn saved_place(engine: &Engine, caller: &Principal, id: i64) -> Result<Place, Problem> {
     let address = users::address(&engine.pool, caller.user, id).await?.ok_or_else(|| {
-        Problem::field("invalid", "address_id", format!("The address_id field must be one of your addresses; {id} is not."))
+        Problem::field(
+            "invalid",
+            "address_id",
+            format!("The address_id field must be one of your addresses; {id} is not."),
+        )
     })?;
-    Ok(Place {
-        address: address.line,
-        unit_number: None,
-        building_name: None,
-        landmark: None,
-        at: address.place,
-    })
+    Ok(Place { address: address.line, unit_number: None, building_name: None, landmark: None, at: address.place })
 }
 
 /// The named therapist, if he could take this now, from the positions that the caller may know: a stranger could

@@ -46,11 +46,8 @@ pub async fn accept(
     PathId(id): PathId,
     _: OptionalBody,
 ) -> Result<Json<Booking>, Problem> {
-    match offers::accept(&engine.pool, OfferId(id), therapist(&caller)?).await? {
-        AcceptOutcome::Accepted(accepted) => {
-            engine.dispatcher.changed(accepted.view.id).await;
-            Ok(Json(accepted.view.booking))
-        }
+    match engine.dispatcher.accept(OfferId(id), therapist(&caller)?).await? {
+        AcceptOutcome::Accepted(accepted) => Ok(Json(accepted.view.booking)),
         AcceptOutcome::Gone { reason, .. } => Err(gone(reason)),
         AcceptOutcome::NotYours => Err(Problem::not_found("Offer")),
     }
@@ -95,11 +92,8 @@ pub async fn decline(
 ) -> Result<Json<Declined>, Problem> {
     let reason = body.fields.optional("reason", read::text(500));
     let reason = body.fields.finish(Some(reason))?;
-    match offers::decline(&engine.pool, OfferId(id), therapist(&caller)?, reason.as_deref()).await? {
-        DeclineOutcome::Declined { booking, .. } => {
-            engine.dispatcher.changed(booking).await;
-            Ok(Json(Declined { offer_id: id, reason: OfferEnd::Declined }))
-        }
+    match engine.dispatcher.decline(OfferId(id), therapist(&caller)?, reason).await? {
+        DeclineOutcome::Declined { .. } => Ok(Json(Declined { offer_id: id, reason: OfferEnd::Declined })),
         DeclineOutcome::Gone { reason, .. } => Err(gone(reason)),
         DeclineOutcome::NotYours => Err(Problem::not_found("Offer")),
     }

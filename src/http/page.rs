@@ -86,7 +86,8 @@ impl<S: Send + Sync> FromRequestParts<S> for PageQuery {
 impl PageQuery {
     /// The page with its links.
     pub fn page<T>(self, data: Vec<T>, next: Option<Cursor>, prev: Option<Cursor>) -> Page<T> {
-        let url = |cursor: Option<Cursor>| cursor.map(|c| format!("{}?cursor={c}&per_page={}", self.path, self.per_page));
+        let url =
+            |cursor: Option<Cursor>| cursor.map(|c| format!("{}?cursor={c}&per_page={}", self.path, self.per_page));
         Page {
             data,
             next_page_url: url(next),
@@ -103,7 +104,8 @@ impl PageQuery {
 fn own_url(uri: &Uri, headers: &HeaderMap) -> String {
     let plain = |value: &str| value.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b));
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).filter(|value| plain(value));
-    let scheme = if text(header::HeaderName::from_static("x-forwarded-proto")) == Some("https") { "https" } else { "http" };
+    let scheme =
+        if text(header::HeaderName::from_static("x-forwarded-proto")) == Some("https") { "https" } else { "http" };
     match text(header::HOST) {
         Some(host) => format!("{scheme}://{host}{}", uri.path()),
         None => uri.path().to_owned(),
@@ -131,7 +133,10 @@ mod tests {
         let path = own_url(&Uri::from_static("/v1/bookings?per_page=2"), &headers);
         let page = PageQuery { cursor: None, per_page: 2, path }.page(vec![1, 2], Some(Cursor::After(2)), None);
         assert_eq!(page.path, "http://api.spacall.test:8080/v1/bookings");
-        assert_eq!(page.next_page_url.as_deref(), Some("http://api.spacall.test:8080/v1/bookings?cursor=a2&per_page=2"));
+        assert_eq!(
+            page.next_page_url.as_deref(),
+            Some("http://api.spacall.test:8080/v1/bookings?cursor=a2&per_page=2")
+        );
         assert_eq!(page.prev_page_url, None);
     }
 }

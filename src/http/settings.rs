@@ -122,7 +122,8 @@ mod tests {
 
     #[test]
     fn a_value_is_checked_against_its_keys_shape_and_the_error_names_it() {
-        let problem = checked("booking_timeout", json!({"value": {"pending": 0, "accepted": 1}})).expect_err("too short");
+        let problem =
+            checked("booking_timeout", json!({"value": {"pending": 0, "accepted": 1}})).expect_err("too short");
         assert_eq!(problem.to_json()["errors"]["value"][0], "setting booking_timeout: pending 0 is outside 1..86400.");
         assert!(checked("service_radius_max", json!({"value": 20})).is_ok());
         assert!(checked("service_radius_max", json!({})).is_err());

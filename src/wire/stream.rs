@@ -103,6 +103,12 @@ pub enum ServerMessage {
     /// Where the therapist is, to the customer, while en route.
     #[serde(rename = "position")]
     Position(Position),
+    /// The therapist's `availability`, as it now is in the database.
+    #[serde(rename = "availability")]
+    Availability {
+        /// Whether he takes offers.
+        available: bool,
+    },
     /// A message that could not be followed. The socket stays open.
     #[serde(rename = "error")]
     Error {
@@ -120,11 +126,12 @@ pub enum ServerMessage {
 }
 
 /// Why a fix was not taken.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Rejected {
     /// Of the fix; absent when the fix had none that could be read.
     pub seq: Option<u32>,
-    /// `out_of_range`, `missing_field`, `bad_type`, `bad_time`, `too_old`, `in_future`, `too_many`.
+    /// `out_of_range`, `missing_field`, `bad_type`, `bad_time`, `too_old`, `in_future`, `too_many`; of the database:
+    /// `unknown_provider`, `not_stored`.
     pub code: String,
     /// Names field, value and what is allowed.
     pub message: String,

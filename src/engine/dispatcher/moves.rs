@@ -9,9 +9,7 @@ use crate::core::booking::Status;
 use crate::core::dispatch::Input;
 use crate::core::fleet::Duty;
 use crate::core::ids::{BookingId, OfferId, ProviderId, UserId};
-use crate::store::bookings::{
-    self, BookingView, CreateOutcome, MoveRules, Moved, NewBooking, TransitionOutcome, Wish,
-};
+use crate::store::bookings::{self, BookingView, CreateOutcome, MoveRules, Moved, NewBooking, TransitionOutcome, Wish};
 use crate::store::idempotency::Key;
 use crate::store::offers::{self, AcceptOutcome, Accepted, ClosedOffer, DeclineOutcome, ReceiptOutcome, Ttls};
 use crate::store::{StoreError, bookings as store};

@@ -120,7 +120,9 @@ pub async fn transition(pool: &PgPool, wish: &Wish, rules: &MoveRules) -> Result
     act_as(&mut tx, Some(wish.actor.user)).await?;
     let mut closed = Vec::new();
     match wish.to {
-        Status::Pending => give_back(&mut tx, &row, now, wish.reason.as_deref().unwrap_or("given_back"), &rules.anew).await?,
+        Status::Pending => {
+            give_back(&mut tx, &row, now, wish.reason.as_deref().unwrap_or("given_back"), &rules.anew).await?
+        }
         Status::Cancelled => {
             closed = withdraw(&mut tx, id, None).await?;
             let by = cancelled_by(role, what);
