@@ -13,7 +13,7 @@ mod moves;
 mod task;
 mod tell;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -27,6 +27,7 @@ use crate::cluster::Bus;
 use crate::core::dispatch::{Input, Standing};
 use crate::core::fleet::Fleet;
 use crate::core::ids::BookingId;
+use crate::core::matching::Request;
 use crate::core::settings::Settings;
 use crate::store::bookings::{self, Search, SearchRules};
 use crate::store::{StoreError, offers};
@@ -109,6 +110,14 @@ impl DispatcherHandle {
         }
     }
 
+    /// The question to the index that a booking's search stands for at its widest, nobody left out: what `explain`
+    /// asks. `None`: there is no such booking.
+    pub async fn question(&self, booking: BookingId) -> Result<Option<Request>, StoreError> {
+        let Some(search) = bookings::search(&self.shared.pool, booking).await? else { return Ok(None) };
+        let radius = self.shared.search_rules().rules.radius_max;
+        Ok(Some(effects::request(&self.shared, &search, radius, BTreeSet::new(), None)))
+    }
+
     /// Takes up every booking that the database holds and the machine may not know: at the start, after a lost
     /// connection, and now and then. Knowing one already does no harm.
     pub async fn reconcile(&self) {
@@ -163,8 +172,13 @@ impl Shared {
         Ok(Some(read))
     }
 
-    fn forget_search(&self, booking: BookingId) {
-        lock(&self.searches).remove(&booking);
+    /// `alive`: bookings that the machine holds. A search that was read while its booking ended would stay for ever.
+    fn forget_search(&self, booking: BookingId, alive: usize) {
+        let mut searches = lock(&self.searches);
+        searches.remove(&booking);
+        if searches.len() > 2 * alive + 1_024 {
+            searches.clear();
+        }
     }
 }
 

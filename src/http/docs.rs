@@ -11,13 +11,23 @@ use utoipa_swagger_ui::{Config, serve};
 use super::extract::{self, read};
 use super::problem::{Problem, ProblemBody};
 
-/// The websocket's document, AsyncAPI 3.
-pub const ASYNCAPI: &str = include_str!("asyncapi.json");
-
 /// The HTTP document, OpenAPI 3.1, written once.
-static OPENAPI: LazyLock<String> = LazyLock::new(|| super::openapi().to_json().unwrap_or_default());
+static OPENAPI: LazyLock<Result<String, serde_json::Error>> = LazyLock::new(openapi_json);
 
 static UI: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| Arc::new(Config::from("/openapi.json")));
+
+/// The OpenAPI document, for people and programs.
+///
+/// # Errors
+/// None that the document's types allow.
+pub fn openapi_json() -> Result<String, serde_json::Error> {
+    super::openapi().to_pretty_json()
+}
+
+/// The AsyncAPI 3 document of the websocket.
+pub const fn asyncapi_json() -> &'static str {
+    include_str!("asyncapi.json")
+}
 
 /// This document.
 #[utoipa::path(
@@ -26,8 +36,12 @@ static UI: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| Arc::new(Config::fr
     tag = "documents",
     responses((status = 200, description = "OpenAPI 3.1", body = Object))
 )]
-pub async fn openapi_json() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/json")], OPENAPI.as_str())
+pub async fn openapi() -> Result<Response, Problem> {
+    let text = OPENAPI.as_ref().map_err(|error| {
+        tracing::error!(%error, "the OpenAPI document cannot be written");
+        Problem::internal()
+    })?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], text.as_str()).into_response())
 }
 
 /// The document of the websocket `/v1/stream`.
@@ -37,8 +51,8 @@ pub async fn openapi_json() -> impl IntoResponse {
     tag = "documents",
     responses((status = 200, description = "AsyncAPI 3.0", body = Object))
 )]
-pub async fn asyncapi_json() -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/json")], ASYNCAPI)
+pub async fn asyncapi() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], asyncapi_json())
 }
 
 /// To the page that shows this document.

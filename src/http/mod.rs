@@ -4,7 +4,7 @@
 //! engine, the answer. [`access::ROUTES`] says who may call what; the OpenAPI document is made from the handlers.
 
 pub mod access;
-mod app;
+pub mod app;
 pub mod auth;
 pub mod bookings;
 mod desk;
@@ -29,7 +29,7 @@ pub mod settings;
 pub mod stream;
 
 pub use app::{App, openapi};
-pub use docs::ASYNCAPI;
+pub use docs::{asyncapi_json, openapi_json};
 
 /// Longest body of a request, bytes.
 pub const BODY_LIMIT: usize = 256 * 1024;

@@ -3,5 +3,7 @@
 mod accept;
 mod answers;
 mod create;
+mod dispatcher;
+mod moves;
 mod search;
 mod world;

@@ -12,7 +12,8 @@ use spacall::store::bookings::{self, CreateOutcome, NewBooking, Place};
 use spacall::store::offers::{self, NewOffer, PersistOutcome, Persisted};
 use sqlx::PgPool;
 
-use crate::support::{TestDatabase, database};
+use crate::support::cluster::TestDatabase;
+use crate::support::database;
 
 /// A database with the seeded catalog.
 pub(super) struct World {

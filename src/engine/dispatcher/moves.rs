@@ -9,10 +9,10 @@ use crate::core::booking::Status;
 use crate::core::dispatch::Input;
 use crate::core::fleet::Duty;
 use crate::core::ids::{BookingId, OfferId, ProviderId, UserId};
+use crate::store::StoreError;
 use crate::store::bookings::{self, BookingView, CreateOutcome, MoveRules, Moved, NewBooking, TransitionOutcome, Wish};
 use crate::store::idempotency::Key;
 use crate::store::offers::{self, AcceptOutcome, Accepted, ClosedOffer, DeclineOutcome, ReceiptOutcome, Ttls};
-use crate::store::{StoreError, bookings as store};
 use crate::wire::stream::{OfferEnd, ServerMessage};
 
 /// A transaction that lost against another (a deadlock, a lock timeout) is tried again so often.
@@ -35,7 +35,7 @@ impl DispatcherHandle {
     /// Makes a booking and, once it is committed, starts dispatch and tells the customer's sessions.
     pub async fn create(&self, new: NewBooking, key: Option<Key>) -> Result<CreateOutcome, StoreError> {
         self.run(move |shared| async move {
-            let outcome = retried!(store::create(&shared.pool, &new, key.as_ref()))?;
+            let outcome = retried!(bookings::create(&shared.pool, &new, key.as_ref()))?;
             if let CreateOutcome::Created { view, .. } = &outcome {
                 shared.tell_booking(view, None);
                 shared.feed(Input::Changed { booking: view.id }).await;

@@ -76,7 +76,7 @@ impl Task {
             match effect {
                 Effect::Log(decision) => {
                     if over(&decision.what) {
-                        self.shared.forget_search(decision.booking);
+                        self.shared.forget_search(decision.booking, self.machine.len());
                     }
                     self.log.append(decision);
                 }
