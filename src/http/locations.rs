@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::auth::Caller;
 use super::extract::Body;
-use super::problem::{Problem, ProblemBody};
+use super::problem::Problem;
 use super::stream::Desk;
 use super::stream::intake::{Intake, TooFast};
 use crate::store::journal::{JournalStopped, Receipts};
@@ -30,20 +30,6 @@ pub struct Stored {
 }
 
 /// Stores a therapist's fixes, at most 1,000, and answers after the commit. Each is judged for itself.
-#[utoipa::path(
-    post,
-    path = "/v1/locations",
-    tag = "therapist",
-    request_body(content = Value, example = json!({"fixes": [{"seq": 1, "recorded_at": "2026-11-22T09:00:00.123Z",
-        "latitude": 14.5547, "longitude": 121.0244, "accuracy": 8.5, "heading": 90, "speed": 22.1, "is_moving": true,
-        "battery_level": 80}]})),
-    responses(
-        (status = 200, body = Stored),
-        (status = 422, body = ProblemBody, description = "`fixes` is missing or no list"),
-        (status = 429, body = ProblemBody, description = "More live fixes than `app_settings.pings` allows: none was taken"),
-        (status = 503, body = ProblemBody, description = "Not committed in time: send all of them again"),
-    )
-)]
 pub async fn create<D: Desk>(
     State(desk): State<Arc<D>>,
     Caller(caller): Caller,

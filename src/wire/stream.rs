@@ -138,7 +138,7 @@ pub struct Rejected {
 }
 
 /// What became of an offer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OfferEnd {
     /// The therapist took it.
@@ -152,9 +152,10 @@ pub enum OfferEnd {
 }
 
 /// A live offer.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Offer {
     /// `booking_offers.id`
+    #[schema(value_type = i64)]
     pub offer_id: OfferId,
     /// What the therapist may know before he accepts: no address, no exact place.
     pub booking: OfferedBooking,
@@ -163,6 +164,7 @@ pub struct Offer {
     /// Estimate.
     pub eta_minutes: u32,
     /// By the database's clock.
+    #[schema(value_type = String, format = DateTime)]
     pub expires_at: WireTime,
 }
 
