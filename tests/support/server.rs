@@ -25,7 +25,10 @@ impl Server {
 
     /// A node over this database.
     pub async fn over(database: TestDatabase) -> Self {
-        let config = NodeConfig { rate_limit: 0, ..NodeConfig::new(database.options(), "127.0.0.1:0".parse().expect("an address")) };
+        let config = NodeConfig {
+            rate_limit: 0,
+            ..NodeConfig::new(database.options(), "127.0.0.1:0".parse().expect("an address"))
+        };
         let node = Node::start(config).await.expect("the node starts");
         node.ready().await;
         Self { base: format!("http://{}", node.address()), database, node: Some(node) }
