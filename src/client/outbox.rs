@@ -171,7 +171,7 @@ mod tests {
             heading: Some(90.0),
             speed_kmh: None,
             moving: true,
-            battery: Some(80),
+            battery_percent: Some(80),
         }
     }
 

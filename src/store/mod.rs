@@ -15,8 +15,8 @@ pub mod stored;
 pub mod therapists;
 pub mod timeline;
 pub mod tokens;
-pub mod users;
 pub(crate) mod tx;
+pub mod users;
 
 use std::time::Duration;
 
