@@ -9,7 +9,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::engine::{self, Engine};
-use crate::{http, store};
+use crate::http::app::App;
+use crate::store;
 
 /// What a node is started with.
 #[derive(Clone, Debug)]
@@ -36,6 +37,7 @@ impl NodeConfig {
 /// A node that listens. It is ready a little later: see [`Node::ready`].
 pub struct Node {
     engine: Arc<Engine>,
+    app: App,
     address: SocketAddr,
     server: JoinHandle<std::io::Result<()>>,
     running: engine::Running,
@@ -55,14 +57,15 @@ impl Node {
             .await
             .with_context(|| format!("SPACALL_LISTEN {} cannot be listened on", config.listen))?;
         let address = listener.local_addr()?;
-        let router = http::router(Arc::clone(&engine), config.rate_limit);
+        let app = App::new(Arc::clone(&engine), config.rate_limit)?;
+        let router = app.router();
         let shutdown = engine.shutdown.clone();
         let server = tokio::spawn(async move {
             axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
                 .with_graceful_shutdown(shutdown.cancelled_owned())
                 .await
         });
-        Ok(Self { engine, address, server, running })
+        Ok(Self { engine, app, address, server, running })
     }
 
     /// Where it listens.
@@ -86,6 +89,7 @@ impl Node {
     pub async fn stop(self) {
         self.engine.readiness.set_draining();
         self.engine.shutdown.cancel();
+        self.app.drain().await;
         self.running.stop(&self.engine).await;
         match self.server.await {
             Ok(Ok(())) => {}

@@ -4,7 +4,9 @@
 // A test that cannot go on panics; clippy's own exception covers only functions marked as tests, not their helpers.
 #![allow(clippy::unwrap_used)]
 
+mod api;
 mod bookings;
+mod pings;
 mod postgres;
 mod schema;
 mod sim;

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::problem::Problem;
+use super::revocation::{Watch, Watches};
 use crate::clock;
 use crate::core::ids::{ProviderId, UserId};
 use crate::core::people::Gender;
@@ -21,8 +22,9 @@ use crate::core::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::tokens::{self, OwnProvider, Presented, TokenRow};
 
-/// How long a token's row is believed. The contract promises that a revoked token or a changed role is felt within 2 s.
-const BELIEVED_FOR: Duration = Duration::from_millis(1_500);
+/// How long a token's row is believed. A revoked token or a changed role is felt within 2 s, also by a stream that was
+/// opened with an answer of this age and is looked at again within [`super::revocation::LOOK_EVERY`].
+const BELIEVED_FOR: Duration = Duration::from_millis(900);
 
 const SHARDS: usize = 16;
 
@@ -128,6 +130,7 @@ struct Inner {
     pool: PgPool,
     shards: [Mutex<HashMap<[u8; 32], Remembered>>; SHARDS],
     used: mpsc::Sender<i64>,
+    watches: Arc<Watches>,
 }
 
 struct Remembered {
@@ -138,14 +141,22 @@ struct Remembered {
 }
 
 impl Authenticator {
-    /// Starts the writer of `last_used_at`, which ends with `shutdown`.
+    /// Starts the writer of `last_used_at` and the look-out for revoked tokens, which end with `shutdown`.
     pub fn start(pool: PgPool, shutdown: CancellationToken) -> Self {
         let (used, inbox) = mpsc::channel(TOUCH_BATCH);
-        tokio::spawn(note_use(pool.clone(), inbox, shutdown));
-        Self(Arc::new(Inner { pool, shards: std::array::from_fn(|_| Mutex::default()), used }))
+        let watches = Arc::new(Watches::default());
+        tokio::spawn(note_use(pool.clone(), inbox, shutdown.clone()));
+        tokio::spawn(Arc::clone(&watches).look_out(pool.clone(), shutdown));
+        Self(Arc::new(Inner { pool, shards: std::array::from_fn(|_| Mutex::default()), used, watches }))
     }
 
-    /// Whose token this is. Believes an answer for 1.5 s; nothing is believed while the database is gone longer.
+    /// For as long as the returned watch is kept, it tells when the token is no longer good or no longer means the
+    /// same: for streams, which outlive the request that opened them.
+    pub fn watch(&self, principal: &Arc<Principal>) -> Arc<Watch> {
+        self.0.watches.add(principal)
+    }
+
+    /// Whose token this is. Believes an answer for less than a second; when the database is gone longer, nobody is believed.
     ///
     /// # Errors
     /// [`AuthError::BadToken`], or [`AuthError::Store`] when it could not be checked.

@@ -82,6 +82,12 @@ pub async fn claim(tx: &mut PgConnection, user: UserId, key: &Key) -> Result<Cla
     })
 }
 
+/// What `key` stands for, taking nothing. Waits, like [`claim`], for a first request that is being answered.
+pub async fn look(pool: &PgPool, user: UserId, key: &Key) -> Result<Claim, StoreError> {
+    let mut tx = pool.begin().await?; // never committed: a key that was new stays so
+    claim(&mut tx, user, key).await
+}
+
 /// Keeps the answer of the request that claimed `key` in this transaction.
 pub async fn answer(
     tx: &mut PgConnection,

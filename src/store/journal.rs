@@ -58,6 +58,13 @@ pub struct Delivery {
     pub receipts: Arc<Receipts>,
 }
 
+impl Delivery {
+    /// How much of the journal's [`CAPACITY`] it takes: its pings, and at least one for its ack.
+    pub fn rows(&self) -> usize {
+        self.pings.len().max(1)
+    }
+}
+
 /// A handle; clones share one queue. The writer ends when the last handle is gone and the queue is written.
 #[derive(Clone)]
 pub struct Journal {
@@ -95,7 +102,7 @@ impl Journal {
     /// # Errors
     /// [`JournalStopped`] when the writer is gone; nothing was handed over, and nothing will be acked.
     pub async fn submit(&self, delivery: Delivery) -> Result<(), JournalStopped> {
-        let rows = u32::try_from(delivery.pings.len().max(1)).unwrap_or(u32::MAX).min(CAPACITY);
+        let rows = u32::try_from(delivery.rows()).unwrap_or(u32::MAX).min(CAPACITY);
         let room = Arc::clone(&self.room).acquire_many_owned(rows).await.map_err(|_| JournalStopped)?;
         self.queue.send(Queued { delivery, since: clock::monotonic(), room }).map_err(|_| JournalStopped)
     }
@@ -204,6 +211,6 @@ fn settle(batch: Batch, refused: Vec<write::Refused>) {
         while refused.front().is_some_and(|r| r.delivery == index) {
             rejected.extend(refused.pop_front().map(|r| r.rejected));
         }
-        delivery.receipts.settle(delivery.upto, rejected);
+        delivery.receipts.settle(delivery.upto, delivery.rows(), rejected);
     }
 }

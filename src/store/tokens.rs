@@ -137,6 +137,12 @@ pub async fn find(pool: &PgPool, presented: &Presented) -> Result<Option<TokenRo
     Ok(row.filter(|row| presented.is_stored_as(&row.token)).map(Row::into_token))
 }
 
+/// The rows of these tokens whose users may come in. A token that is missing from the answer is no longer good.
+pub async fn find_all(pool: &PgPool, ids: &[i64]) -> Result<Vec<TokenRow>, StoreError> {
+    let rows: Vec<Row> = sqlx::query_as(find_where!("t.id = ANY($1)")).bind(ids).fetch_all(pool).await?;
+    Ok(rows.into_iter().map(Row::into_token).collect())
+}
+
 impl Row {
     fn into_token(self) -> TokenRow {
         let provider = match (self.provider_id, self.provider_uuid, self.is_therapist) {

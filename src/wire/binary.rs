@@ -42,9 +42,6 @@ pub enum BadFrame {
     /// Index of the record, and its kind.
     #[error("record {0} is of kind {1}, expected {KIND}")]
     Kind(usize, u8),
-    /// Index of the record. Refused, so that these bits can get a meaning later.
-    #[error("record {0} has reserved bits set; they must be 0")]
-    Reserved(usize),
 }
 
 /// The records of a frame; an error for a frame that is not whole records.
@@ -63,12 +60,8 @@ pub fn decode(
     now: Timestamp,
     limits: &PingLimits,
 ) -> Result<Result<(u32, Fix), Rejected>, BadFrame> {
-    let flags = record[1];
     if record[0] != KIND {
         return Err(BadFrame::Kind(index, record[0]));
-    }
-    if flags & !KNOWN_FLAGS != 0 || record[3] != 0 || bytes::<2>(record, 30) != [0, 0] {
-        return Err(BadFrame::Reserved(index));
     }
     let seq = u32::from_le_bytes(bytes(record, 4));
     let fault = |code: &str, message: String| rejected(Some(seq), code, message);
@@ -83,6 +76,10 @@ pub fn decode(
 fn read(record: &[u8; RECORD]) -> Result<Fix, (&'static str, String)> {
     let known = |flag: u8| record[1] & flag != 0;
     let out_of_range = |text: String| ("out_of_range", text);
+    // Refused, so that these bits can get a meaning later.
+    if record[1] & !KNOWN_FLAGS != 0 || record[3] != 0 || bytes::<2>(record, 30) != [0, 0] {
+        return Err(("bad_type", "reserved bits are set; they must be 0".to_owned()));
+    }
     let place = LatLng::from_e7(i32::from_le_bytes(bytes(record, 16)), i32::from_le_bytes(bytes(record, 20)))
         .map_err(|e| out_of_range(e.to_string()))?;
     let (accuracy, heading, speed) = (number(record, 24), number(record, 26), number(record, 28));
@@ -179,9 +176,9 @@ mod tests {
             decode_one(&record)
         };
         assert_eq!(changed(0, &[2]), Err(BadFrame::Kind(0, 2)));
-        assert_eq!(changed(1, &[0x80]), Err(BadFrame::Reserved(0)));
-        assert_eq!(changed(31, &[1]), Err(BadFrame::Reserved(0)));
         for (at, value, code, message) in [
+            (1, [0x80].as_slice(), "bad_type", "reserved bits"),
+            (31, [1].as_slice(), "bad_type", "reserved bits"),
             (16, 950_000_000_i32.to_le_bytes().as_slice(), "out_of_range", "latitude 95 is outside -90..90"),
             (26, 36_001_u16.to_le_bytes().as_slice(), "out_of_range", "heading 360.01 is outside 0..360"),
             (2, [101].as_slice(), "out_of_range", "battery_level 101 is outside 0..100"),

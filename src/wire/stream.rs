@@ -103,6 +103,12 @@ pub enum ServerMessage {
     /// Where the therapist is, to the customer, while en route.
     #[serde(rename = "position")]
     Position(Position),
+    /// The therapist's `availability`, as it now is in the database.
+    #[serde(rename = "availability")]
+    Availability {
+        /// Whether he takes offers.
+        available: bool,
+    },
     /// A message that could not be followed. The socket stays open.
     #[serde(rename = "error")]
     Error {
@@ -120,18 +126,19 @@ pub enum ServerMessage {
 }
 
 /// Why a fix was not taken.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Rejected {
     /// Of the fix; absent when the fix had none that could be read.
     pub seq: Option<u32>,
-    /// `out_of_range`, `missing_field`, `bad_type`, `bad_time`, `too_old`, `in_future`, `too_many`.
+    /// `out_of_range`, `missing_field`, `bad_type`, `bad_time`, `too_old`, `in_future`, `too_many`; of the database:
+    /// `unknown_provider`, `not_stored`.
     pub code: String,
     /// Names field, value and what is allowed.
     pub message: String,
 }
 
 /// What became of an offer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OfferEnd {
     /// The therapist took it.
@@ -145,9 +152,10 @@ pub enum OfferEnd {
 }
 
 /// A live offer.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Offer {
     /// `booking_offers.id`
+    #[schema(value_type = i64)]
     pub offer_id: OfferId,
     /// What the therapist may know before he accepts: no address, no exact place.
     pub booking: OfferedBooking,
@@ -156,6 +164,7 @@ pub struct Offer {
     /// Estimate.
     pub eta_minutes: u32,
     /// By the database's clock.
+    #[schema(value_type = String, format = DateTime)]
     pub expires_at: WireTime,
 }
 

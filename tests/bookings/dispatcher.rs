@@ -214,7 +214,7 @@ async fn a_live_offer_survives_a_restart() {
 
     let after = Node::start(&w, |_| {});
     after.place(&w, therapist, 1.0).await;
-    after.dispatcher.reconcile().await;
+    after.dispatcher.reconcile().await.expect("the rows are read");
     let mut app = after.bus.connect(customer, false);
     let won = after.dispatcher.accept(offer, therapist.provider).await.expect("a statement");
     assert!(matches!(won, AcceptOutcome::Accepted(_)), "{won:?}");
@@ -231,7 +231,7 @@ async fn a_pending_booking_found_at_the_start_is_searched_for() {
     let therapist = w.therapist().await;
     node.place(&w, therapist, 1.0).await;
     let mut app = node.bus.connect(therapist.user, true);
-    node.dispatcher.reconcile().await;
+    node.dispatcher.reconcile().await.expect("the rows are read");
     let offer = hear_offer(&mut app).await;
     assert_eq!(w.one("SELECT booking_id FROM booking_offers WHERE id = $1", offer.0).await, booking.0);
     node.stop().await;

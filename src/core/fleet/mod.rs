@@ -1,21 +1,31 @@
-//! The live index: where every therapist is, what each can do, and who is nearest.
+//! The live index: where every therapist is, what each can do, and who is nearest. `docs/matching.md` explains it.
+//!
+//! [`grid`] holds points by cell, [`window`] says which cells a distance reaches, [`search`] grows windows until the
+//! answer is certain, [`traits`] lets it pass by who cannot match, [`state`] keeps them all in step. Everything behind
+//! [`Fleet`] is private, so that the lock can give way to something finer without a change outside.
 
+mod grid;
+mod search;
+mod state;
+#[cfg(test)]
+mod tests;
 mod therapist;
+mod traits;
+mod window;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use uuid::Uuid;
 
+use state::State;
 pub use therapist::{Duty, Therapist};
 
-use super::geo::{LatLng, public_position};
+use super::geo::LatLng;
 use super::ids::{BookingId, ProviderId, UserId};
-use super::matching::{Answer, Candidate, Precision, Request, Stand, Verdict, When, judge, tie_rank};
-use super::pricing::surcharge;
+use super::matching::{Answer, Request, Verdict};
 use super::settings::PingLimits;
 use super::time::Timestamp;
-use super::track::{Fix, Track};
+use super::track::Fix;
 
 /// What a fix did.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -31,16 +41,10 @@ pub struct FixOutcome {
 /// A shown position and the time of its fix.
 pub type Shown = (LatLng, Timestamp);
 
-/// Every therapist, searchable from any thread.
+/// Every therapist, searchable from any thread. Each call sees and leaves a consistent whole.
 #[derive(Debug, Default)]
 pub struct Fleet {
-    state: RwLock<BTreeMap<ProviderId, Entry>>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    therapist: Arc<Therapist>,
-    track: Track,
+    state: RwLock<State>,
 }
 
 const POISONED: &str = "nothing panics while it holds the fleet's lock";
@@ -51,45 +55,33 @@ impl Fleet {
         Self::default()
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<ProviderId, Entry>> {
+    fn read(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().expect(POISONED)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<ProviderId, Entry>> {
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().expect(POISONED)
     }
 
     /// Adds or replaces a therapist, whole and at once. A position that is known is kept.
     pub fn put(&self, therapist: Therapist) {
-        let mut state = self.write();
-        let therapist = Arc::new(therapist);
-        match state.get_mut(&therapist.provider) {
-            Some(entry) => entry.therapist = therapist,
-            None => {
-                state.insert(therapist.provider, Entry { therapist, track: Track::default() });
-            }
-        }
+        self.write().put(therapist);
     }
 
     /// Says what a therapist does now. False if unknown.
     pub fn set_duty(&self, provider: ProviderId, duty: Duty) -> bool {
-        let mut state = self.write();
-        let Some(entry) = state.get_mut(&provider) else { return false };
-        Arc::make_mut(&mut entry.therapist).duty = duty;
-        true
+        self.write().set_duty(provider, duty)
     }
 
     /// Forgets a therapist and his position.
     pub fn remove(&self, provider: ProviderId) {
-        self.write().remove(&provider);
+        self.write().remove(provider);
     }
 
-    /// Takes in a fix: see [`Track::apply`]. `None`: no such therapist.
+    /// Takes in a fix, by the rules of [`Track::apply`](super::track::Track::apply). `None`: no such therapist.
     pub fn apply_fix(&self, provider: ProviderId, fix: &Fix, limits: &PingLimits) -> Option<FixOutcome> {
-        let mut state = self.write();
-        let entry = state.get_mut(&provider)?;
-        let applied = entry.track.apply(fix, limits);
-        let en_route = match entry.therapist.duty {
+        let (applied, duty) = self.write().apply_fix(provider, fix, limits)?;
+        let en_route = match duty {
             Duty::Booked { booking, booking_uuid, customer, en_route_to: Some(to) } if applied.newest => {
                 Some((booking, booking_uuid, customer, to))
             }
@@ -100,68 +92,31 @@ impl Fleet {
 
     /// At start: the newest counted fix from SQL. Never moves back. False if unknown.
     pub fn restore_position(&self, provider: ProviderId, fix: Fix) -> bool {
-        let mut state = self.write();
-        let Some(entry) = state.get_mut(&provider) else { return false };
-        if entry.track.last().is_none_or(|last| last.at < fix.at) {
-            entry.track = Track::at(Some(fix));
-        }
-        true
+        self.write().restore_position(provider, fix)
     }
 
     /// A therapist as he is now.
     pub fn therapist(&self, provider: ProviderId) -> Option<Arc<Therapist>> {
-        self.read().get(&provider).map(|entry| Arc::clone(&entry.therapist))
+        self.read().get(provider).map(|entry| Arc::clone(&entry.therapist))
     }
 
     /// The shown position and its time; `None` if unknown or never seen.
     pub fn position(&self, provider: ProviderId) -> Option<Shown> {
-        self.read().get(&provider)?.track.last().map(|fix| (fix.place, fix.at))
+        self.read().get(provider)?.shown()
     }
 
-    /// The nearest who may take the request, in true order.
+    /// The nearest who may take the request, in true order: exactly what comparing everybody would give.
+    ///
+    /// Passes by O(k + those nearer than the k-th who may not take it + those in the same cells); worst case everybody
+    /// within the radius, when fewer than asked for may take it.
     pub fn nearest(&self, request: &Request, now: Timestamp) -> Answer {
-        let state = self.read();
-        let mut found: Vec<_> = state
-            .values()
-            .filter_map(|entry| {
-                let stand = entry.stand(request)?;
-                let offering = judge(&entry.therapist, &stand, request, now).ok()?;
-                let price = offering.price;
-                let surcharge = surcharge(offering, stand.distance);
-                Some(Candidate {
-                    therapist: Arc::clone(&entry.therapist),
-                    place: stand.place,
-                    fix_age: stand.fix_at.map(|at| now.since(at)),
-                    distance: stand.distance,
-                    price,
-                    surcharge,
-                })
-            })
-            .collect();
-        let considered = found.len() as u32;
-        found.sort_by_key(|c| (c.distance, tie_rank(request.precision, c.therapist.provider), c.therapist.provider));
-        found.truncate(request.limit);
-        Answer { candidates: found, considered }
+        search::nearest(&self.read(), request, now)
     }
 
-    /// Every therapist within the asked radius with the first reason not to be eligible, nearest first.
+    /// Everybody within the asked radius with the first reason not to be eligible (`None`: eligible), nearest first.
+    /// Judges everybody there: for explanations, not for the busy path.
     pub fn verdicts(&self, request: &Request, now: Timestamp) -> Vec<Verdict> {
-        let state = self.read();
-        let mut all: Vec<_> = state
-            .values()
-            .filter_map(|entry| {
-                let stand = entry.stand(request)?;
-                let unfit = judge(&entry.therapist, &stand, request, now).err();
-                Some(Verdict {
-                    therapist: Arc::clone(&entry.therapist),
-                    place: stand.place,
-                    distance: stand.distance,
-                    unfit,
-                })
-            })
-            .collect();
-        all.sort_by_key(|v| (v.distance, tie_rank(request.precision, v.therapist.provider), v.therapist.provider));
-        all
+        search::verdicts(&self.read(), request, now)
     }
 
     /// How many therapists are known.
@@ -176,23 +131,6 @@ impl Fleet {
 
     /// Everybody by id, with the shown position and its time, at one moment.
     pub fn snapshot(&self) -> Vec<(Arc<Therapist>, Option<Shown>)> {
-        let shown = |entry: &Entry| entry.track.last().map(|fix| (fix.place, fix.at));
-        self.read().values().map(|entry| (Arc::clone(&entry.therapist), shown(entry))).collect()
-    }
-}
-
-impl Entry {
-    /// Where this one stands for the request; `None` if nowhere or beyond the asked radius.
-    fn stand(&self, request: &Request) -> Option<Stand> {
-        let (place, fix_at) = match request.when {
-            When::Now => self.track.last().map(|fix| (fix.place, Some(fix.at)))?,
-            When::At { .. } => (self.therapist.base_location?, None),
-        };
-        let place = match request.precision {
-            Precision::Exact => place,
-            Precision::Public { .. } => public_position(place).centre,
-        };
-        let distance = place.distance(request.place);
-        (distance <= request.radius).then_some(Stand { place, fix_at, distance })
+        self.read().by_id().into_iter().map(|entry| (Arc::clone(&entry.therapist), entry.shown())).collect()
     }
 }

@@ -17,8 +17,8 @@ pub struct Receipts {
 /// What happened since it was last asked.
 #[derive(Default, Debug, PartialEq, Eq)]
 pub struct Settled {
-    /// Deliveries.
-    pub deliveries: usize,
+    /// Of deliveries that are no longer in flight ([`super::Delivery::rows`]).
+    pub rows: usize,
     /// All up to here is committed, or was rejected.
     pub acked: Option<u32>,
     /// What the database refused; to be told before `acked`.
@@ -26,9 +26,9 @@ pub struct Settled {
 }
 
 impl Receipts {
-    pub(super) fn settle(&self, upto: u32, rejected: Vec<Rejected>) {
+    pub(super) fn settle(&self, upto: u32, rows: usize, rejected: Vec<Rejected>) {
         let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
-        settled.deliveries += 1;
+        settled.rows += rows;
         settled.acked = Some(upto);
         settled.rejected.extend(rejected);
         drop(settled);
@@ -39,7 +39,7 @@ impl Receipts {
     pub async fn settled(&self) -> Settled {
         loop {
             let settled = std::mem::take(&mut *self.settled.lock().unwrap_or_else(PoisonError::into_inner));
-            if settled.deliveries > 0 {
+            if settled.rows > 0 {
                 return settled;
             }
             self.wake.notified().await;

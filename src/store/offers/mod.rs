@@ -3,6 +3,7 @@
 
 mod accept;
 mod answer;
+mod history;
 mod live;
 mod persist;
 
@@ -10,6 +11,7 @@ use sqlx::{PgConnection, PgPool};
 
 pub use accept::{AcceptOutcome, Accepted, accept};
 pub use answer::{DeclineOutcome, ExpireOutcome, ReceiptOutcome, Ttls, decline, expire, received};
+pub use history::{PastOffer, of_booking};
 pub use live::{live_for, live_offer};
 pub use persist::{NewOffer, PersistOutcome, Persisted, persist};
 

@@ -1,0 +1,7 @@
+//! The index against brute force: over the whole Earth, while everything changes, and from several threads.
+
+mod concurrent;
+mod exact;
+mod fixes;
+mod geometry;
+mod world;

@@ -1,0 +1,237 @@
+//! The router: every route, the guard before it, and the document made from both.
+
+use std::sync::Arc;
+
+use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
+use axum::extract::{DefaultBodyLimit, FromRef, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use axum::{Json, Router, middleware};
+use utoipa::OpenApi;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::response::ResponseBuilder;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, Ref, SecurityRequirement};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::access::{self, Who};
+use super::auth::{Authenticator, Caller};
+use super::desk::FrontDesk;
+use super::extract::Body;
+use super::guard::{self, Guard};
+use super::problem::Problem;
+use super::rate_limit::RateLimiter;
+use super::stream::Desk;
+use super::{
+    BODY_LIMIT, bookings, docs, events, health, locations, me, nearby, offers, ops, problem, services, settings, stream,
+};
+use crate::engine::Engine;
+use crate::telemetry::{Metrics, TelemetryError};
+
+const BEARER: &str = "bearer";
+
+/// Everything that is served over HTTP.
+pub struct App {
+    router: Router,
+    desk: Arc<FrontDesk>,
+}
+
+/// What handlers are given.
+#[derive(Clone, FromRef)]
+struct AppState {
+    engine: Arc<Engine>,
+    desk: Arc<FrontDesk>,
+    metrics: Metrics,
+}
+
+impl App {
+    /// `rate_limit`: requests a second and token, 0 for no limit. To be called within a runtime: it starts the tasks
+    /// that look after tokens, which end with the engine's shutdown.
+    ///
+    /// # Errors
+    /// When the process's metrics cannot be collected.
+    pub fn new(engine: Arc<Engine>, rate_limit: u32) -> Result<Self, TelemetryError> {
+        let authenticator = Authenticator::start(engine.pool.clone(), engine.shutdown.clone());
+        let desk = Arc::new(FrontDesk::new(Arc::clone(&engine), authenticator.clone()));
+        let guard = Guard { authenticator, limiter: Arc::new(RateLimiter::new(rate_limit)) };
+        let state = AppState { engine, desk: Arc::clone(&desk), metrics: Metrics::install()? };
+        let (routes, _) = all_routes().split_for_parts();
+        let router = routes
+            .method_not_allowed_fallback(guard::no_such_method)
+            .layer(middleware::from_fn_with_state(guard, guard::admit))
+            .fallback(guard::no_such_route)
+            .layer(DefaultBodyLimit::max(BODY_LIMIT))
+            .layer(middleware::from_fn(guard::observe))
+            .with_state(state);
+        Ok(Self { router, desk })
+    }
+
+    /// To be served.
+    pub fn router(&self) -> Router {
+        self.router.clone()
+    }
+
+    /// Tells all sockets to come back later, and waits until they are gone: axum does not wait for upgraded ones.
+    pub async fn drain(&self) {
+        self.desk.sockets().drain().await;
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Spacall dispatch",
+    description = "Nearest therapists, bookings and offers. Errors are RFC 9457 problems with a stable `code`. Times are RFC 3339 with an offset, money is a decimal string, public ids are uuids where there is one. The websocket is described in /asyncapi.json.",
+    license(name = "MIT")
+))]
+struct Document;
+
+fn all_routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::metrics))
+        .routes(routes!(docs::openapi))
+        .routes(routes!(docs::asyncapi))
+        .routes(routes!(docs::docs))
+        .routes(routes!(docs::docs_file))
+        .routes(routes!(services::services))
+        .routes(routes!(open_stream))
+        .routes(routes!(store_locations))
+        .routes(routes!(me::me))
+        .routes(routes!(me::availability))
+        .routes(routes!(nearby::nearby))
+        .routes(routes!(bookings::list, bookings::create))
+        .routes(routes!(bookings::show))
+        .routes(routes!(bookings::timeline))
+        .routes(routes!(events::events))
+        .routes(routes!(bookings::transition))
+        .routes(routes!(offers::list))
+        .routes(routes!(offers::accept))
+        .routes(routes!(offers::decline))
+        .routes(routes!(settings::list))
+        .routes(routes!(settings::put))
+        .routes(routes!(ops::consistency))
+        .routes(routes!(ops::fleet))
+        .routes(routes!(ops::explain))
+}
+
+/// The websocket of both apps; its messages are in `/asyncapi.json`.
+#[utoipa::path(
+    get,
+    path = "/v1/stream",
+    tag = "stream",
+    params(("Sec-WebSocket-Protocol" = Option<String>, Header, description = "`spacall.v1.json` or `spacall.v1.bin`")),
+    responses((status = 101, description = "A websocket"), (status = 401, body = problem::ProblemBody))
+)]
+async fn open_stream(
+    desk: State<Arc<FrontDesk>>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Response {
+    stream::open(desk, headers, upgrade).await
+}
+
+/// Stores a therapist's fixes, at most 1,000, and answers after the commit. Each is judged for itself.
+#[utoipa::path(
+    post,
+    path = "/v1/locations",
+    tag = "therapist",
+    request_body(content = serde_json::Value, example = json!({"fixes": [{"seq": 1, "recorded_at": "2026-11-22T09:00:00.123Z",
+        "latitude": 14.5547, "longitude": 121.0244, "accuracy": 8.5, "heading": 90, "speed": 22.1, "is_moving": true,
+        "battery_level": 80}]})),
+    responses(
+        (status = 200, body = locations::Stored),
+        (status = 422, body = problem::ProblemBody, description = "`fixes` is missing or no list"),
+        (status = 429, body = problem::ProblemBody, description = "More live fixes than `app_settings.pings` allows: none was taken"),
+        (status = 503, body = problem::ProblemBody, description = "Not committed in time: send all of them again"),
+    )
+)]
+async fn store_locations(
+    desk: State<Arc<FrontDesk>>,
+    caller: Caller,
+    body: Body,
+) -> Result<Json<locations::Stored>, Problem> {
+    locations::create(desk, caller, body).await
+}
+
+/// The OpenAPI document: what the handlers say, and for each route who may call it and what the guard answers.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    let mut document = all_routes().into_openapi();
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme(BEARER, SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+    for (path, item) in &mut document.paths.paths {
+        let methods = [("GET", &mut item.get), ("PUT", &mut item.put), ("POST", &mut item.post)];
+        for (method, operation) in methods {
+            if let (Some(operation), Some(who)) = (operation, access::who(method, path)) {
+                describe_access(operation, who);
+            }
+        }
+    }
+    document
+}
+
+fn describe_access(operation: &mut Operation, who: Who) {
+    if !who.needs_token() {
+        return;
+    }
+    operation.security = Some(vec![SecurityRequirement::new(BEARER, Vec::<String>::new())]);
+    let refusals = [
+        ("401", "No token, or one that is not good", true),
+        ("403", "Not one of those who may", who != Who::SignedIn),
+        ("429", "Too many requests with this token", true),
+        ("503", "The database is not reachable; `Retry-After` says when to try again", true),
+    ];
+    for (status, description, possible) in refusals {
+        if possible && !operation.responses.responses.contains_key(status) {
+            let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+            let response =
+                ResponseBuilder::new().description(description).content("application/problem+json", content).build();
+            operation.responses.responses.insert(status.to_owned(), response.into());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_is_in_the_document_and_in_the_table_and_nothing_else_is() {
+        let document = serde_json::to_value(openapi()).expect("JSON");
+        let mut documented: Vec<(String, String)> = Vec::new();
+        for (path, item) in document["paths"].as_object().expect("paths") {
+            for method in item
+                .as_object()
+                .expect("an item")
+                .keys()
+                .filter(|k| ["get", "put", "post", "patch", "delete"].contains(&k.as_str()))
+            {
+                documented.push((method.to_uppercase(), path.clone()));
+            }
+        }
+        let mut table: Vec<_> = access::ROUTES.iter().map(|r| (r.method.to_owned(), r.path.to_owned())).collect();
+        documented.sort();
+        table.sort();
+        assert_eq!(documented, table);
+    }
+
+    #[test]
+    fn every_reference_in_the_document_leads_somewhere() {
+        let document = serde_json::to_value(openapi()).expect("JSON");
+        let text = document.to_string();
+        for reference in text.split("\"$ref\":\"#").skip(1) {
+            let pointer = reference.split('"').next().expect("a pointer");
+            assert!(document.pointer(pointer).is_some(), "{pointer}");
+        }
+    }
+
+    #[test]
+    fn routes_that_need_a_token_say_so_in_the_document() {
+        let document = serde_json::to_value(openapi()).expect("JSON");
+        for route in access::ROUTES {
+            let operation = &document["paths"][route.path][route.method.to_lowercase()];
+            assert_eq!(operation["security"].is_array(), route.who.needs_token(), "{route:?}");
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Bookings: made, seen, listed, moved.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::auth::{Caller, Principal};
+use super::extract::{Body, PathUuid, read};
+use super::idempotency::{self, IdempotencyKey};
+use super::new_booking::{self, BookingRequest};
+use super::page::{Cursor, Page, PageQuery};
+use super::problem::{Problem, ProblemBody};
+use crate::core::booking::{Refusal, Status};
+use crate::core::ids::BookingId;
+use crate::engine::Engine;
+use crate::store::bookings::{
+    self, Actor, BookingView, CreateOutcome, CreateRefused, PageFrom, TransitionOutcome, Wish,
+};
+use crate::store::idempotency::{Claim, Key};
+use crate::store::timeline::{self, Entry};
+use crate::wire::booking::Booking;
+
+/// Longest feed that is answered at once; nobody's booking has more.
+const LONGEST_TIMELINE: u32 = 1_000;
+
+/// The words of [`Status`], as an error lists them.
+const STATUSES: &[&str] =
+    &["pending", "accepted", "en_route", "arrived", "in_progress", "completed", "cancelled", "no_show"];
+
+/// Books. Dispatch starts at once: follow it with `/events`, or over the websocket.
+///
+/// Without `provider_uuid` the price is an estimate from the service's base price; the therapist who accepts has his
+/// own. With it, that therapist alone is asked.
+#[utoipa::path(
+    post,
+    path = "/v1/bookings",
+    tag = "bookings",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Repeat the request with the same key and get the same answer")),
+    request_body = BookingRequest,
+    responses(
+        (status = 201, body = Booking, headers(("location" = String, description = "Of the booking"))),
+        (status = 409, description = "`idempotency_in_flight`", body = ProblemBody),
+        (status = 422, description = "`invalid`, `not_yet`, `provider_unavailable`, `promo_refused`, `idempotency_key_reused`", body = ProblemBody)
+    )
+)]
+pub async fn create(
+    State(engine): State<Arc<Engine>>,
+    Caller(caller): Caller,
+    key: IdempotencyKey,
+    Body { fields, bytes }: Body,
+) -> Result<Response, Problem> {
+    let key = key.of(&bytes);
+    let new = match new_booking::prepare(&engine, &caller, fields).await {
+        Ok(new) => new,
+        // A repeated request may no longer be possible because of what the first one did.
+        Err(problem) => return answered_before(&engine, &caller, key.as_ref()).await?.ok_or(problem),
+    };
+    match engine.dispatcher.create(new, key).await? {
+        CreateOutcome::Created { body, .. } => Ok(created(StatusCode::CREATED, body)),
+        CreateOutcome::Replay { status, body } => Ok(replay(status, body)),
+        CreateOutcome::KeyReused => Err(idempotency::reused()),
+        CreateOutcome::InFlight => Err(idempotency::in_flight()),
+        CreateOutcome::Refused(refused) => Err(not_created(refused)),
+    }
+}
+
+async fn answered_before(engine: &Engine, caller: &Principal, key: Option<&Key>) -> Result<Option<Response>, Problem> {
+    let Some(key) = key else { return Ok(None) };
+    match crate::store::idempotency::look(&engine.pool, caller.user, key).await? {
+        Claim::New => Ok(None),
+        Claim::Replay { status, body } => Ok(Some(replay(status, body))),
+        Claim::Reused => Err(idempotency::reused()),
+        Claim::InFlight => Err(idempotency::in_flight()),
+    }
+}
+
+fn replay(status: u16, body: Value) -> Response {
+    created(StatusCode::from_u16(status).unwrap_or(StatusCode::CREATED), body)
+}
+
+fn created(status: StatusCode, body: Value) -> Response {
+    let location = body["uuid"].as_str().and_then(|uuid| HeaderValue::from_str(&format!("/v1/bookings/{uuid}")).ok());
+    let mut response = (status, Json(body)).into_response();
+    if let Some(location) = location {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+fn not_created(refused: CreateRefused) -> Problem {
+    match refused {
+        CreateRefused::OwnTherapist | CreateRefused::NoSuchProvider => Problem::field(
+            "provider_unavailable",
+            "provider_uuid",
+            format!("The provider_uuid field is wrong: {refused}."),
+        ),
+        CreateRefused::PromoUsedUp => new_booking::promo_refused(refused),
+    }
+}
+
+/// A booking of the caller's own; an admin sees all.
+pub async fn own(engine: &Engine, caller: &Principal, uuid: Uuid) -> Result<BookingView, Problem> {
+    let view = bookings::view(&engine.pool, uuid).await?;
+    view.filter(|view| may_see(view, caller)).ok_or_else(|| Problem::not_found("Booking"))
+}
+
+/// Whether the caller may see this booking.
+pub fn may_see(view: &BookingView, caller: &Principal) -> bool {
+    view.is_party(caller.user) || caller.is_admin()
+}
+
+/// A booking, to its parties.
+#[utoipa::path(
+    get,
+    path = "/v1/bookings/{uuid}",
+    tag = "bookings",
+    params(("uuid" = Uuid, Path)),
+    responses((status = 200, body = Booking), (status = 404, body = ProblemBody))
+)]
+pub async fn show(
+    State(engine): State<Arc<Engine>>,
+    Caller(caller): Caller,
+    PathUuid(uuid): PathUuid,
+) -> Result<Json<Booking>, Problem> {
+    Ok(Json(own(&engine, &caller, uuid).await?.booking))
+}
+
+/// The caller's bookings, as customer and as therapist, newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/bookings",
+    tag = "bookings",
+    params(
+        ("cursor" = Option<String>, Query, description = "`next_cursor` or `prev_cursor` of an earlier answer"),
+        ("per_page" = Option<u32>, Query, description = "1 to 100; 15 if not given"),
+    ),
+    responses((status = 200, body = Page<Booking>), (status = 422, body = ProblemBody))
+)]
+pub async fn list(
+    State(engine): State<Arc<Engine>>,
+    Caller(caller): Caller,
+    query: PageQuery,
+) -> Result<Json<Page<Booking>>, Problem> {
+    let from = match query.cursor {
+        None => PageFrom::Start,
+        Some(Cursor::After(id)) => PageFrom::OlderThan(BookingId(id)),
+        Some(Cursor::Before(id)) => PageFrom::NewerThan(BookingId(id)),
+    };
+    let page = bookings::list(&engine.pool, caller.user, from, query.per_page).await?;
+    let next = page.bookings.last().filter(|_| page.older).map(|view| Cursor::After(view.id.0));
+    let prev = page.bookings.first().filter(|_| page.newer).map(|view| Cursor::Before(view.id.0));
+    let data = page.bookings.into_iter().map(|view| view.booking).collect();
+    Ok(Json(query.page(data, next, prev)))
+}
+
+/// What happened to a booking.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Timeline {
+    /// Oldest first.
+    pub data: Vec<Entry>,
+}
+
+/// What happened to a booking, to its parties.
+#[utoipa::path(
+    get,
+    path = "/v1/bookings/{uuid}/timeline",
+    tag = "bookings",
+    params(("uuid" = Uuid, Path)),
+    responses((status = 200, body = Timeline), (status = 404, body = ProblemBody))
+)]
+pub async fn timeline(
+    State(engine): State<Arc<Engine>>,
+    Caller(caller): Caller,
+    PathUuid(uuid): PathUuid,
+) -> Result<Json<Timeline>, Problem> {
+    let view = own(&engine, &caller, uuid).await?;
+    Ok(Json(Timeline { data: timeline::after(&engine.pool, view.id, 0, LONGEST_TIMELINE).await? }))
+}
+
+/// The status that a booking shall have.
+#[derive(Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Transition {
+    /// A `booking_status`; `pending` gives an accepted booking back.
+    #[schema(example = "en_route")]
+    pub to: String,
+    /// With `cancelled` and `pending`; at most 500 characters. `customer_absent` is the therapist's at the door.
+    pub reason: Option<String>,
+}
+
+/// Moves a booking: the party whom the state machine allows.
+///
+/// The status it already has: 200, nothing changed. Not allowed: 409 `not_allowed` with `current_status`.
+#[utoipa::path(
+    post,
+    path = "/v1/bookings/{uuid}/transitions",
+    tag = "bookings",
+    params(("uuid" = Uuid, Path)),
+    request_body = Transition,
+    responses(
+        (status = 200, body = Booking),
+        (status = 404, body = ProblemBody),
+        (status = 409, description = "`not_allowed`, with `current_status`", body = ProblemBody),
+        (status = 422, body = ProblemBody)
+    )
+)]
+pub async fn transition(
+    State(engine): State<Arc<Engine>>,
+    Caller(caller): Caller,
+    PathUuid(uuid): PathUuid,
+    Body { mut fields, .. }: Body,
+) -> Result<Json<Booking>, Problem> {
+    let to = fields.required("to", read::word(STATUSES)).and_then(Status::parse);
+    let reason = fields.optional("reason", read::text(500));
+    let to = fields.finish(to)?;
+    let actor = Actor { user: caller.user, admin: caller.is_admin() };
+    let wish = Wish { booking: uuid, actor, to, reason };
+    match engine.dispatcher.transition(wish).await? {
+        TransitionOutcome::Moved(moved) => Ok(Json(moved.view.booking)),
+        TransitionOutcome::Unchanged(view) => Ok(Json(view.booking)),
+        TransitionOutcome::Refused { why, status } => Err(refused(&why, status)),
+        TransitionOutcome::NotFound => Err(Problem::not_found("Booking")),
+    }
+}
+
+fn refused(why: &Refusal, status: Status) -> Problem {
+    let text = why.to_string();
+    let mut letters = text.chars();
+    let sentence: String =
+        letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).chain(['.']).collect();
+    Problem::conflict("not_allowed", sentence).with("current_status", status.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_of_the_schema_can_be_asked_for() {
+        assert_eq!(STATUSES, Status::ALL.map(Status::as_str));
+    }
+
+    #[test]
+    fn a_refused_move_tells_the_current_status() {
+        let why = Refusal::NotAllowed { from: Status::Completed, to: Status::Cancelled };
+        let json = refused(&why, Status::Completed).to_json();
+        assert_eq!((&json["code"], &json["current_status"]), (&"not_allowed".into(), &"completed".into()));
+        assert_eq!(json["message"], "A booking that is completed cannot become cancelled this way.");
+    }
+}

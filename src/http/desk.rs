@@ -1,0 +1,136 @@
+//! The engine, as live sockets and `POST /v1/locations` need it.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::auth::{AuthError, Authenticator};
+use super::stream::{AuthFailure, Desk, Member, Refusal, Sockets, Standing, Timing};
+use crate::cluster::Bus;
+use crate::core::fleet::Fleet;
+use crate::core::ids::{BookingId, OfferId, ProviderId};
+use crate::core::settings::Settings;
+use crate::engine::Engine;
+use crate::store::journal::Journal;
+use crate::store::offers::{self, AcceptOutcome, DeclineOutcome, ReceiptOutcome};
+use crate::store::{StoreError, bookings, users};
+use crate::wire::booking::Booking;
+use crate::wire::stream::ServerMessage;
+
+/// What sockets are served from.
+pub(super) struct FrontDesk {
+    engine: Arc<Engine>,
+    authenticator: Authenticator,
+    sockets: Sockets,
+}
+
+impl FrontDesk {
+    pub(super) fn new(engine: Arc<Engine>, authenticator: Authenticator) -> Self {
+        Self { engine, authenticator, sockets: Sockets::new(Timing::default()) }
+    }
+}
+
+impl Desk for FrontDesk {
+    async fn authenticate(&self, token: &str) -> Result<Member, AuthFailure> {
+        let principal = self.authenticator.verify(token).await.map_err(|error| match error {
+            AuthError::BadToken => AuthFailure::BadToken,
+            AuthError::Store(error) => {
+                tracing::warn!(%error, "a token could not be checked");
+                AuthFailure::Unavailable
+            }
+        })?;
+        let watch = self.authenticator.watch(&principal);
+        Ok(Member {
+            user: principal.user,
+            user_uuid: principal.user_uuid,
+            therapist: principal.therapist(),
+            revoked: watch.revoked().clone(),
+            kept: Some(watch),
+        })
+    }
+
+    async fn standing(&self, member: &Member) -> Result<Standing, Refusal> {
+        let Some(therapist) = member.therapist else { return Ok(Standing::default()) };
+        let pool = &self.engine.pool;
+        let provider = users::own_provider(pool, therapist).await.map_err(failed)?;
+        Ok(Standing {
+            available: provider.is_some_and(|provider| provider.is_available),
+            offers: offers::live_for(pool, therapist).await.map_err(failed)?,
+        })
+    }
+
+    async fn set_availability(&self, therapist: ProviderId, available: bool) -> Result<(), Refusal> {
+        if !users::set_available(&self.engine.pool, therapist, available).await.map_err(failed)? {
+            return Err(Refusal::not_found("the therapist"));
+        }
+        self.engine.refresh(therapist);
+        Ok(())
+    }
+
+    /// The offer with its new time comes over the bus.
+    async fn receive_offer(&self, therapist: ProviderId, offer: OfferId) -> Result<Vec<ServerMessage>, Refusal> {
+        match self.engine.dispatcher.received(offer, therapist).await.map_err(failed)? {
+            ReceiptOutcome::Noted { .. } => Ok(Vec::new()),
+            ReceiptOutcome::Gone { reason, .. } => Err(Refusal::offer_gone(offer, reason)),
+            ReceiptOutcome::NotYours => Err(Refusal::not_found("the offer")),
+        }
+    }
+
+    /// The winner hears `offer.closed` and the booking over the bus.
+    async fn accept_offer(&self, therapist: ProviderId, offer: OfferId) -> Result<Vec<ServerMessage>, Refusal> {
+        match self.engine.dispatcher.accept(offer, therapist).await.map_err(failed)? {
+            AcceptOutcome::Accepted(_) => Ok(Vec::new()),
+            AcceptOutcome::Gone { reason, .. } => Err(Refusal::offer_gone(offer, reason)),
+            AcceptOutcome::NotYours => Err(Refusal::not_found("the offer")),
+        }
+    }
+
+    /// `offer.closed` comes over the bus.
+    async fn decline_offer(
+        &self,
+        therapist: ProviderId,
+        offer: OfferId,
+        reason: Option<String>,
+    ) -> Result<Vec<ServerMessage>, Refusal> {
+        match self.engine.dispatcher.decline(offer, therapist, reason).await.map_err(failed)? {
+            DeclineOutcome::Declined { .. } => Ok(Vec::new()),
+            DeclineOutcome::Gone { reason, .. } => Err(Refusal::offer_gone(offer, reason)),
+            DeclineOutcome::NotYours => Err(Refusal::not_found("the offer")),
+        }
+    }
+
+    async fn watch(&self, member: &Member, booking: Uuid) -> Result<(BookingId, Booking), Refusal> {
+        let view = bookings::view(&self.engine.pool, booking).await.map_err(failed)?;
+        view.filter(|view| view.is_party(member.user))
+            .map(|view| (view.id, view.booking))
+            .ok_or_else(|| Refusal::not_found("the booking"))
+    }
+
+    fn fleet(&self) -> &Fleet {
+        &self.engine.fleet
+    }
+
+    fn settings(&self) -> Arc<Settings> {
+        self.engine.settings()
+    }
+
+    fn journal(&self) -> &Journal {
+        &self.engine.journal
+    }
+
+    fn bus(&self) -> &Bus {
+        &self.engine.bus
+    }
+
+    fn sockets(&self) -> &Sockets {
+        &self.sockets
+    }
+}
+
+fn failed(error: StoreError) -> Refusal {
+    if error.is_unavailable() {
+        return Refusal::unavailable();
+    }
+    tracing::error!(%error, "a socket's command failed in the database");
+    Refusal::new("internal", "something went wrong on our side")
+}

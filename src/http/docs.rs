@@ -1,0 +1,91 @@
+//! What the service says of itself: `/openapi.json`, `/asyncapi.json`, and `/docs` to read the first in a browser.
+
+use std::sync::{Arc, LazyLock};
+
+use axum::extract::FromRequestParts;
+use axum::http::header;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Redirect, Response};
+use utoipa_swagger_ui::{Config, serve};
+
+use super::extract::{self, read};
+use super::problem::{Problem, ProblemBody};
+
+/// The HTTP document, OpenAPI 3.1, written once.
+static OPENAPI: LazyLock<Result<String, serde_json::Error>> = LazyLock::new(openapi_json);
+
+static UI: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| Arc::new(Config::from("/openapi.json")));
+
+/// The OpenAPI document, for people and programs.
+///
+/// # Errors
+/// None that the document's types allow.
+pub fn openapi_json() -> Result<String, serde_json::Error> {
+    super::openapi().to_pretty_json()
+}
+
+/// The AsyncAPI 3 document of the websocket.
+pub const fn asyncapi_json() -> &'static str {
+    include_str!("asyncapi.json")
+}
+
+/// This document.
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    tag = "documents",
+    responses((status = 200, description = "OpenAPI 3.1", body = Object))
+)]
+pub async fn openapi() -> Result<Response, Problem> {
+    let text = OPENAPI.as_ref().map_err(|error| {
+        tracing::error!(%error, "the OpenAPI document cannot be written");
+        Problem::internal()
+    })?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], text.as_str()).into_response())
+}
+
+/// The document of the websocket `/v1/stream`.
+#[utoipa::path(
+    get,
+    path = "/asyncapi.json",
+    tag = "documents",
+    responses((status = 200, description = "AsyncAPI 3.0", body = Object))
+)]
+pub async fn asyncapi() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], asyncapi_json())
+}
+
+/// To the page that shows this document.
+#[utoipa::path(get, path = "/docs", tag = "documents", responses((status = 303, description = "To `/docs/index.html`")))]
+pub async fn docs() -> Redirect {
+    // The page's own links are relative: they need the slash.
+    Redirect::to("/docs/index.html")
+}
+
+/// `{file}` of the path.
+pub struct File(String);
+
+impl<S: Send + Sync> FromRequestParts<S> for File {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        extract::path(parts, state, "file", read::text(100)).await.map(Self)
+    }
+}
+
+/// The page that shows this document, and its parts.
+#[utoipa::path(
+    get,
+    path = "/docs/{file}",
+    tag = "documents",
+    params(("file" = String, Path, description = "`index.html` …")),
+    responses((status = 200, body = String, content_type = "text/html"), (status = 404, body = ProblemBody))
+)]
+pub async fn docs_file(File(file): File) -> Result<Response, Problem> {
+    let found = serve(&file, Arc::clone(&UI)).map_err(|error| {
+        tracing::error!(%error, file, "a file of the documentation could not be served");
+        Problem::internal()
+    })?;
+    let found = found.ok_or_else(|| Problem::not_found("File"))?;
+    Ok(([(header::CONTENT_TYPE, found.content_type)], found.bytes.into_owned()).into_response())
+}

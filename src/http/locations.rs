@@ -1,0 +1,76 @@
+//! `POST /v1/locations`: fixes of apps in the background, by the same way as those of a socket.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::auth::Caller;
+use super::extract::Body;
+use super::problem::Problem;
+use super::stream::Desk;
+use super::stream::intake::{Intake, TooFast};
+use crate::store::journal::{JournalStopped, Receipts};
+use crate::wire::stream::Rejected;
+
+/// An app in the background does not live long: better an answer that says "again later".
+const COMMIT_WITHIN: Duration = Duration::from_secs(10);
+
+/// What became of the fixes.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct Stored {
+    /// All fixes up to here are committed, or were rejected. Null: none had a seq that could be read.
+    pub acked_seq: Option<u32>,
+    /// Fixes that were not taken.
+    pub rejected: Vec<Rejected>,
+}
+
+/// Stores a therapist's fixes, at most 1,000, and answers after the commit. Each is judged for itself.
+pub async fn create<D: Desk>(
+    State(desk): State<Arc<D>>,
+    Caller(caller): Caller,
+    Body { fields, .. }: Body,
+) -> Result<Json<Stored>, Problem> {
+    let therapist = caller.therapist().ok_or_else(|| Problem::forbidden("This is for therapists."))?;
+    let fixes = match fields.raw("fixes") {
+        Some(Value::Array(fixes)) => fixes,
+        Some(_) => return Err(Problem::field("invalid", "fixes", "The fixes field must be a list.")),
+        None => return Err(Problem::field("invalid", "fixes", "The fixes field is required.")),
+    };
+    let receipts = Arc::new(Receipts::default());
+    let mut intake = Intake::new(therapist, Arc::clone(&receipts));
+    let taken = intake.json(&*desk, &fixes).map_err(|TooFast| too_fast())?;
+    if let Some(shown) = taken.shown
+        && desk.bus().is_watched(shown.booking)
+    {
+        desk.bus().position(shown.booking, shown.position());
+    }
+    let mut rejected = taken.rejected;
+    let Some(delivery) = taken.delivery else { return Ok(Json(Stored { acked_seq: None, rejected })) };
+    let commit = async {
+        desk.journal().submit(delivery).await?;
+        Ok::<_, JournalStopped>(receipts.settled().await)
+    };
+    match tokio::time::timeout(COMMIT_WITHIN, commit).await {
+        Ok(Ok(settled)) => {
+            rejected.extend(settled.rejected);
+            Ok(Json(Stored { acked_seq: settled.acked, rejected }))
+        }
+        Ok(Err(JournalStopped)) | Err(_) => {
+            Err(Problem::unavailable("The fixes could not be stored in time; send all of them again."))
+        }
+    }
+}
+
+fn too_fast() -> Problem {
+    Problem::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "too_fast",
+        "More live fixes than allowed; none of these was taken. Send them again more slowly.",
+    )
+    .retry_after(1)
+}

@@ -1,0 +1,128 @@
+//! `GET /v1/me` and `PUT /v1/me/availability`: the caller himself.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::auth::Caller;
+use super::extract::{Body, read};
+use super::nearby::as_number;
+use super::problem::{Problem, ProblemBody};
+use crate::engine::Engine;
+use crate::store::users;
+use crate::wire::time::WireTime;
+
+/// The caller.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Me {
+    /// `users.uuid`
+    pub uuid: Uuid,
+    /// E.164
+    #[schema(example = "+639171234567")]
+    pub phone: String,
+    /// If given.
+    pub email: Option<String>,
+    /// Given name.
+    pub first_name: Option<String>,
+    /// Family name.
+    pub last_name: Option<String>,
+    /// `gender` of the schema.
+    pub gender: Option<String>,
+    /// `en`, `fil` …
+    pub preferred_language: String,
+    /// Whether his identity was checked.
+    pub is_verified: bool,
+    /// Names of roles.
+    pub roles: Vec<String>,
+    /// Of the token in use.
+    pub abilities: Vec<String>,
+    /// The therapist that he is, or the first store that he owns.
+    pub provider: Option<MyProvider>,
+    /// When he joined.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: WireTime,
+}
+
+/// The caller's provider.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct MyProvider {
+    /// `providers.uuid`
+    pub provider_uuid: Uuid,
+    /// `therapist` or `store`.
+    pub r#type: String,
+    /// `verification_status` of the schema.
+    pub verification_status: String,
+    /// Whether it may work at all.
+    pub is_active: bool,
+    /// Whether it takes offers.
+    pub is_available: bool,
+    /// 0.00 to 5.00.
+    pub average_rating: f64,
+    /// How many reviews that is of.
+    pub total_reviews: i32,
+}
+
+/// Who the token stands for.
+#[utoipa::path(get, path = "/v1/me", tag = "identity", responses((status = 200, body = Me)))]
+pub async fn me(State(engine): State<Arc<Engine>>, Caller(caller): Caller) -> Result<Json<Me>, Problem> {
+    let profile = users::profile(&engine.pool, caller.user).await?.ok_or_else(Problem::unauthenticated)?;
+    let provider = match caller.provider {
+        Some(provider) => users::own_provider(&engine.pool, provider.id).await?,
+        None => None,
+    };
+    Ok(Json(Me {
+        uuid: profile.uuid,
+        phone: profile.phone,
+        email: profile.email,
+        first_name: profile.first_name,
+        last_name: profile.last_name,
+        gender: profile.gender,
+        preferred_language: profile.preferred_language,
+        is_verified: profile.is_verified,
+        roles: caller.roles.clone(),
+        abilities: caller.abilities.clone(),
+        provider: provider.map(|p| MyProvider {
+            provider_uuid: p.uuid,
+            r#type: p.kind,
+            verification_status: p.verification_status,
+            is_active: p.is_active,
+            is_available: p.is_available,
+            average_rating: as_number(p.average_rating),
+            total_reviews: p.total_reviews,
+        }),
+        created_at: profile.created_at.into(),
+    }))
+}
+
+/// Whether a therapist takes offers.
+#[derive(Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Availability {
+    /// True: offers may come, while verified, idle and with a fresh position.
+    pub available: bool,
+}
+
+/// Goes online or offline. Disconnecting does not change it; a booking or an offer that is there stays.
+#[utoipa::path(
+    put,
+    path = "/v1/me/availability",
+    tag = "therapist",
+    request_body = Availability,
+    responses((status = 200, body = Availability), (status = 422, body = ProblemBody))
+)]
+pub async fn availability(
+    State(engine): State<Arc<Engine>>,
+    Caller(caller): Caller,
+    Body { mut fields, .. }: Body,
+) -> Result<Json<Availability>, Problem> {
+    let available = fields.required("available", read::boolean);
+    let available = fields.finish(available)?;
+    let therapist = caller.therapist().ok_or_else(|| Problem::forbidden("This is for therapists."))?;
+    if !users::set_available(&engine.pool, therapist, available).await? {
+        return Err(Problem::not_found("Therapist"));
+    }
+    engine.refresh(therapist);
+    Ok(Json(Availability { available }))
+}

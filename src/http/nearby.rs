@@ -1,0 +1,374 @@
+//! `GET /v1/therapists/nearby`: from the live index alone, no SQL.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use rust_decimal::Decimal;
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::auth::{Caller, Principal};
+use super::extract::{Fields, Given, read};
+use super::problem::{Problem, ProblemBody};
+use crate::clock;
+use crate::core::geo::{LatLng, Meters, km_2, public_position};
+use crate::core::matching::{Candidate, Filters, Precision, Request, When};
+use crate::core::money::Money;
+use crate::core::people::Gender;
+use crate::core::settings::Settings;
+use crate::core::time::Timestamp;
+use crate::core::travel;
+use crate::engine::Engine;
+use crate::store::catalog::{Catalog, Service};
+use crate::wire::time::WireTime;
+
+/// Radius that is searched when none is asked for, km.
+const DEFAULT_RADIUS_KM: f64 = 5.0;
+const DEFAULT_LIMIT: i64 = 10;
+const LARGEST_LIMIT: i64 = 50;
+
+/// A therapist can be looked for this far ahead.
+pub const HORIZON: Duration = Duration::from_secs(90 * 86_400);
+
+/// The order of the answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Sort {
+    Distance,
+    Eta,
+    Rating,
+    Price,
+}
+
+impl Sort {
+    const WORDS: &'static [&'static str] = &["distance", "eta", "rating", "price"];
+
+    fn from_word(word: &str) -> Self {
+        match word {
+            "eta" => Self::Eta,
+            "rating" => Self::Rating,
+            "price" => Self::Price,
+            _ => Self::Distance,
+        }
+    }
+}
+
+/// The query, checked.
+struct Query {
+    place: LatLng,
+    service: Service,
+    radius: Meters,
+    limit: usize,
+    when: When,
+    filters: Filters,
+    sort: Sort,
+}
+
+/// The nearest therapists.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Nearby {
+    /// In the order asked for; nearest first unless asked otherwise.
+    pub data: Vec<NearbyTherapist>,
+    /// About the answer.
+    pub meta: NearbyMeta,
+}
+
+/// About the answer.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct NearbyMeta {
+    /// How many therapists were looked at for it.
+    pub considered: u32,
+    /// The moment it is true of.
+    #[schema(value_type = String, format = DateTime)]
+    pub as_of: WireTime,
+}
+
+/// A therapist who could come. Distance, time, surcharge and total are from the centre of his H3 cell, unless the
+/// caller may know more.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct NearbyTherapist {
+    /// `providers.uuid`
+    pub provider_uuid: Uuid,
+    /// Given name.
+    pub first_name: String,
+    /// 0.00 to 5.00.
+    #[schema(value_type = f64, example = 4.85)]
+    pub average_rating: f64,
+    /// How many reviews that is of.
+    pub total_reviews: u32,
+    /// As in his profile.
+    pub specializations: Vec<String>,
+    /// Straight line, km to two decimals.
+    #[schema(example = 1.23)]
+    pub distance_km: f64,
+    /// Estimated travel time, minutes, rounded up.
+    pub eta_minutes: u32,
+    /// His price of the service.
+    #[schema(value_type = String, example = "800.00")]
+    pub price: Money,
+    /// For the way.
+    #[schema(value_type = String, example = "0.00")]
+    pub distance_surcharge: Money,
+    /// Both together.
+    #[schema(value_type = String, example = "800.00")]
+    pub total: Money,
+    /// `PHP`
+    #[schema(example = "PHP")]
+    pub currency: String,
+    /// Never exact, whoever asks.
+    pub approximate_location: ApproximateLocation,
+    /// Age of the fix; null when the base location counts (`scheduled_at`).
+    pub location_age_seconds: Option<u64>,
+}
+
+/// An H3 cell of resolution 9 and its centre.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct ApproximateLocation {
+    /// The cell, hexadecimal.
+    #[schema(example = "8969405b303ffff")]
+    pub h3: String,
+    /// Of the centre, degrees.
+    pub latitude: f64,
+    /// Of the centre, degrees.
+    pub longitude: f64,
+}
+
+/// The nearest therapists who can take a service now, or at a time.
+///
+/// Exact over public positions: each therapist counts as standing in the centre of his H3 cell of resolution 9, in
+/// distance, radius, time, surcharge, total and order alike. Admins and tokens with the ability `match:exact` by name
+/// are answered from the positions themselves.
+#[utoipa::path(
+    get,
+    path = "/v1/therapists/nearby",
+    tag = "matching",
+    params(
+        ("latitude" = f64, Query, description = "Degrees, -90 to 90"),
+        ("longitude" = f64, Query, description = "Degrees, -180 to 180"),
+        ("service" = String, Query, description = "Slug or id of a service"),
+        ("radius_km" = Option<f64>, Query, description = "Up to the setting `service_radius_max`; 5 if not given"),
+        ("limit" = Option<u32>, Query, description = "1 to 50; 10 if not given"),
+        ("scheduled_at" = Option<String>, Query, description = "RFC 3339 with an offset, within 90 days: then base location and schedule count, not the position"),
+        ("gender" = Option<String>, Query, description = "Of the therapist: `male`, `female`, `other`, `prefer_not_to_say`"),
+        ("language" = Option<String>, Query, description = "One that the therapist speaks"),
+        ("specialization" = Option<String>, Query, description = "One that the therapist has"),
+        ("min_rating" = Option<f64>, Query, description = "0 to 5"),
+        ("max_price" = Option<String>, Query, description = "Of price and surcharge together"),
+        ("sort" = Option<String>, Query, description = "`distance` (default), `eta`, `rating` (best first) or `price` (total, cheapest first), over everyone within the radius; ties by distance"),
+    ),
+    responses((status = 200, body = Nearby), (status = 422, body = ProblemBody))
+)]
+pub async fn nearby(
+    State(engine): State<Arc<Engine>>,
+    Caller(caller): Caller,
+    fields: Fields,
+) -> Result<Json<Nearby>, Problem> {
+    let now = clock::now();
+    let settings = engine.settings();
+    let query = read_query(fields, &settings, &engine.catalog(), now)?;
+    let precision =
+        if caller.sees_exact() { Precision::Exact } else { Precision::Public { tie_key: engine.tie_key(now) } };
+    let request = to_request(&query, &caller, &settings, precision);
+    let mut answer = engine.fleet.nearest(&request, now);
+    sort(&mut answer.candidates, query.sort);
+    answer.candidates.truncate(query.limit);
+    let data = answer.candidates.iter().map(|candidate| show(candidate, &query, now)).collect();
+    Ok(Json(Nearby { data, meta: NearbyMeta { considered: answer.considered, as_of: WireTime(now) } }))
+}
+
+fn read_query(mut fields: Fields, settings: &Settings, catalog: &Catalog, now: Timestamp) -> Result<Query, Problem> {
+    let largest_km = f64::from(settings.service_radius_max_km);
+    let place = read::place(&mut fields);
+    let service = fields.required("service", |given| service(given, catalog));
+    let radius_km = fields.optional("radius_km", read::number(0.0, largest_km));
+    let limit = fields.optional("limit", read::integer(1, LARGEST_LIMIT)).unwrap_or(DEFAULT_LIMIT);
+    let scheduled_at = fields.optional("scheduled_at", |given| future(given, now));
+    let max_price = fields.optional("max_price", read::money);
+    let filters = Filters { max_price, ..read_wishes(&mut fields) };
+    let sort = fields.optional("sort", read::word(Sort::WORDS)).map_or(Sort::Distance, Sort::from_word);
+    let query = place.zip(service).map(|(place, service)| {
+        let duration = Duration::from_secs(u64::from(service.duration_minutes) * 60);
+        Query {
+            place,
+            service,
+            radius: Meters::from_km(radius_km.unwrap_or(DEFAULT_RADIUS_KM).min(largest_km)),
+            limit: usize::try_from(limit).unwrap_or_default(), // 1 to 50
+            when: scheduled_at.map_or(When::Now, |start| When::At { start, duration }),
+            filters,
+            sort,
+        }
+    });
+    fields.finish(query)
+}
+
+/// The wishes that a search and a booking's preferences have in common.
+pub fn read_wishes(fields: &mut Fields) -> Filters {
+    Filters {
+        gender: fields.optional("gender", gender),
+        language: fields.optional("language", read::text(50)),
+        specialization: fields.optional("specialization", read::text(100)),
+        min_rating: fields.optional("min_rating", read::decimal(0, 5)),
+        max_price: None,
+    }
+}
+
+/// A service of the catalogue, by slug or id.
+pub fn service(given: Given<'_>, catalog: &Catalog) -> Result<Service, String> {
+    let wanted = read::slug_or_id(given)?;
+    catalog.find(&wanted).cloned().ok_or_else(|| "must be the slug or id of a service (see /v1/services)".to_owned())
+}
+
+fn gender(given: Given<'_>) -> Result<Gender, String> {
+    const WORDS: &[&str] = &["male", "female", "other", "prefer_not_to_say"];
+    let word = read::word(WORDS)(given)?;
+    Gender::parse(word).ok_or_else(|| format!("must be one of {}", WORDS.join(", ")))
+}
+
+fn future(given: Given<'_>, now: Timestamp) -> Result<Timestamp, String> {
+    let WireTime(at) = read::time(given)?;
+    if at <= now || at > now.plus(HORIZON) {
+        let until = WireTime(Timestamp::from_secs(now.plus(HORIZON).micros() / 1_000_000));
+        return Err(format!("must be a time in the future, until {until}"));
+    }
+    Ok(at)
+}
+
+fn to_request(query: &Query, caller: &Principal, settings: &Settings, precision: Precision) -> Request {
+    // In another order than distance the best may be the farthest: all within the radius must be seen.
+    let limit = if matches!(query.sort, Sort::Distance | Sort::Eta) { query.limit } else { usize::MAX };
+    Request {
+        service: query.service.id,
+        place: query.place,
+        when: query.when,
+        customer: caller.user,
+        customer_gender: caller.gender,
+        radius: query.radius,
+        stale_after: settings.stale_after(),
+        limit,
+        filters: query.filters.clone(),
+        exclude: BTreeSet::new(),
+        only: None,
+        precision,
+    }
+}
+
+/// Candidates come nearest first, and the sort is stable: ties stay nearest first. At one moment the time of travel
+/// grows with the distance, so that order is the same.
+fn sort(candidates: &mut [Candidate], by: Sort) {
+    match by {
+        Sort::Distance | Sort::Eta => {}
+        Sort::Rating => candidates.sort_by_key(|c| std::cmp::Reverse(c.therapist.average_rating)),
+        Sort::Price => candidates.sort_by_key(|c| c.price + c.surcharge),
+    }
+}
+
+fn show(candidate: &Candidate, query: &Query, now: Timestamp) -> NearbyTherapist {
+    let therapist = &candidate.therapist;
+    let public = public_position(candidate.place);
+    let leaves_at = match query.when {
+        When::Now => now,
+        When::At { start, .. } => start,
+    };
+    NearbyTherapist {
+        provider_uuid: therapist.uuid,
+        first_name: therapist.first_name.clone(),
+        average_rating: as_number(therapist.average_rating),
+        total_reviews: therapist.total_reviews,
+        specializations: therapist.specializations.clone(),
+        distance_km: as_number(km_2(candidate.distance)),
+        eta_minutes: travel::eta_minutes(candidate.place, query.place, leaves_at),
+        price: candidate.price,
+        distance_surcharge: candidate.surcharge,
+        total: candidate.price + candidate.surcharge,
+        currency: query.service.currency.clone(),
+        approximate_location: ApproximateLocation {
+            h3: format!("{:x}", public.cell),
+            latitude: public.centre.latitude(),
+            longitude: public.centre.longitude(),
+        },
+        location_age_seconds: candidate.fix_age.map(|age| age.as_secs()),
+    }
+}
+
+/// A decimal of few digits as a JSON number; the nearest binary fraction prints as the same digits.
+pub fn as_number(decimal: Decimal) -> f64 {
+    f64::try_from(decimal).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::ids::ServiceId;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_795_000_000);
+
+    fn catalog() -> Catalog {
+        let service = Service {
+            id: ServiceId(3),
+            slug: "sports-massage".into(),
+            name: "Sports Massage".into(),
+            category: None,
+            description: None,
+            base_price: Money::centavos(120_000),
+            currency: "PHP".into(),
+            duration_minutes: 60,
+        };
+        [service].into_iter().collect()
+    }
+
+    fn read_with(extra: &[(&str, &str)]) -> Result<Query, Problem> {
+        let mut pairs = vec![("latitude", "14.55"), ("longitude", "121.02"), ("service", "sports-massage")];
+        pairs.retain(|(name, _)| !extra.iter().any(|(n, _)| n == name));
+        pairs.extend_from_slice(extra);
+        let pairs = pairs.into_iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+        read_query(Fields::of_query(pairs), &Settings::default(), &catalog(), NOW)
+    }
+
+    #[test]
+    fn each_wrong_parameter_is_named_with_value_and_what_is_allowed() {
+        for (name, value, allowed) in [
+            ("latitude", "91", "must be a number from -90 to 90"),
+            ("longitude", "east", "must be a number from -180 to 180"),
+            ("service", "haircut", "must be the slug or id of a service (see /v1/services)"),
+            ("radius_km", "20.1", "must be a number from 0 to 20"),
+            ("limit", "51", "must be a whole number from 1 to 50"),
+            ("limit", "0", "must be a whole number from 1 to 50"),
+            ("scheduled_at", "2026-11-23T09:00:00", "must be a time like 2026-11-22T09:00:00Z, with an offset"),
+            ("scheduled_at", "2020-01-01T00:00:00Z", "must be a time in the future, until "),
+            ("scheduled_at", "2099-01-01T00:00:00Z", "must be a time in the future, until "),
+            ("gender", "robot", "must be one of male, female, other, prefer_not_to_say"),
+            ("min_rating", "5.1", "must be a number from 0 to 5"),
+            ("max_price", "1.005", "must be an amount like 800.00"),
+            ("sort", "name", "must be one of distance, eta, rating, price"),
+        ] {
+            let Err(problem) = read_with(&[(name, value)]) else { panic!("{name}={value} was taken") };
+            let json = problem.to_json();
+            let text = json["errors"][name][0].as_str().unwrap_or_default();
+            assert!(text.starts_with(&format!("The {name} field {allowed}")), "{name}={value}: {json}");
+            assert!(text.contains(value), "{name}={value}: {json}");
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_five_kilometres_ten_answers_and_now() {
+        let query = read_with(&[]).expect("good");
+        assert_eq!((query.radius.km(), query.limit, query.when, query.sort), (5.0, 10, When::Now, Sort::Distance));
+        assert_eq!(read_with(&[("service", "3")]).expect("by id").service.slug, "sports-massage");
+    }
+
+    #[test]
+    fn a_smaller_largest_radius_bounds_the_default() {
+        let settings = Settings { service_radius_max_km: 2, ..Settings::default() };
+        let pairs = [("latitude", "14.55"), ("longitude", "121.02"), ("service", "3")];
+        let pairs = pairs.map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec();
+        let query = read_query(Fields::of_query(pairs), &settings, &catalog(), NOW).expect("good");
+        assert_eq!(query.radius.km(), 2.0);
+    }
+
+    #[test]
+    fn a_number_prints_with_its_own_digits() {
+        assert_eq!(serde_json::json!(as_number(Decimal::new(123, 2))).to_string(), "1.23");
+    }
+}

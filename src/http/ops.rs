@@ -1,0 +1,191 @@
+//! For admins: is the index right, where is the fleet, why was this therapist (not) asked.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+use serde::Serialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::extract::PathUuid;
+use super::nearby::as_number;
+use super::problem::{Problem, ProblemBody};
+use crate::clock;
+use crate::core::dispatch::Standing;
+use crate::core::fleet::{Duty, Therapist};
+use crate::core::geo::{LatLng, Meters, km_2};
+use crate::core::ids::ProviderId;
+use crate::core::matching::{Filters, Precision, Request, Verdict, When};
+use crate::core::time::Timestamp;
+use crate::engine::Engine;
+use crate::engine::audit::{self, Drift};
+use crate::store::bookings::{self, Search};
+use crate::store::decisions::{self, Logged};
+use crate::store::offers::{self, PastOffer};
+use crate::wire::time::WireTime;
+
+/// Decisions shown of one booking.
+const MOST_DECISIONS: u32 = 1_000;
+
+/// Compares the index with the database, repairs what differs and tells.
+#[utoipa::path(get, path = "/v1/ops/consistency", tag = "ops", responses((status = 200, body = Drift)))]
+pub async fn consistency(State(engine): State<Arc<Engine>>) -> Result<Json<Drift>, Problem> {
+    Ok(Json(audit::run(&engine).await?))
+}
+
+/// Every therapist with a position, as a GeoJSON FeatureCollection of points.
+#[utoipa::path(
+    get,
+    path = "/v1/ops/fleet",
+    tag = "ops",
+    responses((status = 200, description = "RFC 7946; properties: `provider_uuid`, `first_name`, `state` (`idle`, `offered`, `booked`), `available`, `verified`, `booking_uuid`, `recorded_at`, `stale`", body = Object, content_type = "application/geo+json"))
+)]
+pub async fn fleet(State(engine): State<Arc<Engine>>) -> impl IntoResponse {
+    let (now, stale_after) = (clock::now(), engine.settings().stale_after());
+    let features: Vec<Value> = engine
+        .fleet
+        .snapshot()
+        .iter()
+        .filter_map(|(therapist, position)| position.map(|at| feature(therapist, at, now, stale_after)))
+        .collect();
+    let body = json!({"type": "FeatureCollection", "features": features}).to_string();
+    ([(header::CONTENT_TYPE, "application/geo+json")], body)
+}
+
+fn feature(therapist: &Therapist, (at, seen): (LatLng, Timestamp), now: Timestamp, stale_after: Duration) -> Value {
+    let (state, booking) = match therapist.duty {
+        Duty::Booked { booking_uuid, .. } => ("booked", Some(booking_uuid)),
+        Duty::Offered { until } if until > now => ("offered", None),
+        Duty::Idle | Duty::Offered { .. } => ("idle", None),
+    };
+    json!({
+        "type": "Feature",
+        "geometry": {"type": "Point", "coordinates": [at.longitude(), at.latitude()]},
+        "properties": {
+            "provider_uuid": therapist.uuid,
+            "first_name": therapist.first_name,
+            "state": state,
+            "available": therapist.available,
+            "verified": therapist.verified,
+            "booking_uuid": booking,
+            "recorded_at": WireTime(seen),
+            "stale": now.since(seen) > stale_after,
+        },
+    })
+}
+
+/// Why each therapist was, or was not, offered a booking.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Explanation {
+    /// Which.
+    pub booking_uuid: Uuid,
+    /// `booking_status` of the schema.
+    pub status: String,
+    /// The moment at which `therapists` is true; the offers and decisions are of then.
+    #[schema(value_type = String, format = DateTime)]
+    pub as_of: WireTime,
+    /// Therapists within this many km were judged.
+    pub radius_km: f64,
+    /// What became of every offer, in the order they were made.
+    pub offers: Vec<PastOffer>,
+    /// What dispatch decided, in that order.
+    pub decisions: Vec<Logged>,
+    /// Everyone within the radius, nearest first, as the index has them now.
+    pub therapists: Vec<Judged>,
+}
+
+/// A therapist, judged for a booking as of now.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Judged {
+    /// `providers.uuid`
+    pub provider_uuid: Uuid,
+    /// Given name.
+    pub first_name: String,
+    /// Straight line, km to two decimals, exact.
+    pub distance_km: f64,
+    /// Whether he could take it.
+    pub eligible: bool,
+    /// Why not: the first reason of `not_verified`, `not_active`, `not_available`, `on_booking`, `stale_fix` …
+    pub reason: Option<String>,
+}
+
+/// Why each therapist was, or was not, offered a booking: what was decided then, and how each stands now.
+#[utoipa::path(
+    get,
+    path = "/v1/ops/bookings/{uuid}/explain",
+    tag = "ops",
+    params(("uuid" = Uuid, Path)),
+    responses((status = 200, body = Explanation), (status = 404, body = ProblemBody))
+)]
+pub async fn explain(
+    State(engine): State<Arc<Engine>>,
+    PathUuid(uuid): PathUuid,
+) -> Result<Json<Explanation>, Problem> {
+    let missing = || Problem::not_found("Booking");
+    let view = bookings::view(&engine.pool, uuid).await?.ok_or_else(missing)?;
+    let search = bookings::search(&engine.pool, view.id).await?.ok_or_else(missing)?;
+    let settings = engine.settings();
+    let (exclude, only) = match bookings::standing(&engine.pool, view.id, &(&*settings).into()).await? {
+        Standing::Pending { job, .. } => (job.excluded, job.chosen),
+        _ => (BTreeSet::new(), None),
+    };
+    let now = clock::now();
+    let radius_km = f64::from(settings.service_radius_max_km);
+    let request = to_request(search, Meters::from_km(radius_km), settings.stale_after(), exclude, only);
+    let therapists = engine.fleet.verdicts(&request, now).iter().map(judged).collect();
+    Ok(Json(Explanation {
+        booking_uuid: uuid,
+        status: view.booking.status,
+        as_of: WireTime(now),
+        radius_km,
+        offers: offers::of_booking(&engine.pool, view.id).await?,
+        decisions: decisions::of_booking(&engine.pool, view.id, MOST_DECISIONS).await?,
+        therapists,
+    }))
+}
+
+fn to_request(
+    search: Search,
+    radius: Meters,
+    stale_after: Duration,
+    exclude: BTreeSet<ProviderId>,
+    only: Option<ProviderId>,
+) -> Request {
+    let duration = Duration::from_secs(u64::from(search.duration_minutes) * 60);
+    let wishes = search.preferences;
+    Request {
+        service: search.service,
+        place: search.place,
+        when: search.scheduled_at.map_or(When::Now, |start| When::At { start, duration }),
+        customer: search.customer,
+        customer_gender: search.customer_gender,
+        radius,
+        stale_after,
+        limit: usize::MAX,
+        filters: Filters {
+            gender: wishes.gender,
+            language: wishes.language,
+            specialization: wishes.specialization,
+            min_rating: wishes.min_rating,
+            max_price: search.max_price,
+        },
+        exclude,
+        only,
+        precision: Precision::Exact,
+    }
+}
+
+fn judged(verdict: &Verdict) -> Judged {
+    Judged {
+        provider_uuid: verdict.therapist.uuid,
+        first_name: verdict.therapist.first_name.clone(),
+        distance_km: as_number(km_2(verdict.distance)),
+        eligible: verdict.unfit.is_none(),
+        reason: verdict.unfit.map(|unfit| unfit.as_str().to_owned()),
+    }
+}

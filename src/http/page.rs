@@ -1,0 +1,142 @@
+//! Laravel's cursor pages.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Uri, header};
+use serde::Serialize;
+
+use super::extract::{Fields, Given, read};
+use super::problem::Problem;
+
+/// As many as Laravel's paginator gives.
+const DEFAULT_PER_PAGE: i64 = 15;
+const LARGEST_PER_PAGE: i64 = 100;
+
+/// A page of a list, as Laravel's `cursorPaginate` answers it.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Page<T> {
+    /// Newest first.
+    pub data: Vec<T>,
+    /// Of the list, without a query.
+    pub path: String,
+    /// At most so many in `data`.
+    pub per_page: u32,
+    /// Give it back as `cursor`; null on the last page.
+    pub next_cursor: Option<String>,
+    /// The same for the page before.
+    pub prev_cursor: Option<String>,
+    /// Where the next page is.
+    pub next_page_url: Option<String>,
+    /// Where the page before is.
+    pub prev_page_url: Option<String>,
+}
+
+/// Where a page begins: opaque to clients.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cursor {
+    /// After (older than) the row with this id.
+    After(i64),
+    /// Before (newer than) the row with this id.
+    Before(i64),
+}
+
+impl Cursor {
+    fn parse(given: Given<'_>) -> Result<Self, String> {
+        let text = read::text(32)(given).unwrap_or_default();
+        let id = |digits: &str| digits.parse().ok().filter(|id: &i64| *id > 0);
+        let cursor = match text.split_at_checked(1) {
+            Some(("a", digits)) => id(digits).map(Self::After),
+            Some(("b", digits)) => id(digits).map(Self::Before),
+            _ => None,
+        };
+        cursor.ok_or_else(|| "must be a cursor from an earlier answer".to_owned())
+    }
+}
+
+impl std::fmt::Display for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::After(id) => write!(f, "a{id}"),
+            Self::Before(id) => write!(f, "b{id}"),
+        }
+    }
+}
+
+/// What page is asked for: `?cursor&per_page`.
+pub struct PageQuery {
+    /// `None`: the first.
+    pub cursor: Option<Cursor>,
+    /// 1 to 100.
+    pub per_page: u32,
+    path: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for PageQuery {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let mut fields = Fields::from_request_parts(parts, state).await?;
+        let cursor = fields.optional("cursor", Cursor::parse);
+        let per_page = fields.optional("per_page", read::integer(1, LARGEST_PER_PAGE)).unwrap_or(DEFAULT_PER_PAGE);
+        let path = own_url(&parts.uri, &parts.headers);
+        fields.finish(Some(Self { cursor, per_page: u32::try_from(per_page).unwrap_or_default(), path }))
+    }
+}
+
+impl PageQuery {
+    /// The page with its links.
+    pub fn page<T>(self, data: Vec<T>, next: Option<Cursor>, prev: Option<Cursor>) -> Page<T> {
+        let url =
+            |cursor: Option<Cursor>| cursor.map(|c| format!("{}?cursor={c}&per_page={}", self.path, self.per_page));
+        Page {
+            data,
+            next_page_url: url(next),
+            prev_page_url: url(prev),
+            next_cursor: next.map(|c| c.to_string()),
+            prev_cursor: prev.map(|c| c.to_string()),
+            per_page: self.per_page,
+            path: self.path,
+        }
+    }
+}
+
+/// The URL that was asked for, as far as the request tells, without its query.
+fn own_url(uri: &Uri, headers: &HeaderMap) -> String {
+    let plain = |value: &str| value.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b));
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).filter(|value| plain(value));
+    let scheme =
+        if text(header::HeaderName::from_static("x-forwarded-proto")) == Some("https") { "https" } else { "http" };
+    match text(header::HOST) {
+        Some(host) => format!("{scheme}://{host}{}", uri.path()),
+        None => uri.path().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_survives_the_round_trip_and_nothing_else_is_one() {
+        for cursor in [Cursor::After(15), Cursor::Before(1)] {
+            assert_eq!(Cursor::parse(Given::Text(&cursor.to_string())), Ok(cursor));
+        }
+        for bad in ["a", "a0", "a-1", "c5", "15", "é5"] {
+            assert!(Cursor::parse(Given::Text(bad)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn links_lead_back_to_where_the_question_came_in() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, header::HeaderValue::from_static("api.spacall.test:8080"));
+        let path = own_url(&Uri::from_static("/v1/bookings?per_page=2"), &headers);
+        let page = PageQuery { cursor: None, per_page: 2, path }.page(vec![1, 2], Some(Cursor::After(2)), None);
+        assert_eq!(page.path, "http://api.spacall.test:8080/v1/bookings");
+        assert_eq!(
+            page.next_page_url.as_deref(),
+            Some("http://api.spacall.test:8080/v1/bookings?cursor=a2&per_page=2")
+        );
+        assert_eq!(page.prev_page_url, None);
+    }
+}
