@@ -324,3 +324,20 @@ async fn many_bookings_and_few_therapists_end_with_one_booking_each() {
     assert_eq!(w.one(twice, 0).await, 0);
     node.stop().await;
 }
+
+#[tokio::test]
+async fn a_caller_that_goes_away_does_not_cut_off_what_follows_the_commit() {
+    let w = World::new().await;
+    let node = Node::start(&w, |_| {});
+    let (therapist, customer) = (w.therapist().await, w.customer().await);
+    node.place(&w, therapist, 1.0).await;
+    let (mut app, mut his) = (node.bus.connect(customer, false), node.bus.connect(therapist.user, true));
+    node.book(&w, customer).await;
+    assert_eq!(hear_status(&mut app).await, "pending");
+    let offer = hear_offer(&mut his).await;
+    let gave_up = tokio::time::timeout(Duration::ZERO, node.dispatcher.accept(offer, therapist.provider)).await;
+    assert!(gave_up.is_err(), "the request was dropped while its transaction ran");
+    assert_eq!(hear_status(&mut app).await, "accepted");
+    assert!(matches!(node.duty(therapist), Duty::Booked { .. }));
+    node.stop().await;
+}
