@@ -97,8 +97,9 @@ pub enum ServerMessage {
         /// `accepted`, `declined`, `expired` or `withdrawn`.
         reason: OfferEnd,
     },
-    /// A booking of the user's own, as it now stands.
-    #[serde(rename = "booking")]
+    /// A booking of the user's own, as it now stands. Its own `type` is called `service_type` here: `type` is the
+    /// message's.
+    #[serde(rename = "booking", serialize_with = "beside_the_tag")]
     Booking(Box<Booking>),
     /// Where the therapist is, to the customer, while en route.
     #[serde(rename = "position")]
@@ -123,6 +124,16 @@ pub enum ServerMessage {
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<OfferEnd>,
     },
+}
+
+fn beside_the_tag<S: serde::Serializer>(booking: &Booking, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut fields = serde_json::to_value(booking).map_err(serde::ser::Error::custom)?;
+    if let Some(fields) = fields.as_object_mut()
+        && let Some(kind) = fields.remove("type")
+    {
+        fields.insert("service_type".to_owned(), kind);
+    }
+    fields.serialize(serializer)
 }
 
 /// Why a fix was not taken.
