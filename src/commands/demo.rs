@@ -29,7 +29,12 @@ pub(super) async fn run(config: &Config, options: cli::Demo) -> anyhow::Result<E
     shown.map(|()| ExitCode::SUCCESS)
 }
 
-async fn show(config: &Config, options: &cli::Demo, place: &Place, end: impl Future<Output = ()>) -> anyhow::Result<()> {
+async fn show(
+    config: &Config,
+    options: &cli::Demo,
+    place: &Place,
+    end: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     let node = Node::start(NodeConfig {
         rate_limit: config.rate_limit,
         ..NodeConfig::new(place.options().clone(), config.listen)

@@ -43,9 +43,11 @@ async fn each_wrong_value_of_a_booking_is_named() {
         let answer = api.post("/v1/bookings", but(field, value)).await;
         assert_eq!((answer.status, &answer.json["code"]), (422, &json!("not_yet")), "{answer:?}");
     }
-    let broken = api.send(api.request("POST", "/v1/bookings").header("content-type", "application/json").body("{")).await;
+    let broken =
+        api.send(api.request("POST", "/v1/bookings").header("content-type", "application/json").body("{")).await;
     assert_eq!(broken.status, 400, "{broken:?}");
-    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM bookings").fetch_one(server.pool()).await.expect("a count");
+    let count: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM bookings").fetch_one(server.pool()).await.expect("a count");
     assert_eq!(count, 0);
 }
 
@@ -61,7 +63,8 @@ async fn a_repeated_request_makes_one_booking_and_gets_the_same_answer() {
         assert_eq!(answer.status, 201, "{answer:?}");
         assert_eq!(&answer.json["uuid"], first);
     }
-    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM bookings").fetch_one(server.pool()).await.expect("a count");
+    let count: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM bookings").fetch_one(server.pool()).await.expect("a count");
     assert_eq!(count, 1);
     let mut other = wanted();
     other["customer_notes"] = json!("another");
@@ -162,17 +165,15 @@ async fn events_resume_after_the_last_one_seen() {
 
 /// The id and data of the first event with an id.
 async fn first_event(api: &Api, path: &str, last: Option<&str>) -> (String, Value) {
-    use futures_util::StreamExt;
     let mut request = api.request("GET", path);
     if let Some(last) = last {
         request = request.header("last-event-id", last);
     }
-    let response = request.send().await.expect("a stream");
+    let mut response = request.send().await.expect("a stream");
     assert_eq!(response.status().as_u16(), 200);
     let mut text = String::new();
-    let mut chunks = response.bytes_stream();
-    while let Some(chunk) = chunks.next().await {
-        text.push_str(&String::from_utf8_lossy(&chunk.expect("a chunk")));
+    while let Some(chunk) = response.chunk().await.expect("a chunk") {
+        text.push_str(&String::from_utf8_lossy(&chunk));
         for event in text.split("\n\n").filter(|e| e.contains("id:") && e.contains("data:")) {
             let field = |name: &str| {
                 event.lines().find_map(|l| l.strip_prefix(name)).map(|v| v.trim_start_matches(':').trim().to_owned())

@@ -49,14 +49,19 @@ async fn a_customer_books_the_nearest_accepts_and_the_booking_is_completed() {
         assert_eq!((status, &body["status"]), (200, &json!(to)));
         watcher.expect_where("booking", |b| b["status"] == to).await;
     }
-    assert_eq!(transition(&server, &near.person, &uuid, "completed").await.0, 200, "the status it has: nothing changes");
+    assert_eq!(
+        transition(&server, &near.person, &uuid, "completed").await.0,
+        200,
+        "the status it has: nothing changes"
+    );
     assert_eq!(transition(&server, &customer, &uuid, "cancelled").await.0, 409);
 
-    let totals: (i32, String) = sqlx::query_as("SELECT total_bookings, total_earnings::text FROM providers WHERE id = $1")
-        .bind(near.provider_id)
-        .fetch_one(server.pool())
-        .await
-        .expect("the provider");
+    let totals: (i32, String) =
+        sqlx::query_as("SELECT total_bookings, total_earnings::text FROM providers WHERE id = $1")
+            .bind(near.provider_id)
+            .fetch_one(server.pool())
+            .await
+            .expect("the provider");
     assert_eq!(totals, (1, "680.00".to_owned()));
     let api = server.api(&customer.token);
     let timeline = api.get(&format!("/v1/bookings/{uuid}/timeline")).await.json;
@@ -143,12 +148,27 @@ async fn nearest_first_and_only_who_may_take_it() {
 
     // Each hard constraint, by SQL as another application would change it: felt within a second.
     for (change, undo) in [
-        ("UPDATE providers SET is_available = FALSE WHERE id = $1", "UPDATE providers SET is_available = TRUE WHERE id = $1"),
+        (
+            "UPDATE providers SET is_available = FALSE WHERE id = $1",
+            "UPDATE providers SET is_available = TRUE WHERE id = $1",
+        ),
         ("UPDATE providers SET is_active = FALSE WHERE id = $1", "UPDATE providers SET is_active = TRUE WHERE id = $1"),
-        ("UPDATE providers SET verification_status = 'under_review' WHERE id = $1", "UPDATE providers SET verification_status = 'verified' WHERE id = $1"),
-        ("UPDATE provider_services SET home_service_enabled = FALSE WHERE provider_id = $1", "UPDATE provider_services SET home_service_enabled = TRUE WHERE provider_id = $1"),
-        ("UPDATE therapist_profiles SET service_radius_km = 0 WHERE provider_id = $1", "UPDATE therapist_profiles SET service_radius_km = 20 WHERE provider_id = $1"),
-        ("UPDATE users SET is_active = FALSE WHERE id = (SELECT user_id FROM providers WHERE id = $1)", "UPDATE users SET is_active = TRUE WHERE id = (SELECT user_id FROM providers WHERE id = $1)"),
+        (
+            "UPDATE providers SET verification_status = 'under_review' WHERE id = $1",
+            "UPDATE providers SET verification_status = 'verified' WHERE id = $1",
+        ),
+        (
+            "UPDATE provider_services SET home_service_enabled = FALSE WHERE provider_id = $1",
+            "UPDATE provider_services SET home_service_enabled = TRUE WHERE provider_id = $1",
+        ),
+        (
+            "UPDATE therapist_profiles SET service_radius_km = 0 WHERE provider_id = $1",
+            "UPDATE therapist_profiles SET service_radius_km = 20 WHERE provider_id = $1",
+        ),
+        (
+            "UPDATE users SET is_active = FALSE WHERE id = (SELECT user_id FROM providers WHERE id = $1)",
+            "UPDATE users SET is_active = TRUE WHERE id = (SELECT user_id FROM providers WHERE id = $1)",
+        ),
     ] {
         sqlx::query(change).bind(near.provider_id).execute(server.pool()).await.expect("the change");
         api.until(&nearby(HERE, ""), |a| a.json["data"][0]["first_name"] == "Hiyas").await;

@@ -52,7 +52,10 @@ async fn a_cancel_that_races_the_accept_leaves_one_truth() {
         assert_eq!(cancelled, 200, "a customer may cancel before and after the accept");
         match accepted.status {
             200 => {}
-            409 => assert_eq!((&accepted.json["code"], &accepted.json["reason"]), (&json!("offer_gone"), &json!("withdrawn"))),
+            409 => assert_eq!(
+                (&accepted.json["code"], &accepted.json["reason"]),
+                (&json!("offer_gone"), &json!("withdrawn"))
+            ),
             other => panic!("{other}: {accepted:?}"),
         }
         becomes(&server, &customer, uuid(&booking), "cancelled").await;
