@@ -38,7 +38,7 @@ pub enum PostgresError {
     /// No usable server is installed; `found` says what was seen and why it does not do.
     #[error(
         "PostgreSQL >= 15 with PostGIS 3 is needed, {found}; install it (Debian/Ubuntu: apt install postgresql \
-         postgresql-15-postgis-3; macOS: brew install postgresql@17 postgis; Fedora: dnf install postgresql-server \
+         postgresql-postgis; macOS: brew install postgresql@17 postgis; Fedora: dnf install postgresql-server \
          postgresql-contrib postgis), or set DATABASE_URL to a server that runs elsewhere"
     )]
     NotInstalled {

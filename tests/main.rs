@@ -6,6 +6,7 @@
 
 mod api;
 mod bookings;
+mod pings;
 mod postgres;
 mod schema;
 mod sim;

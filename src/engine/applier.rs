@@ -102,7 +102,8 @@ async fn everything(engine: &Arc<Engine>) -> Result<(), StoreError> {
             "the index is rebuilt"
         );
     }
-    engine.dispatcher.reconcile().await;
+    engine.dispatcher.reconcile().await?;
+    engine.readiness.set_dispatch(true);
     engine.dispatcher.supply_appeared();
     Ok(())
 }

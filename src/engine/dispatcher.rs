@@ -120,16 +120,12 @@ impl DispatcherHandle {
 
     /// Takes up every booking that the database holds and the machine may not know: at the start, after a lost
     /// connection, and now and then. Knowing one already does no harm.
-    pub async fn reconcile(&self) {
+    ///
+    /// # Errors
+    /// When the rows could not be read; what was taken up until then stays.
+    pub async fn reconcile(&self) -> Result<(), StoreError> {
         let rules = self.shared.search_rules();
-        let found = match bookings::unsettled(&self.shared.pool, &rules).await {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::warn!(%error, "unsettled bookings could not be read; the next reconciliation does it");
-                return;
-            }
-        };
-        for (booking, standing) in found {
+        for (booking, standing) in bookings::unsettled(&self.shared.pool, &rules).await? {
             match standing {
                 Standing::Pending { job, live } => self.shared.feed(Input::Wanted { job, live }).await,
                 Standing::Accepted { provider, set_out_by } => {
@@ -138,14 +134,10 @@ impl DispatcherHandle {
                 Standing::Settled => {}
             }
         }
-        match offers::orphaned(&self.shared.pool).await {
-            Ok(bookings) => {
-                for booking in bookings {
-                    self.shared.withdraw_orphans(booking).await;
-                }
-            }
-            Err(error) => tracing::warn!(%error, "orphaned offers could not be read; the next reconciliation does it"),
+        for booking in offers::orphaned(&self.shared.pool).await? {
+            self.shared.withdraw_orphans(booking).await;
         }
+        Ok(())
     }
 }
 

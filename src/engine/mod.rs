@@ -113,6 +113,17 @@ impl Engine {
         self.tie_secret ^ hour.wrapping_mul(0x9e37_79b9_7f4a_7c15)
     }
 
+    /// Reads a therapist whom the index does not know, if the database does. Costs nothing for who is known.
+    ///
+    /// # Errors
+    /// When his rows could not be read.
+    pub async fn introduce(&self, provider: ProviderId) -> Result<(), StoreError> {
+        if self.fleet.therapist(provider).is_none() {
+            rebuild::some(&self.pool, &self.fleet, &[provider], &self.settings(), clock::now()).await?;
+        }
+        Ok(())
+    }
+
     /// This therapist's rows were changed by this node: read them now, not when the notification comes.
     pub fn refresh(&self, provider: ProviderId) {
         if self.refresh.try_send(provider).is_err() {

@@ -28,6 +28,12 @@ impl FrontDesk {
     pub(super) fn new(engine: Arc<Engine>, authenticator: Authenticator) -> Self {
         Self { engine, authenticator, sockets: Sockets::new(Timing::default()) }
     }
+
+    /// A therapist whom the index does not know yet (inserted a moment ago) is read before his first fix is taken, else
+    /// that fix would move nobody.
+    pub(super) async fn introduce(&self, therapist: ProviderId) -> Result<(), StoreError> {
+        self.engine.introduce(therapist).await
+    }
 }
 
 impl Desk for FrontDesk {
@@ -39,6 +45,12 @@ impl Desk for FrontDesk {
                 AuthFailure::Unavailable
             }
         })?;
+        if let Some(therapist) = principal.therapist()
+            && let Err(error) = self.introduce(therapist).await
+        {
+            tracing::warn!(%error, "a therapist's rows could not be read");
+            return Err(AuthFailure::Unavailable);
+        }
         let watch = self.authenticator.watch(&principal);
         Ok(Member {
             user: principal.user,

@@ -1,5 +1,6 @@
 //! All SQL of the crate: one file per resource, beside each query the domain errors that its constraints mean.
 
+pub mod backup;
 pub mod bookings;
 pub mod catalog;
 pub mod changes;

@@ -214,7 +214,7 @@ async fn a_live_offer_survives_a_restart() {
 
     let after = Node::start(&w, |_| {});
     after.place(&w, therapist, 1.0).await;
-    after.dispatcher.reconcile().await;
+    after.dispatcher.reconcile().await.expect("the rows are read");
     let mut app = after.bus.connect(customer, false);
     let won = after.dispatcher.accept(offer, therapist.provider).await.expect("a statement");
     assert!(matches!(won, AcceptOutcome::Accepted(_)), "{won:?}");
@@ -231,7 +231,7 @@ async fn a_pending_booking_found_at_the_start_is_searched_for() {
     let therapist = w.therapist().await;
     node.place(&w, therapist, 1.0).await;
     let mut app = node.bus.connect(therapist.user, true);
-    node.dispatcher.reconcile().await;
+    node.dispatcher.reconcile().await.expect("the rows are read");
     let offer = hear_offer(&mut app).await;
     assert_eq!(w.one("SELECT booking_id FROM booking_offers WHERE id = $1", offer.0).await, booking.0);
     node.stop().await;
@@ -322,5 +322,22 @@ async fn many_bookings_and_few_therapists_end_with_one_booking_each() {
     let twice = "SELECT count(*) FROM (SELECT provider_id FROM bookings WHERE status = 'accepted'
                  GROUP BY provider_id HAVING count(*) > 1) t";
     assert_eq!(w.one(twice, 0).await, 0);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_does_not_cut_off_what_follows_the_commit() {
+    let w = World::new().await;
+    let node = Node::start(&w, |_| {});
+    let (therapist, customer) = (w.therapist().await, w.customer().await);
+    node.place(&w, therapist, 1.0).await;
+    let (mut app, mut his) = (node.bus.connect(customer, false), node.bus.connect(therapist.user, true));
+    node.book(&w, customer).await;
+    assert_eq!(hear_status(&mut app).await, "pending");
+    let offer = hear_offer(&mut his).await;
+    let gave_up = tokio::time::timeout(Duration::ZERO, node.dispatcher.accept(offer, therapist.provider)).await;
+    assert!(gave_up.is_err(), "the request was dropped while its transaction ran");
+    assert_eq!(hear_status(&mut app).await, "accepted");
+    assert!(matches!(node.duty(therapist), Duty::Booked { .. }));
     node.stop().await;
 }

@@ -67,8 +67,8 @@ async fn who_does_not_set_out_loses_the_booking_and_the_search_starts_anew() {
     let (settings, therapist) = (Settings::default(), w.therapist().await);
     let booking = w.booking().await;
     accepted(&w, booking, therapist).await;
-    let release =
-        |within| bookings::release_unstarted(w.pool(), booking, Duration::from_secs(within), &anew(&settings));
+    let anew = Anew::from(&settings);
+    let release = |within| bookings::release_unstarted(w.pool(), booking, Duration::from_secs(within), &anew);
     let early = release(1_800).await.expect("a statement");
     assert!(matches!(early, ReleaseOutcome::NotDue(left) if left.as_secs() > 1_700), "{early:?}");
     w.run(
@@ -102,11 +102,6 @@ async fn who_does_not_set_out_loses_the_booking_and_the_search_starts_anew() {
         other => panic!("{other:?}"),
     }
     assert!(matches!(release(1_800).await.expect("a statement"), ReleaseOutcome::NotAccepted));
-}
-
-/// Leaked: the closure above wants it longer than a statement.
-fn anew(settings: &Settings) -> &'static Anew {
-    Box::leak(Box::new(Anew::from(settings)))
 }
 
 #[tokio::test]

@@ -12,8 +12,7 @@ use spacall::store::bookings::{self, CreateOutcome, NewBooking, Place};
 use spacall::store::offers::{self, NewOffer, PersistOutcome, Persisted};
 use sqlx::PgPool;
 
-use crate::support::cluster::TestDatabase;
-use crate::support::database;
+use crate::support::{TestDatabase, database};
 
 /// A database with the seeded catalog.
 pub(super) struct World {

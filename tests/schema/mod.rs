@@ -1,6 +1,7 @@
 //! The schema against the document that it implements (`document`), against its own conventions (`conventions`), and
 //! what its triggers and constraints promise (`bookings`, `people`, `partitions`).
 
+mod backup;
 mod bookings;
 mod conventions;
 mod document;

@@ -32,9 +32,18 @@ pub struct TestDatabase {
 
 /// Copies the migrated template: tens of milliseconds.
 pub async fn database() -> TestDatabase {
+    copy_of(TEMPLATE).await
+}
+
+/// A database without a schema.
+pub async fn empty_database() -> TestDatabase {
+    copy_of("template0").await
+}
+
+async fn copy_of(template: &str) -> TestDatabase {
     let shared = SHARED.get_or_init(start).await;
     let name = format!("spacall_test_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-    shared.cluster.create_database(&name, Some(TEMPLATE)).await.expect("a copy of the template");
+    shared.cluster.create_database(&name, Some(template)).await.expect("a copy of the template");
     let options = shared.cluster.options(&name);
     let pool = store::connect(options.clone(), 8).await.expect("a pool on the test's database");
     TestDatabase { url: shared.cluster.url(&name), name, options, pool }

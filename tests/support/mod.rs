@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use spacall::clock;
 
-pub use cluster::{TestDatabase, database};
+pub use cluster::{TestDatabase, database, empty_database};
 
 /// Asks every 10 ms until it is so; panics after 60 s, naming what was waited for.
 pub async fn until(what: &str, mut so: impl FnMut() -> bool) {

@@ -1,0 +1,178 @@
+//! What a therapist's and a customer's app say, and what they hear.
+
+use std::time::Duration;
+
+use serde_json::json;
+use spacall::clock;
+use spacall::core::geo::LatLng;
+use spacall::core::track::Fix;
+use spacall::http::stream::{BINARY, Desk, JSON};
+use spacall::wire::binary;
+use spacall::wire::stream::{OfferEnd, ServerMessage};
+use spacall::wire::time::WireTime;
+
+use super::desk::{CUSTOMER, LIVE_OFFER, OTHER_THERAPIST, Server, THERAPIST, fix, location};
+use super::socket::App;
+use crate::support::until;
+
+#[tokio::test]
+async fn a_bad_fix_is_rejected_before_the_ack_and_the_good_ones_beside_it_are_stored() {
+    let server = Server::start().await;
+    let mut app = App::sign_in(&server, THERAPIST).await;
+    let (mut bad, mut nameless) = (fix(4, 2.0), fix(5, 2.0));
+    bad["latitude"] = json!(95);
+    nameless["seq"] = json!("five");
+    app.send(location(&[fix(3, 4.0), bad, nameless, fix(6, 1.0), fix(6, 0.0), fix(2, 0.0)])).await;
+    let messages = app.until_ack(6).await;
+    let told: Vec<_> = messages.iter().map(|m| (m["type"].as_str(), m["seq"].as_u64(), m["code"].as_str())).collect();
+    assert_eq!(
+        told,
+        [
+            (Some("rejected"), Some(4), Some("out_of_range")),
+            (Some("rejected"), None, Some("bad_type")),
+            (Some("rejected"), Some(6), Some("out_of_range")),
+            (Some("rejected"), Some(2), Some("out_of_range")),
+            (Some("ack"), Some(6), None),
+        ]
+    );
+    assert_eq!(messages[0]["message"], "latitude 95 is outside -90..90");
+    assert_eq!(messages[2]["message"], "seq 6 is not above 6, the last one of this connection");
+    assert_eq!(server.rows().await.len(), 2);
+
+    // All rejected: there is still an ack, so that the app forgets them.
+    let mut old = fix(7, 0.0);
+    old["recorded_at"] = json!("2020-01-01T00:00:00Z");
+    app.send(location(&[old])).await;
+    let messages = app.until_ack(7).await;
+    assert_eq!(messages[0]["code"], "too_old");
+}
+
+#[tokio::test]
+async fn a_fix_sent_again_after_a_reconnect_is_stored_once() {
+    let server = Server::start().await;
+    let fixes: Vec<_> = (1..=5).map(|seq| fix(seq, f64::from(10 - seq))).collect();
+    for _ in 0..3 {
+        let mut app = App::sign_in(&server, THERAPIST).await;
+        app.send(location(&fixes)).await;
+        app.until_ack(5).await;
+        app.socket.close(None).await.expect("closed");
+    }
+    assert_eq!(server.count().await, 5);
+}
+
+#[tokio::test]
+async fn binary_records_are_taken_where_they_were_agreed_on_and_text_everywhere() {
+    let server = Server::start().await;
+    let mut app = App::open(&server, Some(THERAPIST), Some(&format!("{BINARY}, {JSON}"))).await.expect("an upgrade");
+    assert_eq!(app.protocol.as_deref(), Some(JSON), "the server prefers what needs no explanation");
+    drop(app);
+    app = App::open(&server, Some(THERAPIST), Some(BINARY)).await.expect("an upgrade");
+    assert_eq!(app.protocol.as_deref(), Some(BINARY));
+    assert_eq!(app.next().await["type"], "welcome");
+    let now = clock::now();
+    let record = |seq: u32, age: u64| {
+        let fix = Fix::new(now.minus(Duration::from_secs(age)), LatLng::new(14.5, 121.0).expect("a place"));
+        binary::encode(seq, &fix).to_vec()
+    };
+    let (mut unknown, mut off_the_map) = (record(2, 2), record(3, 2));
+    unknown[0] = 9;
+    off_the_map[16..20].copy_from_slice(&i32::MAX.to_le_bytes());
+    app.binary([record(1, 3), unknown, off_the_map, record(4, 1)].concat()).await;
+    let messages = app.until_ack(4).await;
+    let told: Vec<_> = messages.iter().map(|m| (m["type"].as_str(), m["code"].as_str())).collect();
+    assert_eq!(
+        told,
+        [(Some("rejected"), Some("out_of_range")), (Some("error"), Some("bad_frame")), (Some("ack"), None)]
+    );
+    assert_eq!(messages[1]["message"], "record 1 is of kind 9, expected 1");
+    app.send(location(&[fix(5, 0.0)])).await;
+    app.until_ack(5).await;
+    assert_eq!(server.rows().await.len(), 3);
+
+    let mut plain = App::sign_in_with(&server, OTHER_THERAPIST, Some("soap")).await;
+    assert_eq!(plain.protocol, None);
+    plain.binary(record(1, 3)).await;
+    assert_eq!(plain.next().await["code"], "bad_frame");
+}
+
+#[tokio::test]
+async fn commands_run_beside_pings_and_in_their_own_order() {
+    let server = Server::start().await;
+    let mut app = App::sign_in(&server, THERAPIST).await;
+    // The accept waits for its transaction; what comes after it is read all the same.
+    server.desk.answers.forget_permits(100);
+    app.send(json!({"type": "offer.accept", "offer_id": 9})).await;
+    app.send(json!({"type": "availability", "available": false})).await;
+    app.send(location(&[fix(1, 0.0)])).await;
+    app.send(json!({"type": "offer.accept", "offer_id": 8})).await;
+    app.until_ack(1).await;
+    assert_eq!(server.count().await, 1);
+    server.desk.answers.add_permits(100);
+    assert_eq!(app.next().await, json!({"type": "offer.closed", "offer_id": 9, "reason": "accepted"}));
+    assert_eq!(app.next().await, json!({"type": "availability", "available": false}));
+    let gone = app.next().await;
+    assert_eq!(
+        (&gone["code"], &gone["offer_id"], &gone["reason"]),
+        (&json!("offer_gone"), &json!(8), &json!("expired"))
+    );
+    app.send(json!({"type": "offer.received", "offer_id": 9})).await;
+    app.send(json!({"type": "offer.decline", "offer_id": 9, "reason": "too_far"})).await;
+    assert_eq!(app.next().await["reason"], "declined");
+    let provider = server.desk.therapists[0].1;
+    let heard = server.desk.heard.lock().expect("not poisoned").clone();
+    assert_eq!(
+        heard,
+        [
+            "accept 9".to_owned(),
+            format!("availability {provider} false"),
+            "accept 8".to_owned(),
+            "received 9".to_owned(),
+            "decline 9 Some(\"too_far\")".to_owned(),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn what_is_told_to_a_user_reaches_all_his_sockets() {
+    let server = Server::start().await;
+    let mut phone = App::sign_in(&server, CUSTOMER).await;
+    let mut tablet = App::sign_in(&server, CUSTOMER).await;
+    let message = ServerMessage::OfferClosed { offer_id: LIVE_OFFER, reason: OfferEnd::Withdrawn };
+    assert_eq!(server.desk.bus().tell(server.desk.customer, message), 2);
+    for app in [&mut phone, &mut tablet] {
+        assert_eq!(app.next().await, json!({"type": "offer.closed", "offer_id": 9, "reason": "withdrawn"}));
+    }
+    drop((phone, tablet));
+    until("both are gone", || server.desk.bus().connected() == 0).await;
+}
+
+#[tokio::test]
+async fn a_customer_follows_his_therapist_and_nobody_elses() {
+    let server = Server::start().await;
+    server.desk.set_out();
+    let mut customer = App::sign_in(&server, CUSTOMER).await;
+    let mut therapist = App::sign_in(&server, THERAPIST).await;
+    let mut stranger = App::sign_in(&server, OTHER_THERAPIST).await;
+    let watch = json!({"type": "watch", "booking_uuid": server.desk.booking.1});
+    stranger.send(watch.clone()).await;
+    assert_eq!(stranger.next().await["code"], "not_found");
+    customer.send(watch).await;
+    assert_eq!(customer.next().await["type"], "booking");
+
+    // A burst is shown once at once, and its end a second later: never an old place last.
+    let fixes: Vec<_> = (1..=5).map(|seq| fix(seq, f64::from(10 - seq))).collect();
+    for one in &fixes {
+        therapist.send(location(std::slice::from_ref(one))).await;
+    }
+    let first = customer.next().await;
+    assert_eq!((&first["type"], &first["booking_uuid"]), (&json!("position"), &json!(server.desk.booking.1)));
+    assert_eq!((&first["latitude"], &first["longitude"]), (&json!(14.5547), &json!(121.0244)));
+    assert!(first["eta_minutes"].as_u64() > Some(0));
+    let mut last = first;
+    while last["recorded_at"] != fixes[4]["recorded_at"] {
+        last = customer.next().await;
+        assert_eq!(last["type"], "position");
+    }
+    let (_, shown_at) = server.desk.position().expect("a position");
+    assert_eq!(json!(WireTime(shown_at)), fixes[4]["recorded_at"]);
+}

@@ -1,0 +1,10 @@
+//! Pings from the socket to the table: nothing is acked that is not committed, nothing is lost, nobody waits for a
+//! stranger's mistake.
+
+mod desk;
+mod frames;
+mod journal;
+mod limits;
+mod outage;
+mod requests;
+mod socket;

@@ -1,0 +1,114 @@
+//! A test's app on a real socket.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+use super::desk::Server;
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+pub(super) struct App {
+    pub socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    pub protocol: Option<String>,
+}
+
+impl App {
+    /// With a token in the header; returns after `welcome`.
+    pub async fn sign_in(server: &Server, token: &str) -> Self {
+        Self::sign_in_with(server, token, None).await
+    }
+
+    pub async fn sign_in_with(server: &Server, token: &str, protocol: Option<&str>) -> Self {
+        let mut app = Self::open(server, Some(token), protocol).await.expect("an upgrade");
+        let welcome = app.next().await;
+        assert_eq!(welcome["type"], "welcome", "{welcome}");
+        app
+    }
+
+    /// Only the upgrade; the HTTP status if it is refused.
+    pub async fn open(server: &Server, token: Option<&str>, protocol: Option<&str>) -> Result<Self, StatusCode> {
+        let mut request = format!("ws://{}/v1/stream", server.address).into_client_request().expect("a request");
+        if let Some(token) = token {
+            let value = HeaderValue::from_str(&format!("Bearer {token}")).expect("a header");
+            request.headers_mut().insert("authorization", value);
+        }
+        if let Some(protocol) = protocol {
+            let value = HeaderValue::from_str(protocol).expect("a header");
+            request.headers_mut().insert("sec-websocket-protocol", value);
+        }
+        match tokio_tungstenite::connect_async(request).await {
+            Ok((socket, response)) => {
+                let protocol = response.headers().get("sec-websocket-protocol");
+                let protocol = protocol.map(|value| value.to_str().expect("text").to_owned());
+                Ok(Self { socket, protocol })
+            }
+            Err(Error::Http(response)) => Err(response.status()),
+            Err(error) => panic!("no answer to the upgrade: {error}"),
+        }
+    }
+
+    pub async fn send(&mut self, message: Value) {
+        self.text(message.to_string()).await;
+    }
+
+    pub async fn text(&mut self, text: String) {
+        self.socket.send(Message::Text(text.into())).await.expect("sent");
+    }
+
+    pub async fn binary(&mut self, bytes: Vec<u8>) {
+        self.socket.send(Message::Binary(bytes.into())).await.expect("sent");
+    }
+
+    /// The next message.
+    pub async fn next(&mut self) -> Value {
+        match self.frame().await {
+            Ok(value) => value,
+            Err(code) => panic!("closed with {code:?}"),
+        }
+    }
+
+    /// The close code, after whatever else still comes.
+    pub async fn closed(&mut self) -> Option<u16> {
+        loop {
+            if let Err(code) = self.frame().await {
+                return code;
+            }
+        }
+    }
+
+    /// Whether no message comes for so long (pings do, and are answered).
+    pub async fn hears_no_message(&mut self, within: Duration) -> bool {
+        tokio::time::timeout(within, self.frame()).await.is_err()
+    }
+
+    async fn frame(&mut self) -> Result<Value, Option<u16>> {
+        loop {
+            let message = tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("a message in time");
+            match message {
+                Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).expect("JSON")),
+                Some(Ok(Message::Close(frame))) => return Err(frame.map(|frame| frame.code.into())),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Err(None),
+            }
+        }
+    }
+
+    /// Everything up to the ack of `seq`, that ack included.
+    pub async fn until_ack(&mut self, seq: u32) -> Vec<Value> {
+        let mut messages = Vec::new();
+        loop {
+            messages.push(self.next().await);
+            if messages.last() == Some(&json!({"type": "ack", "seq": seq})) {
+                return messages;
+            }
+        }
+    }
+}
