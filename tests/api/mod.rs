@@ -1,7 +1,10 @@
 //! Black box over HTTP and websocket: what the contract promises, tried from outside.
 
+mod authorization;
 mod bookings;
+mod documents;
 mod durability;
+mod identity;
 mod main_job;
 mod races;
 

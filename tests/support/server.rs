@@ -23,10 +23,19 @@ impl Server {
         Self::over(database().await).await
     }
 
+    /// A node over a fresh database that lets each token make so many requests a second.
+    pub async fn limited(per_second: u32) -> Self {
+        Self::with(database().await, per_second).await
+    }
+
     /// A node over this database.
     pub async fn over(database: TestDatabase) -> Self {
+        Self::with(database, 0).await
+    }
+
+    async fn with(database: TestDatabase, rate_limit: u32) -> Self {
         let config = NodeConfig {
-            rate_limit: 0,
+            rate_limit,
             ..NodeConfig::new(database.options(), "127.0.0.1:0".parse().expect("an address"))
         };
         let node = Node::start(config).await.expect("the node starts");

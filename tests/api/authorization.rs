@@ -1,0 +1,136 @@
+//! No one sees what is not theirs: every route of the one table, as every role, as a stranger, without a token.
+
+use reqwest::Method;
+use serde_json::json;
+use spacall::http::access::{ROUTES, Route, Who};
+
+use super::*;
+
+/// Somebody, and what he is admitted to.
+struct Caller {
+    name: &'static str,
+    token: Option<String>,
+    admitted: &'static [Who],
+}
+
+/// A request that is complete enough to get past the guard, about a booking and an offer of somebody else.
+fn request(api: &Api, route: &Route, booking: &str, offer: i64) -> reqwest::RequestBuilder {
+    let path = route
+        .path
+        .replace("{uuid}", booking)
+        .replace("{id}", &offer.to_string())
+        .replace("{key}", "location_stale_after")
+        .replace("{file}", "index.html");
+    let path = match route.path {
+        "/v1/therapists/nearby" => nearby(HERE, ""),
+        _ => path,
+    };
+    let request = api.request(route.method, &path);
+    let body = match route.path {
+        "/v1/bookings/{uuid}/transitions" => json!({"to": "cancelled"}),
+        "/v1/settings/{key}" => json!({"value": 600}),
+        "/v1/me/availability" => json!({"available": true}),
+        "/v1/locations" => json!({"fixes": []}),
+        "/v1/bookings" => wanted(),
+        _ => json!({}),
+    };
+    if route.method == Method::GET.as_str() { request } else { request.json(&body) }
+}
+
+/// Routes about one booking or one offer: for who is let in but is a stranger, they are 404.
+fn is_of_a_party(route: &Route) -> bool {
+    route.path.contains("{id}") || (route.path.contains("{uuid}") && route.who != Who::Admin)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_as_every_role_as_a_stranger_and_without_a_token() {
+    let server = Server::start().await;
+    let pool = server.pool();
+    let therapist = therapist_at(&server, "Luz", 300.0).await;
+    let mut phone = app(&server, &therapist).await;
+    let owner = people::customer(pool).await;
+    let booking = book(&server, &owner, wanted()).await;
+    let offer = phone.expect("offer").await["offer_id"].as_i64().expect("an id");
+
+    let stranger = people::customer(pool).await;
+    let other = people::therapist(pool, "Amihan", HERE.0, HERE.1).await;
+    let admin = people::admin(pool).await;
+    let nobody = people::person(pool, "store_owner", "Jose").await;
+    let backend = people::person(pool, "store_owner", "Backend").await;
+    let exact = people::token(pool, backend.user_id, r#"["match:exact"]"#).await;
+    let expired = people::token(pool, stranger.user_id, r#"["*"]"#).await;
+    sqlx::query("UPDATE personal_access_tokens SET expires_at = now() - interval '1 second' WHERE id = $1")
+        .bind(expired.split('|').next().and_then(|id| id.parse::<i64>().ok()))
+        .execute(pool)
+        .await
+        .expect("expired");
+
+    let open = [Who::Anyone, Who::OwnCheck];
+    let callers = [
+        Caller { name: "nobody", token: None, admitted: &[] },
+        Caller { name: "an expired token", token: Some(expired), admitted: &[] },
+        Caller {
+            name: "a stranger",
+            token: Some(stranger.token),
+            admitted: &[Who::SignedIn, Who::Customer, Who::Searcher],
+        },
+        Caller {
+            name: "another therapist",
+            token: Some(other.person.token),
+            admitted: &[Who::SignedIn, Who::Therapist],
+        },
+        Caller { name: "an admin", token: Some(admin.token), admitted: &[Who::SignedIn, Who::Searcher, Who::Admin] },
+        Caller { name: "a store owner", token: Some(nobody.token), admitted: &[Who::SignedIn] },
+        Caller { name: "a backend", token: Some(exact), admitted: &[Who::SignedIn, Who::Searcher] },
+    ];
+    for route in ROUTES {
+        for caller in &callers {
+            // An admin may end what is not his: that is his right, and would end this test's booking.
+            if caller.name == "an admin" && route.path.ends_with("/transitions") {
+                continue;
+            }
+            let api = Api::new(&server.base, caller.token.as_deref());
+            let response = request(&api, route, uuid(&booking), offer).send().await.expect("an answer");
+            let status = response.status().as_u16();
+            let told = format!("{} {} as {}: {status}", route.method, route.path, caller.name);
+            let admitted = open.contains(&route.who) || caller.admitted.contains(&route.who);
+            match (admitted, &caller.token) {
+                (false, None) => assert_eq!(status, 401, "{told}"),
+                (false, Some(_)) if caller.admitted.is_empty() => assert_eq!(status, 401, "{told}"),
+                (false, Some(_)) => assert_eq!(status, 403, "{told}"),
+                (true, _) if caller.name != "an admin" && is_of_a_party(route) => assert_eq!(status, 404, "{told}"),
+                (true, _) if route.who == Who::OwnCheck => assert!([400, 401, 426].contains(&status), "{told}"),
+                (true, _) => assert!((200..400).contains(&status), "{told}"),
+            }
+            if status >= 400 && route.path != "/v1/stream" {
+                assert_eq!(response.headers()["content-type"], "application/problem+json", "{told}");
+            }
+        }
+    }
+    // Nothing that was tried had an effect on the booking.
+    let still = server.api(&owner.token).get(&format!("/v1/bookings/{}", uuid(&booking))).await.json;
+    assert_eq!(still["status"], "pending");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_token_a_lost_role_and_an_inactive_user_are_felt_within_two_seconds() {
+    let server = Server::start().await;
+    let pool = server.pool();
+    for (change, status) in [
+        ("DELETE FROM personal_access_tokens WHERE tokenable_id = $1", 401),
+        ("UPDATE users SET is_active = FALSE WHERE id = $1", 401),
+        ("UPDATE users SET deleted_at = now() WHERE id = $1", 401),
+        ("UPDATE personal_access_tokens SET expires_at = now() WHERE tokenable_id = $1", 401),
+        ("DELETE FROM model_has_roles WHERE model_id = $1", 403),
+    ] {
+        let admin = people::admin(pool).await;
+        let (mut socket, _) = Stream::open(&server.base, &admin.token).await;
+        let api = server.api(&admin.token);
+        assert_eq!(api.get("/v1/settings").await.status, 200);
+        sqlx::query(change).bind(admin.user_id).execute(pool).await.expect("the change");
+        let changed = spacall::clock::monotonic();
+        api.until("/v1/settings", |a| a.status == status).await;
+        assert_eq!(socket.closed().await, 4401, "{change}");
+        assert!(changed.elapsed() < std::time::Duration::from_millis(2_500), "{change}: {:?}", changed.elapsed());
+    }
+}

@@ -1,0 +1,115 @@
+//! What the service says of itself, its errors, its headers.
+
+use serde_json::json;
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_documents_are_served_and_readable() {
+    let server = Server::start().await;
+    let api = Api::new(&server.base, None);
+    let openapi = api.get("/openapi.json").await.json;
+    assert_eq!(openapi["openapi"], "3.1.0");
+    assert!(openapi["paths"]["/v1/therapists/nearby"]["get"]["parameters"].as_array().is_some_and(|p| p.len() == 12));
+    let asyncapi = api.get("/asyncapi.json").await.json;
+    assert_eq!(asyncapi["asyncapi"], "3.0.0");
+    let page = api.request("GET", "/docs").send().await.expect("an answer");
+    assert_eq!(page.status().as_u16(), 200);
+    assert!(page.text().await.expect("a page").contains("swagger-ui"));
+    let settings = api.request("GET", "/docs/swagger-initializer.js").send().await.expect("an answer");
+    assert!(settings.text().await.expect("a script").contains("/openapi.json"));
+    let metrics = api.request("GET", "/metrics").send().await.expect("an answer").text().await.expect("a text");
+    assert!(metrics.contains("spacall_http_requests_total") && metrics.contains("spacall_ready 1"), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_refusal_is_a_problem_with_a_stable_code() {
+    let server = Server::start().await;
+    let customer = people::customer(server.pool()).await;
+    let (api, anyone) = (server.api(&customer.token), Api::new(&server.base, None));
+    let json_type = |api: &Api, body: Vec<u8>| {
+        api.request("POST", "/v1/bookings").header("content-type", "application/json").body(body)
+    };
+    for (request, status, code) in [
+        (anyone.request("GET", "/nowhere"), 404, "not_found"),
+        (anyone.request("DELETE", "/healthz"), 405, "method_not_allowed"),
+        (anyone.request("GET", "/v1/me"), 401, "unauthenticated"),
+        (api.request("GET", "/v1/settings"), 403, "forbidden"),
+        (api.request("GET", "/v1/bookings/not-a-uuid"), 404, "not_found"),
+        (api.request("GET", "/v1/bookings?cursor=x"), 422, "invalid"),
+        (api.request("POST", "/v1/bookings").body("{}"), 415, "unsupported_media_type"),
+        (json_type(&api, b"{".to_vec()), 400, "bad_json"),
+        (json_type(&api, b"[]".to_vec()), 422, "invalid"),
+        (json_type(&api, b"\xff\xfe".to_vec()), 400, "bad_json"),
+        (json_type(&api, vec![b' '; 300 * 1024]), 413, "too_large"),
+        (json_type(&api, b"{}".to_vec()).header("idempotency-key", "x".repeat(256)), 400, "bad_idempotency_key"),
+        (api.request("GET", "/v1/therapists/nearby?latitude=95&longitude=121&service=swedish-massage"), 422, "invalid"),
+    ] {
+        let answer = api.send(request).await;
+        assert_eq!((answer.status, &answer.json["code"]), (status, &json!(code)), "{answer:?}");
+        assert_eq!(answer.json["status"], status);
+        assert_eq!(answer.headers["content-type"], "application/problem+json");
+        for member in ["type", "title", "message"] {
+            assert!(answer.json[member].is_string(), "{member}: {answer:?}");
+        }
+        assert!(answer.headers.contains_key("x-request-id"), "{answer:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_id_comes_back() {
+    let server = Server::start().await;
+    let api = Api::new(&server.base, None);
+    let answer = api.send(api.request("GET", "/healthz").header("x-request-id", "req-42")).await;
+    assert_eq!(answer.headers["x-request-id"], "req-42");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_requests_of_one_token_are_refused_and_say_for_how_long() {
+    let server = Server::limited(1).await;
+    let (one, two) = (people::customer(server.pool()).await, people::customer(server.pool()).await);
+    let api = server.api(&one.token);
+    let mut refused = None;
+    for _ in 0..10 {
+        let answer = api.get("/v1/me").await;
+        assert_eq!(answer.headers["x-ratelimit-limit"], "2");
+        if answer.status == 429 {
+            refused = Some(answer);
+            break;
+        }
+    }
+    let refused = refused.expect("ten requests at once are more than two");
+    assert_eq!(
+        (&refused.json["code"], &refused.headers["retry-after"]),
+        (&json!("too_many_requests"), &"1".parse().expect("a value"))
+    );
+    assert_eq!(refused.headers["x-ratelimit-remaining"], "0");
+    assert_eq!(server.api(&two.token).get("/v1/me").await.status, 200, "another token has its own");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_are_laravels_cursor_pages_and_lead_back() {
+    let server = Server::start().await;
+    let customer = people::customer(server.pool()).await;
+    let api = server.api(&customer.token);
+    let mut made = Vec::new();
+    for _ in 0..5 {
+        made.push(book(&server, &customer, wanted()).await["uuid"].clone());
+    }
+    made.reverse();
+    let uuids = |page: &Value| -> Vec<Value> {
+        page["data"].as_array().expect("data").iter().map(|b| b["uuid"].clone()).collect()
+    };
+    let first = api.get("/v1/bookings?per_page=2").await.json;
+    assert_eq!(
+        (uuids(&first), &first["prev_cursor"], &first["per_page"]),
+        (made[..2].to_vec(), &Value::Null, &json!(2))
+    );
+    let follow = |page: &Value, link: &str| page[link].as_str().expect("a link").replacen(&server.base, "", 1);
+    let second = api.get(&follow(&first, "next_page_url")).await.json;
+    assert_eq!(uuids(&second), made[2..4]);
+    let third = api.get(&follow(&second, "next_page_url")).await.json;
+    assert_eq!((uuids(&third), &third["next_page_url"]), (made[4..].to_vec(), &Value::Null));
+    let back = api.get(&follow(&third, "prev_page_url")).await.json;
+    assert_eq!(uuids(&back), made[2..4]);
+}
