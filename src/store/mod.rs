@@ -21,9 +21,9 @@ pub mod users;
 
 use std::time::Duration;
 
-use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, PgPool};
 
 /// The schema, forward only, built into the binary.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
@@ -107,6 +107,8 @@ pub async fn connect(options: PgConnectOptions, max_connections: u32) -> Result<
         // A transaction that a dead task left open would hold its locks for ever.
         ("idle_in_transaction_session_timeout", "60s"),
     ]);
+    // sqlx would print the whole text of a slow statement, migrations included; slow ones are PostgreSQL's to log.
+    let options = options.disable_statement_logging();
     Ok(PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(ACQUIRE_WITHIN)
