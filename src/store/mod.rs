@@ -24,6 +24,7 @@ use std::time::Duration;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, PgPool};
+use sqlx::{ConnectOptions, Connection, PgPool};
 
 /// The schema, forward only, built into the binary.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
@@ -118,10 +119,17 @@ pub async fn connect(options: PgConnectOptions, max_connections: u32) -> Result<
 
 /// Brings the schema up to date. Several processes may do it at once: they take turns.
 ///
+/// On a connection of its own: the first migration is long, and the log would show all of it as a slow statement.
+///
 /// # Errors
 /// [`StoreError::Migration`]: also when the database is newer than this binary, or an applied migration was changed.
 pub async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
-    Ok(MIGRATIONS.run(pool).await?)
+    let options = (*pool.connect_options()).clone().disable_statement_logging();
+    // "relation exists, skipping" is no news.
+    let mut connection = options.options([("client_min_messages", "warning")]).connect().await?;
+    MIGRATIONS.run(&mut connection).await?;
+    connection.close().await?;
+    Ok(())
 }
 
 /// Whether the database answers a statement.
