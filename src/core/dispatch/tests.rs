@@ -391,3 +391,18 @@ fn the_story_of_a_booking_is_told_in_words_and_reads_back() {
         assert_eq!(serde_json::from_value::<Decision>(line).expect("reads back"), decision);
     }
 }
+
+#[test]
+fn a_rank_that_is_anothers_makes_the_machine_read_the_rows() {
+    let mut desk = Desk::default();
+    desk.wanted(0.0, job(1));
+    desk.found(0.0, 1, &[A]);
+    assert_eq!(desk.persisted(0.1, 1, B, 9, 25.0), ["reload"]);
+    let live = LiveOffer { provider: B, offer: OfferId(9), expires_at: at(25.0) };
+    let standing = Standing::Pending { job: Job { round: 2, ..job(1) }, live: Some(live) };
+    let loaded = Input::Loaded { booking: BookingId(1), ask: desk.ask, standing: Box::new(standing) };
+    assert_eq!(desk.tell(0.2, loaded), [""; 0]);
+    assert_eq!(desk.machine.next_deadline(), Some(at(25.0)));
+    assert_eq!(desk.declined(1.0, 9), ["find 6000"]);
+    assert_eq!(desk.found(1.0, 1, &[A]), ["offer 2.1 to 1"]);
+}
