@@ -11,3 +11,4 @@ mod postgres;
 mod schema;
 mod sim;
 mod support;
+mod tidy;

@@ -1,2 +1,73 @@
-//! The command line.
-fn main() {}
+//! `spacall-load`: open-loop fleets and demand against a running service, replay of recorded days, one report.
+
+mod answers;
+mod args;
+mod cast;
+mod demand;
+mod greedy;
+mod ledger;
+mod limits;
+mod onto;
+mod progress;
+mod recorded;
+mod replay;
+mod report;
+mod run;
+mod synthetic;
+mod tally;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use spacall::client::CancellationToken;
+
+use crate::args::{Cli, Command};
+use crate::report::{Report, Verdict};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(problem) = cli.command.common().check() {
+        eprintln!("spacall-load: {problem}");
+        return ExitCode::from(2);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("spacall-load: no threads to run on: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(play(&cli.command)) {
+        Ok(report) if report.verdict == Verdict::Pass => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            // `{:#}`: the whole chain of causes in one line.
+            eprintln!("spacall-load: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn play(command: &Command) -> anyhow::Result<Report> {
+    let stop = CancellationToken::new();
+    tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            // An error here means that no signal can be heard; then there is nothing to wait for.
+            if tokio::signal::ctrl_c().await.is_ok() {
+                eprintln!("stopping; what was changed is put back first");
+                stop.cancel();
+            }
+        }
+    });
+    let mut report = match command {
+        Command::Replay(options) => replay::play(options, stop.clone()).await?,
+        Command::Run(options) => synthetic::run(options, stop.clone()).await?,
+        Command::Pings(options) => synthetic::pings(options, stop.clone()).await?,
+    };
+    let common = command.common();
+    let gap = if let Command::Replay(options) = command { options.max_gap } else { None };
+    report.judge(&common.slo, gap, stop.is_cancelled());
+    run::publish(&report, common.json.as_ref())?;
+    Ok(report)
+}

@@ -1,6 +1,6 @@
 //! Messages of the websocket `GET /v1/stream`, as JSON text frames.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use uuid::Uuid;
 
 use super::booking::{Booking, OfferedBooking};
@@ -97,9 +97,10 @@ pub enum ServerMessage {
         /// `accepted`, `declined`, `expired` or `withdrawn`.
         reason: OfferEnd,
     },
-    /// A booking of the user's own, as it now stands.
+    /// A booking of the user's own, as it now stands. `type` is the message's; the booking's own (`home_service`,
+    /// `in_store`) is called `service_type` here.
     #[serde(rename = "booking")]
-    Booking(Box<Booking>),
+    Booking(#[serde(serialize_with = "booking_message")] Box<Booking>),
     /// Where the therapist is, to the customer, while en route.
     #[serde(rename = "position")]
     Position(Position),
@@ -123,6 +124,17 @@ pub enum ServerMessage {
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<OfferEnd>,
     },
+}
+
+/// A booking without a second `type`: of a name that stands twice in an object, readers take one or refuse both.
+fn booking_message<S: Serializer>(booking: &Booking, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut value = serde_json::to_value(booking).map_err(serde::ser::Error::custom)?;
+    if let Some(fields) = value.as_object_mut()
+        && let Some(own_type) = fields.remove("type")
+    {
+        fields.insert("service_type".to_owned(), own_type);
+    }
+    value.serialize(serializer)
 }
 
 /// Why a fix was not taken.

@@ -89,7 +89,7 @@ async fn binary_records_are_taken_where_they_were_agreed_on_and_text_everywhere(
     app.until_ack(5).await;
     assert_eq!(server.rows().await.len(), 3);
 
-    let mut plain = App::sign_in_with(&server, OTHER_THERAPIST, Some("soap")).await;
+    let mut plain = App::sign_in(&server, OTHER_THERAPIST).await;
     assert_eq!(plain.protocol, None);
     plain.binary(record(1, 3)).await;
     assert_eq!(plain.next().await["code"], "bad_frame");
@@ -157,7 +157,8 @@ async fn a_customer_follows_his_therapist_and_nobody_elses() {
     stranger.send(watch.clone()).await;
     assert_eq!(stranger.next().await["code"], "not_found");
     customer.send(watch).await;
-    assert_eq!(customer.next().await["type"], "booking");
+    let booking = customer.next().await;
+    assert_eq!((&booking["type"], &booking["service_type"]), (&json!("booking"), &json!("home_service")));
 
     // A burst is shown once at once, and its end a second later: never an old place last.
     let fixes: Vec<_> = (1..=5).map(|seq| fix(seq, f64::from(10 - seq))).collect();

@@ -35,8 +35,15 @@ async fn while_the_database_is_stopped_pings_wait_unacked_and_then_all_are_store
         let fixes: Vec<_> = (0..100).map(|i| fix(2 + frame * 100 + i, f64::from(8_000 - frame * 100 - i))).collect();
         app.send(location(&fixes)).await;
     }
-    until("the journal says that it cannot write", || !server.desk.journal().healthy()).await;
-    until("the socket has enough in flight", || server.desk.journal().waiting() >= 2_000).await;
+    let stuck = async {
+        until("the journal says that it cannot write", || !server.desk.journal().healthy()).await;
+        until("the socket has enough in flight", || server.desk.journal().waiting() >= 2_000).await;
+    };
+    // Meanwhile the app answers pings, which nobody reads.
+    tokio::select! {
+        () = stuck => {}
+        code = app.closed() => panic!("closed with {code:?}"),
+    }
     assert!(app.hears_no_message(Duration::from_millis(800)).await, "nothing is acked, and nobody is thought dead");
     assert!(server.desk.position().is_some(), "the fleet moves on");
 

@@ -3,20 +3,25 @@
 use std::collections::BTreeMap;
 
 use spacall::core::dispatch::EndReason;
-use spacall::core::ids::{BookingId, ProviderId};
+use spacall::core::ids::{BookingId, OfferId, ProviderId};
 
 use super::store::{Booking, OfferStatus, Status};
 use super::world::World;
 
 const SECOND: i64 = 1_000_000;
-/// Longer than a lost piece of news (30 s to the next reconciliation) and a lost answer or two (10 s each) take.
+/// While things go wrong: longer than lost news (30 s to the next reconciliation) and a lost answer or two (10 s each).
 const SOON: i64 = 90 * SECOND;
+/// In calm weather, once the storm's traces are gone: less than the 2 s after which a waiting booking asks unprompted.
+const AT_ONCE: i64 = 3 * SECOND / 2;
+const TRACES: i64 = 60 * SECOND;
 
 /// What has been going on for how long. Time that really passed, so that the jumping clock does not matter.
 #[derive(Default)]
 pub(crate) struct Promises {
     overdue_since: BTreeMap<BookingId, i64>,
     neglected_since: BTreeMap<(BookingId, ProviderId), i64>,
+    unanswered_since: BTreeMap<OfferId, i64>,
+    calm_since: Option<i64>,
     /// Writes and time up to which the promises were looked at.
     writes: u64,
     elapsed: i64,
@@ -26,7 +31,8 @@ impl Promises {
     /// After every step.
     pub(crate) fn hold(&mut self, world: &World) {
         world.machine.check().expect("the machine's indexes agree");
-        if self.writes != world.store.writes {
+        let written = self.writes != world.store.writes;
+        if written {
             self.writes = world.store.writes;
             world.store.check().expect("one winner, no therapist twice");
         }
@@ -35,13 +41,32 @@ impl Promises {
         if world.outage {
             self.overdue_since.clear();
             self.neglected_since.clear();
+            self.unanswered_since.clear();
             return;
         }
-        if world.elapsed - self.elapsed >= SECOND / 2 {
+        if written || world.elapsed - self.elapsed >= SECOND / 2 {
             self.elapsed = world.elapsed;
             self.nobody_waits_for_ever(world);
             self.nobody_is_overlooked(world);
+            self.no_offer_outlives_its_time(world);
         }
+    }
+
+    /// How long something may be out of order just now.
+    fn patience(&self, world: &World) -> i64 {
+        let settled = self.calm_since.is_some_and(|since| world.elapsed - since > TRACES);
+        if settled { AT_ONCE } else { SOON }
+    }
+
+    fn no_offer_outlives_its_time(&mut self, world: &World) {
+        let now = world.database_now();
+        let mut late = BTreeMap::new();
+        for (id, _) in world.store.live().filter(|(_, offer)| offer.expires_at <= now) {
+            let since = self.unanswered_since.get(&id).copied().unwrap_or(world.elapsed);
+            assert!(world.elapsed - since < self.patience(world), "offer {id} outlives its time");
+            late.insert(id, since);
+        }
+        self.unanswered_since = late;
     }
 
     fn nobody_waits_for_ever(&mut self, world: &World) {
@@ -51,10 +76,11 @@ impl Promises {
             Status::Accepted => row.set_out_by <= now,
             _ => false,
         };
+        let limit = self.patience(world);
         self.overdue_since.retain(|id, _| world.store.bookings.get(id).is_some_and(overdue));
         for (&id, _) in world.store.bookings.iter().filter(|(_, row)| overdue(row)) {
             let since = *self.overdue_since.entry(id).or_insert(world.elapsed);
-            assert!(world.elapsed - since < SOON, "booking {id} is overdue since {} s", since / SECOND);
+            assert!(world.elapsed - since < limit, "booking {id} is overdue since {} s", since / SECOND);
         }
     }
 
@@ -62,6 +88,7 @@ impl Promises {
     fn nobody_is_overlooked(&mut self, world: &World) {
         let now = world.database_now();
         let store = &world.store;
+        let limit = self.patience(world);
         let mut lonely = BTreeMap::new();
         for (&id, row) in store.bookings.iter().filter(|(_, row)| row.status == Status::Pending && row.deadline > now) {
             if store.live().any(|(_, offer)| offer.booking == id) {
@@ -69,7 +96,7 @@ impl Promises {
             }
             for (provider, _) in store.nearest(id, row.rules.radius_max, &store.excluded(id), row.chosen, false, now) {
                 let since = self.neglected_since.get(&(id, provider)).copied().unwrap_or(world.elapsed);
-                assert!(world.elapsed - since < SOON, "booking {id} overlooks therapist {provider}");
+                assert!(world.elapsed - since < limit, "booking {id} overlooks therapist {provider}");
                 lonely.insert((id, provider), since);
             }
         }
@@ -79,12 +106,22 @@ impl Promises {
     /// In calm weather, everything ends.
     pub(crate) fn end(&mut self, world: &mut World) {
         let start = world.elapsed;
+        self.calm_since = Some(start);
         let open = |row: &Booking| matches!(row.status, Status::Pending | Status::Accepted);
-        while !world.machine.is_empty() || world.store.bookings.values().any(open) {
+        let mut over_since = None;
+        while !world.machine.is_empty() {
             world.step();
             self.hold(world);
             assert!(world.elapsed - start < 7_200 * SECOND, "some booking never ends");
+            if world.store.bookings.values().any(open) || world.elapsed - start < TRACES {
+                over_since = None;
+                continue;
+            }
+            let since = *over_since.get_or_insert(world.elapsed);
+            assert!(world.elapsed - since < AT_ONCE, "the machine keeps a booking that is over");
         }
+        let forgotten = world.store.bookings.iter().find(|(_, row)| open(row)).map(|(id, _)| id);
+        assert_eq!(forgotten, None, "a booking is forgotten");
         let live = world.store.live().next().map(|(id, _)| id);
         assert_eq!(live, None, "an offer is lost");
     }

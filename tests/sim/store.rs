@@ -153,6 +153,8 @@ impl Store {
         if expires_at <= now {
             return Err(NotPersisted::StoreFailed); // booking_offers_expiry
         }
+        let chosen = self.bookings.get(&wish.booking).and_then(|row| row.chosen);
+        assert!(chosen.is_none_or(|only| only == wish.provider), "{} was not chosen", wish.provider);
         assert!(!self.excluded(wish.booking).contains(&wish.provider), "{} was asked already", wish.provider);
         let key = (wish.booking, wish.round, wish.provider);
         assert!(!self.offers.values().any(|o| (o.booking, o.round, o.provider) == key), "twice in a round: {key:?}");
@@ -287,6 +289,10 @@ impl Store {
             let winners = self.offers.values().filter(|o| o.booking == id && o.status == OfferStatus::Accepted).count();
             if winners > 1 {
                 return Err(format!("booking {id} has {winners} winners"));
+            }
+            let asked = self.live().filter(|(_, offer)| offer.booking == id).count();
+            if asked > 1 {
+                return Err(format!("booking {id} has {asked} live offers"));
             }
         }
         for &id in self.therapists.keys() {

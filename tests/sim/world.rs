@@ -1,6 +1,6 @@
 //! Everything around the machine: a shell with a slow, failing store, therapists and customers, a clock that jumps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use spacall::core::dispatch::{Decided, Dispatch, Effect, Found, Input, NotPersisted, Rules, Standing};
@@ -51,6 +51,8 @@ pub(crate) struct World {
     pub(crate) machine: Dispatch,
     pub(crate) store: Store,
     pub(crate) outage: bool,
+    /// News may be lost; every 30 s the shell compares with the database.
+    reconciles: bool,
     /// No more faults and no new bookings: everything must come to an end.
     pub(crate) calm: bool,
     pub(crate) tally: Tally,
@@ -62,6 +64,7 @@ impl World {
     pub(crate) fn new(seed: u64, trace: bool) -> Self {
         let mut rng = Rng::new(seed);
         let database_ahead = rng.between(-300_000, 300_000);
+        let reconciles = rng.chance(50);
         let mut world = Self {
             rng,
             elapsed: 0,
@@ -73,6 +76,7 @@ impl World {
             machine: Dispatch::new(),
             store: Store::default(),
             outage: false,
+            reconciles,
             calm: false,
             tally: Tally::new(),
             effects: 0,
@@ -88,7 +92,9 @@ impl World {
             let at = world.rng.between(0, 120) * SECOND;
             world.plan(at, Event::Book);
         }
-        world.plan(30 * SECOND, Event::Reconcile);
+        if reconciles {
+            world.plan(30 * SECOND, Event::Reconcile);
+        }
         for (event, percent) in [(Event::Crash, 60), (Event::ClockJump, 50), (Event::Outage, 40)] {
             if world.rng.chance(percent) {
                 let at = world.rng.between(1, 120) * SECOND;
@@ -183,12 +189,25 @@ impl World {
         }
     }
 
-    /// The news reaches the machine: late, twice, or not at all.
+    /// News reaches the machine late, twice, or (where a reconciliation makes up for it) not at all.
     fn tell(&mut self, input: Input) {
-        if !self.calm && self.rng.chance(1) {
-            self.count("lost");
+        if self.reconciles && !self.calm && self.rng.chance(1) {
+            self.count("news lost");
             return;
         }
+        self.deliver(input);
+    }
+
+    /// The answer to an effect gets lost, too; the machine makes up for that by itself.
+    fn answer(&mut self, input: Input) {
+        if !self.calm && self.rng.chance(2) {
+            self.count("answer lost");
+            return;
+        }
+        self.deliver(input);
+    }
+
+    fn deliver(&mut self, input: Input) {
         if !self.calm && self.rng.chance(8) {
             self.count("told twice");
             let after = self.delay() + self.delay();
@@ -207,7 +226,7 @@ impl World {
             Event::Book => self.book(),
             Event::Toggle(id) => self.toggle(id),
             Event::Shown(offer) => self.shown(offer),
-            Event::Answer(offer) => self.answer(offer),
+            Event::Answer(offer) => self.decide(offer),
             Event::Cancel(booking) => {
                 let input = if self.rng.chance(70) { Input::Ended { booking } } else { Input::Changed { booking } };
                 if self.store.end(booking, None) {
@@ -220,6 +239,7 @@ impl World {
                 if self.store.give_back(booking, now) {
                     self.count("given back");
                     self.tell_wanted(booking);
+                    self.tell(Input::SupplyAppeared);
                 }
             }
             Event::SetOut(booking) => {
@@ -238,8 +258,9 @@ impl World {
             }
             Event::Reconcile => {
                 let open = |row: &Booking| matches!(row.status, Status::Pending | Status::Accepted);
-                let open: Vec<_> = self.store.bookings.iter().filter(|(_, row)| open(row)).map(|(&id, _)| id).collect();
-                for booking in open {
+                let open = self.store.bookings.iter().filter(|(_, row)| open(row)).map(|(&id, _)| id);
+                let known = self.machine.bookings();
+                for booking in open.chain(known).collect::<BTreeSet<_>>() {
                     self.tell(Input::Changed { booking });
                 }
                 self.plan(30 * SECOND, Event::Reconcile);
@@ -271,7 +292,7 @@ impl World {
             chosen_ttl: Duration::from_secs(60),
             receipt_grace: Duration::from_secs(5),
             radius_start: Meters::new(self.rng.between(500, 12_000) as f64),
-            radius_step: Meters::new(self.rng.between(0, 3_000) as f64),
+            radius_step: Meters::new(self.rng.between(0, 6) as f64 * 500.0),
             radius_max: Meters::new(self.rng.between(2_000, 10_000) as f64),
         };
         let now = self.database_now();
@@ -324,7 +345,7 @@ impl World {
         self.plan(after, Event::Answer(offer));
     }
 
-    fn answer(&mut self, offer: OfferId) {
+    fn decide(&mut self, offer: OfferId) {
         let now = self.database_now();
         let Some(row) = self.store.offers.get(&offer).copied() else { return };
         let (booking, provider) = (row.booking, row.provider);
@@ -385,7 +406,7 @@ impl World {
         // The write happens, its answer is an error: the connection went away in between.
         let lost_answer = !fails && !self.calm && self.rng.chance(3);
         if fails || lost_answer {
-            self.count(if fails { "store failed" } else { "answer lost" });
+            self.count(if fails { "store failed" } else { "connection lost" });
         }
         match effect {
             Effect::FindCandidates { booking, ask, radius, exclude, only } => {
@@ -393,7 +414,7 @@ impl World {
                 let found = self.store.nearest(booking, radius, &exclude, only, stale, now);
                 let list =
                     found.into_iter().map(|(provider, d)| Found { provider, distance: Meters::new(d) }).collect();
-                self.tell(Input::Candidates { booking, ask, list });
+                self.answer(Input::Candidates { booking, ask, list });
             }
             Effect::PersistOffer { booking, ask, provider, round, rank, ttl, grace, deadline, .. } => {
                 let wish = Wish { booking, provider, round, rank, life: ttl + grace, deadline };
@@ -418,11 +439,11 @@ impl World {
                         Input::OfferNotPersisted { booking, ask, provider, why }
                     }
                 };
-                self.tell(input);
+                self.answer(input);
             }
             Effect::ExpireOffer { booking, offer } => {
                 let expired = !fails && self.store.expire_offer(offer);
-                self.tell(match () {
+                self.answer(match () {
                     () if fails || lost_answer => Input::ExpireFailed { booking, offer },
                     () if expired => Input::Expired { booking, offer },
                     () => Input::ExpireRefused { booking, offer },
@@ -437,8 +458,9 @@ impl World {
                 let ended = !fails && self.store.end(booking, Some(reason));
                 if ended {
                     self.count(reason.as_str());
+                    self.tell(Input::SupplyAppeared);
                 }
-                self.tell(match () {
+                self.answer(match () {
                     () if fails || lost_answer => Input::EndFailed { booking },
                     () if ended => Input::Ended { booking },
                     () => Input::Changed { booking },
@@ -448,16 +470,17 @@ impl World {
                 let released = !fails && self.store.give_back(booking, now);
                 if released {
                     self.count("released");
+                    self.tell(Input::SupplyAppeared);
                 }
                 match () {
-                    () if fails || lost_answer => self.tell(Input::ReleaseFailed { booking }),
+                    () if fails || lost_answer => self.answer(Input::ReleaseFailed { booking }),
                     () if released => self.tell_wanted(booking),
-                    () => self.tell(Input::Changed { booking }),
+                    () => self.answer(Input::Changed { booking }),
                 }
             }
             Effect::Reload { booking, ask } => {
                 let standing = Box::new(self.store.load(booking));
-                self.tell(if fails || lost_answer {
+                self.answer(if fails || lost_answer {
                     Input::LoadFailed { booking, ask }
                 } else {
                     Input::Loaded { booking, ask, standing }

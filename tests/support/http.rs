@@ -5,9 +5,9 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::header::{AUTHORIZATION, HeaderValue, SEC_WEBSOCKET_PROTOCOL};
-use tokio_tungstenite::tungstenite::{Bytes, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 /// Nothing in these tests takes this long; a wait that does has failed.
@@ -117,10 +117,6 @@ impl Stream {
 
     pub async fn text(&mut self, text: &str) {
         self.socket.send(Message::text(text)).await.expect("the socket takes a message");
-    }
-
-    pub async fn binary(&mut self, bytes: Vec<u8>) {
-        self.socket.send(Message::Binary(Bytes::from(bytes))).await.expect("the socket takes a frame");
     }
 
     /// The next message of this type; others are kept for later.

@@ -51,20 +51,10 @@ impl Server {
         Api::new(&self.base, Some(token))
     }
 
-    pub fn node(&self) -> &Node {
-        self.node.as_ref().expect("a running node")
-    }
-
     /// Stops the node and starts another over the same database.
     pub async fn restart(mut self) -> Self {
         self.node.take().expect("a running node").stop().await;
         Self::over(self.database).await
-    }
-
-    /// Stops the node; the database stays.
-    pub async fn stop(mut self) -> TestDatabase {
-        self.node.take().expect("a running node").stop().await;
-        self.database
     }
 }
 

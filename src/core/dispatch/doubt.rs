@@ -48,17 +48,11 @@ impl Dispatch {
                 return match *standing {
                     Standing::Pending { job, live } => self.resume(was, job, live, now),
                     Standing::Accepted { provider, set_out_by } => self.taken(booking, provider, set_out_by, now),
-                    Standing::Settled => {
-                        self.log(booking, now, Decided::Ended);
-                        None
-                    }
+                    Standing::Settled => self.ended(booking, now),
                 };
             }
             Input::LoadFailed { ask, .. } if ask == attempt.ask => attempt.failed(now),
-            Input::Ended { .. } => {
-                self.log(booking, now, Decided::Ended);
-                return None;
-            }
+            Input::Ended { .. } => return self.ended(booking, now),
             // News: what is being read may predate it.
             Input::Wanted { .. }
             | Input::OfferPersisted { .. }
@@ -109,7 +103,7 @@ impl Dispatch {
         search.round = search.round.max(job.round);
         search.job = job;
 
-        let before_step = std::mem::replace(&mut search.step, Step::Waiting { until: now.plus(SOON) });
+        let before_step = std::mem::replace(&mut search.step, Pending::idle(now.plus(SOON)));
         if let Some(live) = live {
             if search.closed.contains(&live.offer) {
                 // Nobody waited for it, and it is still live: its therapist is to be let go.
@@ -171,11 +165,7 @@ impl Dispatch {
             }
             // Given back. One that does not exclude him may be older than his accept.
             Input::Wanted { job, live } if job.excluded.contains(&provider) => return self.start(job, live, now),
-            Input::SetOut { .. } => return None,
-            Input::Ended { .. } => {
-                self.log(booking, now, Decided::Ended);
-                return None;
-            }
+            Input::SetOut { .. } | Input::Ended { .. } => return self.ended(booking, now),
             Input::Accepted { .. } | Input::Wanted { .. } => {
                 self.log(booking, now, Decided::InDoubt);
                 return self.check_with(booking, None, now);

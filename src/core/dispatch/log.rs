@@ -96,7 +96,7 @@ pub enum Decided {
         /// Why.
         reason: EndReason,
     },
-    /// It is over, by whomever.
+    /// It is over, by whomever, or its therapist is on the way.
     Ended,
     /// What was heard does not fit what is known: the database is asked.
     InDoubt,

@@ -16,6 +16,7 @@
 mod doubt;
 mod log;
 mod messages;
+mod over;
 mod pending;
 mod search;
 mod state;
@@ -29,8 +30,9 @@ use std::time::Duration;
 pub use log::{Decided, Decision, Seen};
 pub use messages::{Effect, EndReason, Found, Input, Job, LiveOffer, NotPersisted, Rules, Standing};
 
+use self::over::Over;
 use self::search::Next;
-use self::state::{Attempt, Stage, Step};
+use self::state::{Attempt, Pending, Stage, Step};
 use self::table::Table;
 use crate::core::geo::Meters;
 use crate::core::ids::{BookingId, OfferId, ProviderId};
@@ -42,6 +44,7 @@ const CLOCK_JITTER: Duration = Duration::from_secs(1);
 #[derive(Default, Debug)]
 pub struct Dispatch {
     table: Table,
+    over: Over,
     effects: VecDeque<Effect>,
     asks: u64,
     /// The newest time heard of, to notice a clock that was set back.
@@ -57,8 +60,11 @@ impl Dispatch {
     /// Takes one input in. Anything is allowed at any time; what is out of date changes nothing.
     pub fn handle(&mut self, input: Input, now: Timestamp) {
         self.notice_clock(now);
-        let Some(booking) = input.booking() else { return self.supply_appeared(now) };
-        let next = match self.table.take(booking) {
+        self.over.forget_old(now);
+        let Some(booking) = input.booking() else { return self.wake(now, |_| true) };
+        let stage = self.table.take(booking);
+        let held = stage.as_ref().and_then(Stage::holds);
+        let next = match stage {
             None => self.unknown(booking, input, now),
             Some(Stage::Pending(search)) => self.pending(search, input, now),
             Some(stage @ (Stage::Accepted { provider, .. } | Stage::Releasing { provider, .. })) => {
@@ -66,7 +72,7 @@ impl Dispatch {
             }
             Some(Stage::Checking { attempt, was }) => self.checking(booking, attempt, was, input, now),
         };
-        self.settle(booking, next, now);
+        self.settle(booking, held, next, now);
     }
 
     /// The next thing to do, in the order decided.
@@ -84,25 +90,32 @@ impl Dispatch {
     pub fn on_deadline(&mut self, now: Timestamp) {
         self.notice_clock(now);
         for booking in self.table.due(now) {
-            let next = match self.table.take(booking) {
-                None => continue,
-                Some(Stage::Pending(search)) => self.pending_due(search, now),
-                Some(Stage::Accepted { provider, .. }) => {
+            let Some(stage) = self.table.take(booking) else { continue };
+            let held = stage.holds();
+            let next = match stage {
+                Stage::Pending(search) => self.pending_due(search, now),
+                Stage::Accepted { provider, .. } => {
                     self.log(booking, now, Decided::Overdue { provider });
                     self.effects.push_back(Effect::Release { booking });
                     Some(Stage::Releasing { provider, attempt: Attempt::first(0, now) })
                 }
-                Some(Stage::Releasing { provider, attempt }) => {
+                Stage::Releasing { provider, attempt } => {
                     self.effects.push_back(Effect::Release { booking });
                     Some(Stage::Releasing { provider, attempt: attempt.again(0, now) })
                 }
-                Some(Stage::Checking { attempt, was }) => self.checking_due(booking, attempt, was, now),
+                Stage::Checking { attempt, was } => self.checking_due(booking, attempt, was, now),
             };
-            self.settle(booking, next, now);
+            self.settle(booking, held, next, now);
         }
     }
 
-    /// Bookings that are searched for, or watched until their therapist sets out.
+    /// Every booking that is searched for, or watched until its therapist sets out. The shell's reconciliation tells
+    /// [`Input::Changed`] of these, and of every pending and accepted booking of the database: then no lost news matters.
+    pub fn bookings(&self) -> Vec<BookingId> {
+        self.table.ids()
+    }
+
+    /// How many these are.
     pub fn len(&self) -> usize {
         self.table.len()
     }
@@ -122,6 +135,12 @@ impl Dispatch {
     /// A booking that the machine does not know.
     fn unknown(&mut self, booking: BookingId, input: Input, now: Timestamp) -> Next {
         match input {
+            Input::Ended { .. } | Input::SetOut { .. } => {
+                self.over.note(booking, now);
+                None
+            }
+            // Older than its end.
+            Input::Wanted { .. } | Input::Accepted { .. } if self.over.contains(booking) => None,
             Input::Wanted { job, live } => self.start(job, live, now),
             Input::Accepted { provider, set_out_by, .. } => self.taken(booking, provider, set_out_by, now),
             Input::Changed { .. } => self.check_with(booking, None, now),
@@ -134,13 +153,23 @@ impl Dispatch {
         }
     }
 
-    /// Puts the booking's next stage in its place.
-    fn settle(&mut self, booking: BookingId, next: Next, now: Timestamp) {
-        let Some(stage) = next else { return };
-        let live = stage.offered();
-        self.table.put(booking, stage);
-        let Some(live) = live else { return };
-        // A therapist has one live offer: another booking's, thought to be live, is over.
+    /// Puts the booking's next stage in its place. `held`: the therapist it held before.
+    fn settle(&mut self, booking: BookingId, held: Option<ProviderId>, next: Next, now: Timestamp) {
+        let holds = next.as_ref().and_then(Stage::holds);
+        let live = next.as_ref().and_then(Stage::offered);
+        if let Some(stage) = next {
+            self.table.put(booking, stage);
+        }
+        if let Some(live) = live {
+            self.evict_rivals(booking, live, now);
+        }
+        if let Some(provider) = held.filter(|_| held != holds) {
+            self.wake(now, |search| search.missed(provider));
+        }
+    }
+
+    /// A therapist has one live offer: another booking's, thought to be live, is over.
+    fn evict_rivals(&mut self, booking: BookingId, live: LiveOffer, now: Timestamp) {
         let rivals: Vec<_> = self.table.held_by(live.provider).filter(|&other| other != booking).collect();
         for rival in rivals {
             if self.table.get(rival).is_none_or(|stage| stage.offered().is_none()) {
@@ -154,9 +183,9 @@ impl Dispatch {
         }
     }
 
-    /// Bookings that found nobody ask again, the oldest first.
-    fn supply_appeared(&mut self, now: Timestamp) {
-        for booking in self.table.seeking() {
+    /// Bookings that found nobody, and whom this concerns, ask again, the oldest first.
+    fn wake(&mut self, now: Timestamp, concerns: impl Fn(&Pending) -> bool) {
+        for booking in self.table.seeking(concerns) {
             let Some(Stage::Pending(mut search)) = self.table.take(booking) else { continue };
             let next = match &mut search.step {
                 Step::Asking { supply, .. } => {
@@ -165,7 +194,7 @@ impl Dispatch {
                 }
                 _ => self.ask(search, now),
             };
-            self.settle(booking, next, now);
+            self.settle(booking, None, next, now);
         }
     }
 
@@ -177,12 +206,20 @@ impl Dispatch {
             return;
         }
         self.latest = Some(now);
+        self.over = Over::default();
         for booking in self.table.ids() {
             if let Some(mut stage) = self.table.take(booking) {
                 stage.clock_set_back(now);
                 self.table.put(booking, stage);
             }
         }
+    }
+
+    /// Nothing more to dispatch: the booking is over, or its therapist is on the way.
+    fn ended(&mut self, booking: BookingId, now: Timestamp) -> Next {
+        self.log(booking, now, Decided::Ended);
+        self.over.note(booking, now);
+        None
     }
 
     fn next_ask(&mut self) -> u64 {

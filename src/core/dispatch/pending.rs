@@ -57,8 +57,7 @@ impl Dispatch {
                 return self.doubt(search, now);
             }
             Input::Ended { booking } => {
-                self.log(booking, now, Decided::Ended);
-                return None;
+                return self.ended(booking, now);
             }
             Input::Wanted { job, live } => {
                 if tells_more(&search, &job, live) {
@@ -120,7 +119,7 @@ impl Dispatch {
             search.rank = search.rank.saturating_sub(1);
         }
         // Nothing is under way until the next line, and the therapist is free for others.
-        search.step = Step::Waiting { until: now };
+        search.step = Pending::idle(now);
         if doubt || why == NotPersisted::BookingGone {
             return self.check_with(search.job.booking, Some(search), now);
         }
@@ -136,7 +135,9 @@ impl Dispatch {
         let provider = live.provider;
         search.closed.insert(offer);
         search.refused.insert(provider);
-        search.step = Step::Waiting { until: now };
+        // Who was taken when this offer was made may be free by now.
+        search.skipped.clear();
+        search.step = Pending::idle(now);
         let (what, reason) = match how {
             Unwanted::Declined => (Decided::Declined { provider, offer }, EndReason::ProviderDeclined),
             Unwanted::Silent => (Decided::Expired { provider, offer }, EndReason::ProviderDidNotAnswer),

@@ -28,7 +28,7 @@ impl Dispatch {
             queue: Default::default(),
             skipped: Default::default(),
             waited: false,
-            step: Step::Waiting { until: now },
+            step: Pending::idle(now),
             job,
         });
         if let Some(live) = live {
@@ -143,12 +143,12 @@ impl Dispatch {
             // All who were found are taken just now, and were skipped: is there somebody farther than they?
             return self.ask(search, now);
         }
-        search.skipped.clear();
+        let taken = std::mem::take(&mut search.skipped);
         if !search.waited {
             search.waited = true;
             self.log(search.job.booking, now, Decided::Waiting);
         }
-        search.step = Step::Waiting { until: now.plus(RECHECK) };
+        search.step = Step::Waiting { until: now.plus(RECHECK), taken };
         Some(Stage::Pending(search))
     }
 

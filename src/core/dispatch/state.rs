@@ -57,8 +57,8 @@ pub(super) struct Pending {
 pub(super) enum Step {
     /// The index is asked. `supply`: somebody appeared since; an empty answer may predate him.
     Asking { attempt: Attempt, supply: bool },
-    /// Nobody within the widest radius.
-    Waiting { until: Timestamp },
+    /// Nobody within the widest radius; `taken`: nobody but these, who had another booking's offer.
+    Waiting { until: Timestamp, taken: BTreeSet<ProviderId> },
     /// An offer is being written; it may be committed already. `doubt`: look at the database once that is settled.
     Persisting { to: Found, attempt: Attempt, doubt: bool },
     /// Committed and unanswered. `due`: when to expire it.
@@ -149,7 +149,7 @@ impl Stage {
                 | Step::Persisting { attempt, .. }
                 | Step::Expiring { attempt, .. }
                 | Step::Ending { attempt, .. } => (&mut attempt.due, PATIENCE),
-                Step::Waiting { until } => (until, RECHECK),
+                Step::Waiting { until, .. } => (until, RECHECK),
                 Step::Offered { .. } => return,
             },
             Self::Releasing { attempt, .. } | Self::Checking { attempt, .. } => (&mut attempt.due, PATIENCE),
@@ -167,7 +167,7 @@ impl Pending {
             Step::Asking { attempt, .. } | Step::Persisting { attempt, .. } | Step::Expiring { attempt, .. } => {
                 attempt.due
             }
-            Step::Waiting { until } => until,
+            Step::Waiting { until, .. } => until,
             Step::Offered { due, .. } => due,
         };
         step.min(self.job.deadline)
@@ -180,6 +180,17 @@ impl Pending {
             Step::Offered { live, .. } | Step::Expiring { live, .. } => Some(live.provider),
             Step::Ending { holds, .. } => holds,
         }
+    }
+
+    /// Between two steps: holds nobody, and asks again at `until` if nothing else is decided.
+    pub(super) const fn idle(until: Timestamp) -> Step {
+        Step::Waiting { until, taken: BTreeSet::new() }
+    }
+
+    /// Whether it passed this therapist over because he was taken.
+    pub(super) fn missed(&self, provider: ProviderId) -> bool {
+        self.skipped.contains(&provider)
+            || matches!(&self.step, Step::Waiting { taken, .. } if taken.contains(&provider))
     }
 
     /// Whether there is nothing farther to look at.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::state::Stage;
+use super::state::{Pending, Stage};
 use crate::core::ids::{BookingId, ProviderId};
 use crate::core::time::Timestamp;
 
@@ -72,9 +72,11 @@ impl Table {
         self.by_provider.range(all).map(|&(_, booking)| booking)
     }
 
-    /// Bookings that ask or wait for candidates, oldest first.
-    pub(super) fn seeking(&self) -> Vec<BookingId> {
-        self.seeking.iter().map(|&(_, booking)| booking).collect()
+    /// Bookings that ask or wait for candidates, those that match, oldest first. O(n) in their number.
+    pub(super) fn seeking(&self, matches: impl Fn(&Pending) -> bool) -> Vec<BookingId> {
+        let seeking = self.seeking.iter().map(|&(_, booking)| booking);
+        let search = |booking: BookingId| self.bookings.get(&booking).and_then(Stage::seeking);
+        seeking.filter(|&booking| search(booking).is_some_and(&matches)).collect()
     }
 
     /// Whether the indexes say what the bookings say, and no therapist has two live offers.
