@@ -122,7 +122,15 @@ mod tests {
         let messages = messages(&document, "fromApp");
         assert_eq!(
             names(&messages),
-            BTreeSet::from(["auth", "location", "availability", "offer.received", "offer.accept", "offer.decline", "watch"])
+            BTreeSet::from([
+                "auth",
+                "location",
+                "availability",
+                "offer.received",
+                "offer.accept",
+                "offer.decline",
+                "watch"
+            ])
         );
         for message in messages {
             let example = &message["examples"][0]["payload"];
@@ -145,9 +153,8 @@ mod tests {
             ServerMessage::Error { .. } => "error",
         };
         assert_eq!(name(&ServerMessage::Ack { seq: 1 }), "ack");
-        let all = [
-            "welcome", "ack", "rejected", "offer", "offer.closed", "booking", "position", "availability", "error",
-        ];
+        let all =
+            ["welcome", "ack", "rejected", "offer", "offer.closed", "booking", "position", "availability", "error"];
         assert_eq!(names(&messages(&document(), "toApp")), BTreeSet::from(all));
     }
 
