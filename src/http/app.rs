@@ -11,7 +11,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Ref, SecurityRequirement};
+use utoipa::openapi::{Content, ContentBuilder, Ref, RefOr, SecurityRequirement};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -30,6 +30,8 @@ use crate::engine::Engine;
 use crate::telemetry::{Metrics, TelemetryError};
 
 const BEARER: &str = "bearer";
+const PROBLEM_JSON: &str = "application/problem+json";
+const PROBLEM_SCHEMA: &str = "#/components/schemas/Problem";
 
 /// Everything that is served over HTTP.
 pub struct App {
@@ -166,12 +168,31 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     for (path, item) in &mut document.paths.paths {
         let methods = [("GET", &mut item.get), ("PUT", &mut item.put), ("POST", &mut item.post)];
         for (method, operation) in methods {
-            if let (Some(operation), Some(who)) = (operation, access::who(method, path)) {
+            let Some(operation) = operation else { continue };
+            for response in operation.responses.responses.values_mut() {
+                if let RefOr::T(response) = response {
+                    name_problems(response);
+                }
+            }
+            if let Some(who) = access::who(method, path) {
                 describe_access(operation, who);
             }
         }
     }
     document
+}
+
+/// The macro calls every body `application/json`; errors are problems.
+fn name_problems(response: &mut utoipa::openapi::Response) {
+    let is_problem = |content: &RefOr<Content>| match content {
+        RefOr::T(Content { schema: Some(RefOr::Ref(reference)), .. }) => reference.ref_location == PROBLEM_SCHEMA,
+        _ => false,
+    };
+    let found = response.content.get("application/json").filter(|&content| is_problem(content)).cloned();
+    if let Some(content) = found {
+        response.content.clear();
+        response.content.insert(PROBLEM_JSON.to_owned(), content);
+    }
 }
 
 fn describe_access(operation: &mut Operation, who: Who) {
@@ -187,9 +208,8 @@ fn describe_access(operation: &mut Operation, who: Who) {
     ];
     for (status, description, possible) in refusals {
         if possible && !operation.responses.responses.contains_key(status) {
-            let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-            let response =
-                ResponseBuilder::new().description(description).content("application/problem+json", content).build();
+            let content = ContentBuilder::new().schema(Some(Ref::new(PROBLEM_SCHEMA))).build();
+            let response = ResponseBuilder::new().description(description).content(PROBLEM_JSON, content).build();
             operation.responses.responses.insert(status.to_owned(), response.into());
         }
     }
@@ -226,6 +246,21 @@ mod tests {
         for reference in text.split("\"$ref\":\"#").skip(1) {
             let pointer = reference.split('"').next().expect("a pointer");
             assert!(document.pointer(pointer).is_some(), "{pointer}");
+        }
+    }
+
+    #[test]
+    fn every_documented_error_is_a_problem() {
+        let document = serde_json::to_value(openapi()).expect("JSON");
+        for (path, item) in document["paths"].as_object().expect("paths") {
+            for (method, operation) in item.as_object().expect("an item") {
+                for (status, response) in operation["responses"].as_object().into_iter().flatten() {
+                    if status.starts_with(['4', '5']) {
+                        let schema = &response["content"][PROBLEM_JSON]["schema"]["$ref"];
+                        assert_eq!(schema, PROBLEM_SCHEMA, "{method} {path} {status}: {response}");
+                    }
+                }
+            }
         }
     }
 

@@ -89,3 +89,81 @@ pub async fn docs_file(File(file): File) -> Result<Response, Problem> {
     let found = found.ok_or_else(|| Problem::not_found("File"))?;
     Ok(([(header::CONTENT_TYPE, found.content_type)], found.bytes.into_owned()).into_response())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::wire::stream::{AppMessage, ServerMessage};
+    use serde_json::Value;
+
+    fn document() -> Value {
+        serde_json::from_str(asyncapi_json()).expect("JSON")
+    }
+
+    /// The messages of one direction, as the document lists them.
+    fn messages(document: &Value, operation: &str) -> Vec<Value> {
+        let list = document["operations"][operation]["messages"].as_array().expect("messages");
+        let follow = |reference: &Value| {
+            let pointer = reference["$ref"].as_str().and_then(|r| r.strip_prefix('#')).expect("a reference");
+            document.pointer(pointer).unwrap_or_else(|| panic!("{pointer} leads nowhere")).clone()
+        };
+        list.iter().map(|reference| follow(&follow(reference))).collect()
+    }
+
+    fn names(messages: &[Value]) -> BTreeSet<&str> {
+        messages.iter().filter_map(|message| message["name"].as_str()).collect()
+    }
+
+    #[test]
+    fn every_example_of_an_apps_message_is_understood() {
+        let document = document();
+        let messages = messages(&document, "fromApp");
+        assert_eq!(
+            names(&messages),
+            BTreeSet::from([
+                "auth",
+                "location",
+                "availability",
+                "offer.received",
+                "offer.accept",
+                "offer.decline",
+                "watch"
+            ])
+        );
+        for message in messages {
+            let example = &message["examples"][0]["payload"];
+            assert!(serde_json::from_value::<AppMessage>(example.clone()).is_ok(), "{example}");
+        }
+    }
+
+    #[test]
+    fn every_message_to_an_app_is_described() {
+        // A new variant does not compile here: then it belongs into the document, and its name into the list.
+        let name = |message: &ServerMessage| match message {
+            ServerMessage::Welcome { .. } => "welcome",
+            ServerMessage::Ack { .. } => "ack",
+            ServerMessage::Rejected(_) => "rejected",
+            ServerMessage::Offer(_) => "offer",
+            ServerMessage::OfferClosed { .. } => "offer.closed",
+            ServerMessage::Booking(_) => "booking",
+            ServerMessage::Position(_) => "position",
+            ServerMessage::Availability { .. } => "availability",
+            ServerMessage::Error { .. } => "error",
+        };
+        assert_eq!(name(&ServerMessage::Ack { seq: 1 }), "ack");
+        let all =
+            ["welcome", "ack", "rejected", "offer", "offer.closed", "booking", "position", "availability", "error"];
+        assert_eq!(names(&messages(&document(), "toApp")), BTreeSet::from(all));
+    }
+
+    #[test]
+    fn every_reference_of_the_asyncapi_document_leads_somewhere() {
+        let document = document();
+        for reference in document.to_string().split("\"$ref\":\"#").skip(1) {
+            let pointer = reference.split('"').next().expect("a pointer");
+            assert!(document.pointer(pointer).is_some(), "{pointer}");
+        }
+    }
+}

@@ -179,6 +179,25 @@ mod tests {
         HeaderMap::from_iter([(name, HeaderValue::from_static(value))])
     }
 
+    #[tokio::test]
+    async fn a_handler_that_panics_is_answered_with_a_problem_and_the_next_request_is_served() {
+        let router = axum::Router::new()
+            .route("/panics", axum::routing::get(|| async { panic!("a bug") as () }))
+            .route("/works", axum::routing::get(|| async {}))
+            .layer(axum::middleware::from_fn(observe));
+        let ask = |path: &'static str| {
+            let request = axum::http::Request::get(path).header(REQUEST_ID, "req-1").body(axum::body::Body::empty());
+            tower::ServiceExt::oneshot(router.clone(), request.expect("a request"))
+        };
+        let response = ask("/panics").await.expect("an answer");
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        assert_eq!(response.headers()[REQUEST_ID], "req-1");
+        let body = axum::body::to_bytes(response.into_body(), 10_000).await.expect("a body");
+        assert!(!String::from_utf8_lossy(&body).contains("a bug"), "what happened is for the log");
+        assert_eq!(ask("/works").await.expect("an answer").status(), StatusCode::OK);
+    }
+
     #[test]
     fn a_clients_request_id_is_kept_unless_it_could_forge_a_log_line() {
         assert_eq!(request_id(&headers(REQUEST_ID, "req-42")), "req-42");

@@ -234,6 +234,14 @@ mod tests {
     }
 
     #[test]
+    fn a_database_that_is_gone_is_503_with_a_time_to_wait_and_any_other_failure_500() {
+        let gone = Problem::from(StoreError::Database(sqlx::Error::PoolTimedOut)).into_response();
+        assert_eq!((gone.status().as_u16(), &gone.headers()[header::RETRY_AFTER]), (503, &HeaderValue::from(2)));
+        let broken = Problem::from(StoreError::Database(sqlx::Error::RowNotFound));
+        assert_eq!((broken.status().as_u16(), broken.code()), (500, "internal"));
+    }
+
+    #[test]
     fn a_401_names_the_scheme_and_is_problem_json() {
         let response = Problem::unauthenticated().into_response();
         assert_eq!(response.headers()[header::WWW_AUTHENTICATE], "Bearer");

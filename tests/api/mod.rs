@@ -1,9 +1,11 @@
 //! Black box over HTTP and websocket: what the contract promises, tried from outside.
 
+mod asking;
 mod authorization;
 mod bookings;
 mod documents;
 mod durability;
+mod events;
 mod identity;
 mod main_job;
 mod races;
