@@ -120,6 +120,9 @@ async fn serve_at(
     place: &Place,
     end: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
+    if config.redis_url.is_some() {
+        tracing::warn!("REDIS_URL is set, but nodes do not speak to each other yet: run one node on this database");
+    }
     let node = Node::start(NodeConfig {
         migrate: !options.no_migrate,
         rate_limit: config.rate_limit,

@@ -1,12 +1,14 @@
 //! The router: every route, the guard before it, and the document made from both.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
 use axum::extract::{DefaultBodyLimit, FromRef, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::{Json, Router, middleware};
+use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::response::ResponseBuilder;
@@ -30,6 +32,7 @@ use crate::engine::Engine;
 use crate::telemetry::{Metrics, TelemetryError};
 
 const BEARER: &str = "bearer";
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 const PROBLEM_JSON: &str = "application/problem+json";
 const PROBLEM_SCHEMA: &str = "#/components/schemas/Problem";
 
@@ -57,7 +60,9 @@ impl App {
         let authenticator = Authenticator::start(engine.pool.clone(), engine.shutdown.clone());
         let desk = Arc::new(FrontDesk::new(Arc::clone(&engine), authenticator.clone()));
         let guard = Guard { authenticator, limiter: Arc::new(RateLimiter::new(rate_limit)) };
-        let state = AppState { engine, desk: Arc::clone(&desk), metrics: Metrics::install()? };
+        let metrics = Metrics::install()?;
+        tokio::spawn(keep_up(metrics.clone(), engine.shutdown.clone()));
+        let state = AppState { engine, desk: Arc::clone(&desk), metrics };
         let (routes, _) = all_routes().split_for_parts();
         let router = routes
             .method_not_allowed_fallback(guard::no_such_method)
@@ -77,6 +82,13 @@ impl App {
     /// Tells all sockets to come back later, and waits until they are gone: axum does not wait for upgraded ones.
     pub async fn drain(&self) {
         self.desk.sockets().drain().await;
+    }
+}
+
+/// Histograms grow until somebody folds them: a scrape, or this.
+async fn keep_up(metrics: Metrics, shutdown: CancellationToken) {
+    while shutdown.run_until_cancelled(tokio::time::sleep(UPKEEP_EVERY)).await.is_some() {
+        metrics.upkeep();
     }
 }
 

@@ -23,7 +23,6 @@ use std::time::Duration;
 
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, PgPool};
 use sqlx::{ConnectOptions, Connection, PgPool};
 
 /// The schema, forward only, built into the binary.
