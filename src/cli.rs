@@ -49,6 +49,16 @@ pub enum Command {
     Asyncapi,
 }
 
+impl Command {
+    /// What is logged when nobody says. The demo tells its own story: only what goes wrong may interrupt it.
+    pub const fn default_log(&self) -> &'static str {
+        match self {
+            Self::Demo(_) => "warn",
+            _ => "info",
+        }
+    }
+}
+
 /// `spacall demo`
 #[derive(Clone, Debug, Args)]
 pub struct Demo {

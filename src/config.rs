@@ -122,22 +122,23 @@ pub struct Flags {
 }
 
 impl Config {
-    /// Flags, then the process's environment, then `.env` of the current directory.
+    /// Flags, then the process's environment, then `.env` of the current directory. `default_log` is the filter of who
+    /// sets none.
     ///
     /// # Errors
     /// The first wrong value.
-    pub fn load(flags: &Flags) -> Result<Self, ConfigError> {
+    pub fn load(flags: &Flags, default_log: &str) -> Result<Self, ConfigError> {
         let mut variables = dot_env(Path::new(".env"))?;
         variables
             .extend(std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, lossy(&value)))));
-        Self::from(flags, &variables)
+        Self::from(flags, &variables, default_log)
     }
 
     /// [`Config::load`] from variables that are given.
     ///
     /// # Errors
     /// The first wrong value.
-    pub fn from(flags: &Flags, variables: &BTreeMap<String, String>) -> Result<Self, ConfigError> {
+    pub fn from(flags: &Flags, variables: &BTreeMap<String, String>, default_log: &str) -> Result<Self, ConfigError> {
         let given = Given { variables };
         let data_dir = given.value("SPACALL_DATA_DIR", "--data-dir", &flags.data_dir);
         let database = match given.value("DATABASE_URL", "--database-url", &flags.database_url) {
@@ -157,7 +158,7 @@ impl Config {
                 let address = text.strip_prefix("localhost:").map_or_else(|| text.into(), |p| format!("127.0.0.1:{p}"));
                 address.parse().ok().ok_or("ADDRESS:PORT, as in 127.0.0.1:8080 or [::]:8080")
             })?,
-            log: given.parsed("SPACALL_LOG", "--log", &flags.log, "info", |text| {
+            log: given.parsed("SPACALL_LOG", "--log", &flags.log, default_log, |text| {
                 EnvFilter::from_str(text).map(|_| text.to_owned()).map_err(
                     |_| "LEVEL or TARGET=LEVEL, separated by commas; LEVEL: off, error, warn, info, debug, trace",
                 )
@@ -255,7 +256,7 @@ mod tests {
 
     fn with(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
         let variables = variables.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        Config::from(&Flags::default(), &variables)
+        Config::from(&Flags::default(), &variables, "info")
     }
 
     #[test]
@@ -270,8 +271,8 @@ mod tests {
     fn a_flag_wins_over_its_variable_and_is_named_when_wrong() {
         let variables = BTreeMap::from([("SPACALL_LISTEN".to_owned(), "0.0.0.0:1".to_owned())]);
         let flags = |listen: &str| Flags { listen: Some(listen.into()), ..Flags::default() };
-        assert_eq!(Config::from(&flags("localhost:0"), &variables).unwrap().listen.to_string(), "127.0.0.1:0");
-        let error = Config::from(&flags("nowhere"), &variables).unwrap_err().to_string();
+        assert_eq!(Config::from(&flags("localhost:0"), &variables, "info").unwrap().listen.to_string(), "127.0.0.1:0");
+        let error = Config::from(&flags("nowhere"), &variables, "info").unwrap_err().to_string();
         assert!(error.starts_with("--listen is `nowhere`, allowed: ADDRESS:PORT"), "{error}");
     }
 

@@ -12,7 +12,7 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let config = match Config::load(&cli.flags) {
+    let config = match Config::load(&cli.flags, cli.command.default_log()) {
         Ok(config) => config,
         Err(error) => return said(&error.to_string(), USAGE),
     };

@@ -120,7 +120,11 @@ impl Socket {
                 Some(Ok(Message::Close(None))) => return Err(Goodbye::broken("closed without a code")),
                 Some(Ok(Message::Text(text))) => match serde_json::from_str(&text) {
                     Ok(message) => return Ok(message),
-                    Err(e) => return Err(Goodbye::broken(format!("a message that is none: {e}"))),
+                    // The others may still be good: told like an error of the server's, and not a reason to hang up.
+                    Err(e) => {
+                        let code = "unreadable_message".to_owned();
+                        return Ok(Incoming::Error { code, message: e.to_string(), offer_id: None, reason: None });
+                    }
                 },
                 Some(Ok(Message::Pong(_))) => return Ok(Incoming::Unknown),
                 Some(Ok(_)) => {}

@@ -167,6 +167,17 @@ mod tests {
     }
 
     #[test]
+    fn the_newest_suspect_is_the_one_to_agree_with() {
+        check(&[
+            (fix(0, 0.0), true, true),
+            (fix(10, 20_000.0), false, false),
+            (fix(20, -20_000.0), false, false),
+            (fix(15, 40_000.0), false, false), // late: not the newest suspect
+            (fix(30, -20_100.0), true, true),
+        ]);
+    }
+
+    #[test]
     fn the_first_fix_counts_whatever_its_accuracy() {
         check(&[(blurred(0, 0.0, 9_000.0), true, true), (fix(1, 300.0), true, true)]);
     }

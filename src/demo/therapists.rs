@@ -128,6 +128,10 @@ impl Therapist for Simulated {
         self.free_again();
     }
 
+    fn error(&self, code: &str, message: &str) {
+        self.board.say(None, &format!("the service told {}: {code}: {message}", self.name));
+    }
+
     fn rejected(&self, code: &str, message: &str) {
         self.board.say(None, &format!("a fix of {} was rejected: {code}: {message}", self.name));
     }

@@ -1,5 +1,6 @@
 //! `GET /v1/stream`: one websocket for both apps. This file negotiates and authenticates; [`session`] is what follows.
 
+mod alive;
 mod close;
 mod commands;
 pub mod desk;

@@ -21,9 +21,10 @@ pub mod users;
 
 use std::time::Duration;
 
-use sqlx::PgPool;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, PgPool};
+use sqlx::{ConnectOptions, Connection, PgPool};
 
 /// The schema, forward only, built into the binary.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
@@ -107,6 +108,8 @@ pub async fn connect(options: PgConnectOptions, max_connections: u32) -> Result<
         // A transaction that a dead task left open would hold its locks for ever.
         ("idle_in_transaction_session_timeout", "60s"),
     ]);
+    // sqlx would print the whole text of a slow statement, migrations included; slow ones are PostgreSQL's to log.
+    let options = options.disable_statement_logging();
     Ok(PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(ACQUIRE_WITHIN)
@@ -116,10 +119,17 @@ pub async fn connect(options: PgConnectOptions, max_connections: u32) -> Result<
 
 /// Brings the schema up to date. Several processes may do it at once: they take turns.
 ///
+/// On a connection of its own: the first migration is long, and the log would show all of it as a slow statement.
+///
 /// # Errors
 /// [`StoreError::Migration`]: also when the database is newer than this binary, or an applied migration was changed.
 pub async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
-    Ok(MIGRATIONS.run(pool).await?)
+    let options = (*pool.connect_options()).clone().disable_statement_logging();
+    // "relation exists, skipping" is no news.
+    let mut connection = options.options([("client_min_messages", "warning")]).connect().await?;
+    MIGRATIONS.run(&mut connection).await?;
+    connection.close().await?;
+    Ok(())
 }
 
 /// Whether the database answers a statement.

@@ -161,7 +161,7 @@ async fn a_revoked_token_closes_its_socket() {
 #[tokio::test]
 async fn a_peer_that_gives_no_sign_of_life_is_let_go_and_one_that_answers_pings_stays() {
     let timing =
-        Timing { ping_after: Duration::from_millis(50), dead_after: Duration::from_millis(400), ..Timing::default() };
+        Timing { ping_after: Duration::from_millis(100), dead_after: Duration::from_secs(2), ..Timing::default() };
     let server = Server::with(timing).await;
     let mut alive = App::sign_in(&server, CUSTOMER).await;
     let half_open = App::sign_in(&server, THERAPIST).await;

@@ -5,8 +5,10 @@
 //! After every step the promises are looked at ([`promises`]); at the end of each run the weather calms down and
 //! everything must come to an end. A failing seed is printed; `SPACALL_SIM_SEED=n` replays it with a trace.
 
+mod people;
 mod promises;
 mod rng;
+mod shell;
 mod store;
 mod world;
 

@@ -38,7 +38,7 @@ impl Promises {
         }
         let per_second = world.effects as f64 / (world.elapsed as f64 / 1e6 + 10.0);
         assert!(per_second < 60.0, "the machine runs hot: {per_second} effects a second");
-        if world.outage {
+        if world.outage || world.down {
             self.overdue_since.clear();
             self.neglected_since.clear();
             self.unanswered_since.clear();
@@ -109,10 +109,10 @@ impl Promises {
         self.calm_since = Some(start);
         let open = |row: &Booking| matches!(row.status, Status::Pending | Status::Accepted);
         let mut over_since = None;
-        while !world.machine.is_empty() {
+        while !world.machine.is_empty() || world.store.bookings.values().any(open) {
             world.step();
             self.hold(world);
-            assert!(world.elapsed - start < 7_200 * SECOND, "some booking never ends");
+            assert!(world.elapsed - start < 7_200 * SECOND, "some booking never ends, or is forgotten");
             if world.store.bookings.values().any(open) || world.elapsed - start < TRACES {
                 over_since = None;
                 continue;
@@ -120,8 +120,6 @@ impl Promises {
             let since = *over_since.get_or_insert(world.elapsed);
             assert!(world.elapsed - since < AT_ONCE, "the machine keeps a booking that is over");
         }
-        let forgotten = world.store.bookings.iter().find(|(_, row)| open(row)).map(|(id, _)| id);
-        assert_eq!(forgotten, None, "a booking is forgotten");
         let live = world.store.live().next().map(|(id, _)| id);
         assert_eq!(live, None, "an offer is lost");
     }

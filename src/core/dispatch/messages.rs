@@ -95,7 +95,7 @@ pub enum NotPersisted {
     ProviderTaken,
     /// The therapist may not take this booking (any more): offline, blocked, too dear, not verified, …
     ProviderUnfit,
-    /// The booking is not pending any more.
+    /// The booking is not pending any more: the machine reads where it stands.
     BookingGone,
     /// The store could not be asked, or its answer was lost: the row may be there or not.
     StoreFailed,
@@ -280,8 +280,8 @@ pub enum Effect {
         only: Option<ProviderId>,
     },
     /// Write an offer, and send it once committed. In one transaction: lock the booking, check that it is pending;
-    /// a row of this `(booking, round, rank)` that is there already is the answer, whatever its status (an earlier try
-    /// whose answer was lost); expire what is due of this therapist; insert with
+    /// a row of this `(booking, round, rank)` that is there already is the answer, whatever its status and whoever's (an
+    /// earlier try whose answer was lost); expire what is due of this therapist; insert with
     /// `expires_at = min(deadline, now() + ttl + grace)`.
     /// Answer: [`Input::OfferPersisted`] or [`Input::OfferNotPersisted`].
     PersistOffer {

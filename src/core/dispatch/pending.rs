@@ -23,8 +23,8 @@ impl Dispatch {
                 }
                 _ => {} // answers a question that is no longer asked
             },
-            Input::OfferPersisted { provider, offer, expires_at, .. } => {
-                return self.persisted(search, LiveOffer { provider, offer, expires_at }, now);
+            Input::OfferPersisted { ask, provider, offer, expires_at, .. } => {
+                return self.persisted(search, ask, LiveOffer { provider, offer, expires_at }, now);
             }
             Input::OfferNotPersisted { ask, why, .. } => return self.not_persisted(search, ask, why, now),
             Input::Received { offer, expires_at, .. } => match &mut search.step {
@@ -71,7 +71,16 @@ impl Dispatch {
         Some(Stage::Pending(search))
     }
 
-    fn persisted(&mut self, mut search: Box<Pending>, live: LiveOffer, now: Timestamp) -> Next {
+    fn persisted(&mut self, mut search: Box<Pending>, ask: u64, live: LiveOffer, now: Timestamp) -> Next {
+        if let Step::Persisting { to, attempt, .. } = search.step
+            && attempt.ask == ask
+            && to.provider != live.provider
+        {
+            // Another's row has this round and rank: somebody else drove this search.
+            self.log(search.job.booking, now, Decided::InDoubt);
+            search.step = Pending::idle(now);
+            return self.check_with(search.job.booking, Some(search), now);
+        }
         if search.closed.contains(&live.offer) || search.live().is_some_and(|known| known.offer == live.offer) {
             return Some(Stage::Pending(search));
         }

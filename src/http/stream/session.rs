@@ -3,10 +3,10 @@
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
 
+use super::alive::{Alive, Beat};
 use super::close::Close;
 use super::commands::{Answer, Commands};
 use super::desk::{AuthFailure, Desk, Member, Refusal};
@@ -368,58 +368,5 @@ async fn finished(submitting: &mut Option<Submitting>) -> Result<(), JournalStop
     match submitting {
         Some(submitting) => submitting.await,
         None => std::future::pending().await,
-    }
-}
-
-/// Signs of life of the peer.
-struct Alive {
-    heard: Instant,
-    asked: Instant,
-    /// Silence is counted from here: while the socket is not read nothing can be heard.
-    listening_since: Instant,
-    ping_after: Duration,
-    dead_after: Duration,
-}
-
-enum Beat {
-    Fine,
-    Ask,
-    Dead,
-}
-
-impl Alive {
-    fn new(timing: Timing, now: Instant) -> Self {
-        let (ping_after, dead_after) = (timing.ping_after, timing.dead_after);
-        Self { heard: now, asked: now, listening_since: now, ping_after, dead_after }
-    }
-
-    fn heard(&mut self, now: Instant) {
-        self.heard = now;
-    }
-
-    fn ask_at(&self) -> Instant {
-        self.heard.max(self.asked) + self.ping_after
-    }
-
-    fn dead_at(&self) -> Instant {
-        self.heard.max(self.listening_since) + self.dead_after
-    }
-
-    fn next_check(&self) -> Instant {
-        self.ask_at().min(self.dead_at())
-    }
-
-    fn check(&mut self, reads: bool, now: Instant) -> Beat {
-        if !reads {
-            self.listening_since = now;
-        }
-        if now >= self.dead_at() {
-            return Beat::Dead;
-        }
-        if now >= self.ask_at() {
-            self.asked = now;
-            return Beat::Ask;
-        }
-        Beat::Fine
     }
 }

@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::world::Region;
-use crate::core::fleet::grid::Grid;
+use crate::core::fleet::grid::{CIRCLE_E7, Grid, ROW_E7, SIDE, columns_of, row_of};
 use crate::core::fleet::window::{Window, haversine_at_most};
 use crate::core::geo::{
     EARTH_RADIUS_M, LatLng, Meters, PUBLIC_CELL_CIRCUMRADIUS, PUBLIC_CELL_INRADIUS, public_position,
@@ -79,6 +79,62 @@ fn a_window_holds_everybody_within_its_distance_and_growing_windows_meet_each_on
         let window = Window::around(centre, Meters::new(1e9), None);
         assert!(window.is_whole_earth() && scanned(&grid, &window, None).len() == 60, "seed {seed}");
     }
+}
+
+/// Places that begin a cell, exactly as far as the window reaches, north, south, east or west: a window that falls short
+/// by a unit of 1e-7 degree misses their cell.
+#[test]
+fn a_window_reaches_the_place_at_its_very_edge() {
+    let mut rng = StdRng::seed_from_u64(5);
+    let mut tight = 0;
+    for case in 0..20_000 {
+        let from = if case % 2 == 0 { Region::Globe } else { Region::Mixed }.place(&mut rng);
+        let reach = 10f64.powf(rng.random_range(2.0..6.9));
+        let border = if case % 4 < 2 { border_of_row } else { border_of_column };
+        let Some(edge) = border(from, reach, if case % 8 < 4 { 1 } else { -1 }) else { continue };
+        tight += 1;
+        let mut grid = Grid::default();
+        grid.set(0, edge);
+        // A block of their own, so that blocks are looked up one by one as well.
+        (1..40).for_each(|id| grid.set(id, Region::Globe.place(&mut rng)));
+        let distance = from.distance(edge);
+        let window = Window::around(from, distance, None);
+        assert!(scanned(&grid, &window, None).contains(&0), "case {case}: {edge} is {distance:?} from {from}");
+    }
+    assert!(tight > 10_000, "{tight}");
+}
+
+/// Due north (`side` 1) the southernmost latitude of a row, due south (-1) the northernmost.
+fn border_of_row(from: LatLng, reach: f64, side: i64) -> Option<LatLng> {
+    let row = row_of(i64::from(from.lat_e7()) + side * (reach * 90.0) as i64);
+    let lat_e7 = if side > 0 { row * ROW_E7 } else { (row + 1) * ROW_E7 - 1 } - 900_000_000;
+    let beyond = (lat_e7 - i64::from(from.lat_e7())) * side > 0;
+    LatLng::from_e7(lat_e7 as i32, from.lng_e7()).ok().filter(|_| beyond)
+}
+
+/// Where a circle around `from` reaches farthest east (`side` 1) the westernmost longitude of a column, and the reverse.
+fn border_of_column(from: LatLng, reach: f64, side: i64) -> Option<LatLng> {
+    let lat = from.latitude().to_radians();
+    let mut angle = reach / EARTH_RADIUS_M;
+    let mut edge = None;
+    // The border is not where the circle was: a few circles through it find the one that touches it.
+    for _ in 0..5 {
+        let (sine, half) = (lat.sin() / angle.cos(), angle.sin() / lat.cos());
+        // Near the poles and the antimeridian other tests look.
+        if sine.abs() >= 0.999 || half >= 0.99 || from.longitude().abs() > 80.0 {
+            return None;
+        }
+        let lat_e7 = (sine.asin().to_degrees() * 1e7).round() as i64;
+        let columns = columns_of(row_of(lat_e7) / SIDE);
+        let half_e7 = (half.asin().to_degrees() * 1e7).round() as i64;
+        let column = (i64::from(from.lng_e7()) + CIRCLE_E7 / 2 + side * half_e7) * columns / CIRCLE_E7;
+        let first_of = |column: i64| (column * CIRCLE_E7 + columns - 1) / columns;
+        let lng_e7 = if side > 0 { first_of(column) } else { first_of(column + 1) - 1 } - CIRCLE_E7 / 2;
+        let place = LatLng::from_e7(lat_e7 as i32, lng_e7 as i32).ok()?;
+        angle = from.distance(place).get() / EARTH_RADIUS_M;
+        edge = Some(place);
+    }
+    edge
 }
 
 #[test]
