@@ -11,6 +11,7 @@ mod desk;
 pub mod docs;
 pub mod events;
 pub mod extract;
+mod fields;
 pub mod guard;
 pub mod health;
 pub mod idempotency;

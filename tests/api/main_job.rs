@@ -37,7 +37,8 @@ async fn a_customer_books_the_nearest_accepts_and_the_booking_is_completed() {
 
     watcher.send(json!({"type": "watch", "booking_uuid": uuid})).await;
     assert_eq!(transition(&server, &near.person, &uuid, "en_route").await.0, 200);
-    let (latitude, longitude) = north(700.0);
+    // One metre: a therapist who walks a hundred in the moment since his last fix would not be believed.
+    let (latitude, longitude) = north(799.0);
     app.send(json!({"type": "location", "fixes": [fix(7, now(), latitude, longitude)]})).await;
     assert_eq!(app.expect("ack").await["seq"], 7);
     let position = watcher.expect("position").await;

@@ -1,0 +1,350 @@
+//! The fields of a request: every wrong value becomes an error that names field, value and what is allowed, and all of
+//! them are told at once. Query strings and JSON bodies are read by the same functions, so they speak with one voice.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+
+use super::problem::{FieldErrors, Problem};
+
+/// One given value: text of a query string, or JSON.
+#[derive(Clone, Copy)]
+pub enum Given<'a> {
+    /// From a query string or a path.
+    Text(&'a str),
+    /// From a body.
+    Json(&'a Value),
+}
+
+impl std::fmt::Display for Given<'_> {
+    /// As an error repeats it: short, however long the value was.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const SHOWN: usize = 60;
+        let whole = match self {
+            Self::Text(text) => format!("{text:?}"),
+            Self::Json(value) => value.to_string(),
+        };
+        match whole.char_indices().nth(SHOWN) {
+            Some((cut, _)) => write!(f, "{}…", &whole[..cut]),
+            None => f.write_str(&whole),
+        }
+    }
+}
+
+/// The fields of a request while they are read. Ask for each, then [`Fields::finish`].
+pub struct Fields {
+    values: Values,
+    prefix: String,
+    errors: FieldErrors,
+}
+
+enum Values {
+    Query(Vec<(String, String)>),
+    Body(Map<String, Value>),
+}
+
+impl Fields {
+    /// Of a JSON object.
+    pub fn of_body(values: Map<String, Value>) -> Self {
+        Self { values: Values::Body(values), prefix: String::new(), errors: FieldErrors::new() }
+    }
+
+    /// Of a query string's pairs. A name given twice is an error: nobody can know which was meant.
+    pub fn of_query(pairs: Vec<(String, String)>) -> Self {
+        let mut errors = FieldErrors::new();
+        let mut seen = BTreeSet::new();
+        for (name, _) in &pairs {
+            if !seen.insert(name) {
+                errors.insert(name.clone(), vec![format!("The {name} field is given more than once.")]);
+            }
+        }
+        Self { values: Values::Query(pairs), prefix: String::new(), errors }
+    }
+
+    fn given(&self, field: &str) -> Option<Given<'_>> {
+        match &self.values {
+            Values::Query(pairs) => pairs
+                .iter()
+                .find(|(name, value)| name == field && !value.is_empty())
+                .map(|(_, value)| Given::Text(value)),
+            Values::Body(map) => map.get(field).filter(|value| !value.is_null()).map(Given::Json),
+        }
+    }
+
+    /// Whether the field was given a value at all.
+    pub fn has(&self, field: &str) -> bool {
+        self.given(field).is_some()
+    }
+
+    /// A field of a body as it was given, of whatever shape.
+    pub fn raw(&self, field: &str) -> Option<Value> {
+        match self.given(field)? {
+            Given::Json(value) => Some(value.clone()),
+            Given::Text(text) => Some(Value::from(text)),
+        }
+    }
+
+    /// A field that may be missing. What `read` refuses is noted as `The {field} field {text}`.
+    pub fn optional<T>(&mut self, field: &str, read: impl FnOnce(Given<'_>) -> Result<T, String>) -> Option<T> {
+        let outcome =
+            self.given(field).map(|given| read(given).map_err(|allowed| format!("{allowed}; {given} is not.")));
+        match outcome? {
+            Ok(value) => Some(value),
+            Err(text) => {
+                self.error(field, format!("The {}{field} field {text}", self.prefix));
+                None
+            }
+        }
+    }
+
+    /// A field that must be there.
+    pub fn required<T>(&mut self, field: &str, read: impl FnOnce(Given<'_>) -> Result<T, String>) -> Option<T> {
+        if !self.has(field) {
+            self.error(field, format!("The {}{field} field is required.", self.prefix));
+            return None;
+        }
+        self.optional(field, read)
+    }
+
+    /// The fields of a nested object, if it is given; give them back with [`Fields::absorb`].
+    pub fn object(&mut self, field: &str) -> Option<Self> {
+        let map = self.optional(field, |given| match given {
+            Given::Json(Value::Object(map)) => Ok(map.clone()),
+            _ => Err("must be an object".to_owned()),
+        })?;
+        Some(Self { values: Values::Body(map), prefix: format!("{}{field}.", self.prefix), errors: FieldErrors::new() })
+    }
+
+    /// Takes the errors of a nested object.
+    pub fn absorb(&mut self, nested: Self) {
+        self.errors.extend(nested.errors);
+    }
+
+    /// Notes an error of a field.
+    pub fn error(&mut self, field: &str, text: impl Into<String>) {
+        self.errors.entry(format!("{}{field}", self.prefix)).or_default().push(text.into());
+    }
+
+    /// What was read, unless anything was wrong.
+    pub fn finish<T>(self, read: Option<T>) -> Result<T, Problem> {
+        match read {
+            Some(value) if self.errors.is_empty() => Ok(value),
+            _ => Err(Problem::invalid(self.errors)),
+        }
+    }
+}
+
+/// Readers of single values. Each error reads on after "The x field": `must be …`.
+pub mod read {
+    use rust_decimal::Decimal;
+    use serde_json::Value;
+    use uuid::Uuid;
+
+    use super::Given;
+    use crate::core::geo::LatLng;
+    use crate::core::money::Money;
+    use crate::wire::time::WireTime;
+
+    /// A number from `low` to `high`, both allowed. NaN and infinities are no numbers here.
+    pub fn number(low: f64, high: f64) -> impl FnOnce(Given<'_>) -> Result<f64, String> {
+        move |given| {
+            let number = match given {
+                Given::Text(text) => text.parse::<f64>().ok(),
+                Given::Json(value) => value.as_f64(),
+            };
+            number.filter(|n| (low..=high).contains(n)).ok_or_else(|| format!("must be a number from {low} to {high}"))
+        }
+    }
+
+    /// A whole number from `low` to `high`, both allowed.
+    pub fn integer(low: i64, high: i64) -> impl FnOnce(Given<'_>) -> Result<i64, String> {
+        move |given| {
+            let number = match given {
+                Given::Text(text) => text.parse::<i64>().ok(),
+                Given::Json(value) => value.as_i64(),
+            };
+            number
+                .filter(|n| (low..=high).contains(n))
+                .ok_or_else(|| format!("must be a whole number from {low} to {high}"))
+        }
+    }
+
+    /// `true` or `false`; in a query string also `1` and `0`.
+    pub fn boolean(given: Given<'_>) -> Result<bool, String> {
+        match given {
+            Given::Json(Value::Bool(value)) => Ok(*value),
+            Given::Text("true" | "1") => Ok(true),
+            Given::Text("false" | "0") => Ok(false),
+            _ => Err("must be true or false".to_owned()),
+        }
+    }
+
+    /// Text of 1 to `longest` characters, without the spaces around it and without the character NUL, which
+    /// PostgreSQL cannot store.
+    pub fn text(longest: usize) -> impl FnOnce(Given<'_>) -> Result<String, String> {
+        move |given| {
+            let text = match given {
+                Given::Text(text) => Some(text),
+                Given::Json(value) => value.as_str(),
+            };
+            text.map(str::trim)
+                .filter(|t| !t.is_empty() && t.chars().count() <= longest && !t.contains('\0'))
+                .map(str::to_owned)
+                .ok_or_else(|| format!("must be a text of 1 to {longest} characters"))
+        }
+    }
+
+    /// A slug as text, or an id as text or number.
+    pub fn slug_or_id(given: Given<'_>) -> Result<String, String> {
+        match given {
+            Given::Json(Value::Number(number)) if number.is_i64() => Ok(number.to_string()),
+            _ => text(255)(given).map_err(|_| "must be a slug or an id".to_owned()),
+        }
+    }
+
+    /// One of the words.
+    pub fn word(allowed: &'static [&'static str]) -> impl FnOnce(Given<'_>) -> Result<&'static str, String> {
+        move |given| {
+            let text = match given {
+                Given::Text(text) => Some(text),
+                Given::Json(value) => value.as_str(),
+            };
+            text.and_then(|text| allowed.iter().copied().find(|word| *word == text))
+                .ok_or_else(|| format!("must be one of {}", allowed.join(", ")))
+        }
+    }
+
+    /// A decimal from `low` to `high`.
+    pub fn decimal(low: i64, high: i64) -> impl FnOnce(Given<'_>) -> Result<Decimal, String> {
+        move |given| {
+            plain_decimal(given)
+                .filter(|d| (Decimal::from(low)..=Decimal::from(high)).contains(d))
+                .ok_or_else(|| format!("must be a number from {low} to {high}"))
+        }
+    }
+
+    /// An amount that is not negative, with at most two decimals, that the schema's DECIMAL(10, 2) can hold.
+    pub fn money(given: Given<'_>) -> Result<Money, String> {
+        plain_decimal(given)
+            .filter(|d| *d >= Decimal::ZERO && *d < Decimal::from(100_000_000) && d.normalize().scale() <= 2)
+            .map(Money::rounded)
+            .ok_or_else(|| "must be an amount like 800.00, from 0 to 99999999.99, with at most two decimals".to_owned())
+    }
+
+    fn plain_decimal(given: Given<'_>) -> Option<Decimal> {
+        match given {
+            Given::Text(text) => text.parse().ok(),
+            Given::Json(Value::String(text)) => text.parse().ok(),
+            // Through its text: a binary fraction would bring digits that nobody wrote.
+            Given::Json(Value::Number(number)) => number.to_string().parse().ok(),
+            Given::Json(_) => None,
+        }
+    }
+
+    /// RFC 3339 with an offset.
+    pub fn time(given: Given<'_>) -> Result<WireTime, String> {
+        let text = match given {
+            Given::Text(text) => Some(text),
+            Given::Json(value) => value.as_str(),
+        };
+        text.and_then(WireTime::parse)
+            .ok_or_else(|| "must be a time like 2026-11-22T09:00:00Z, with an offset".to_owned())
+    }
+
+    /// A uuid.
+    pub fn uuid(given: Given<'_>) -> Result<Uuid, String> {
+        let text = match given {
+            Given::Text(text) => Some(text),
+            Given::Json(value) => value.as_str(),
+        };
+        text.and_then(|text| Uuid::parse_str(text).ok()).ok_or_else(|| "must be a uuid".to_owned())
+    }
+
+    /// Reads `latitude` and `longitude`, both required, as a place.
+    pub fn place(fields: &mut super::Fields) -> Option<LatLng> {
+        let latitude = fields.required("latitude", number(-90.0, 90.0));
+        let longitude = fields.required("longitude", number(-180.0, 180.0));
+        LatLng::new(latitude?, longitude?).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn body(value: Value) -> Fields {
+        match value {
+            Value::Object(map) => Fields::of_body(map),
+            _ => panic!("an object"),
+        }
+    }
+
+    fn texts(fields: Fields) -> Value {
+        fields.finish::<()>(None).expect_err("errors").to_json()["errors"].clone()
+    }
+
+    #[test]
+    fn every_wrong_field_is_named_with_its_value_and_what_is_allowed_at_once() {
+        let mut fields = body(json!({"latitude": 95, "limit": 2.5, "gender": "x", "when": "2026-11-22T09:00:00"}));
+        fields.required("latitude", read::number(-90.0, 90.0));
+        fields.required("longitude", read::number(-180.0, 180.0));
+        fields.optional("limit", read::integer(1, 50));
+        fields.optional("gender", read::word(&["male", "female"]));
+        fields.optional("when", read::time);
+        assert_eq!(
+            texts(fields),
+            json!({
+                "latitude": ["The latitude field must be a number from -90 to 90; 95 is not."],
+                "longitude": ["The longitude field is required."],
+                "limit": ["The limit field must be a whole number from 1 to 50; 2.5 is not."],
+                "gender": ["The gender field must be one of male, female; \"x\" is not."],
+                "when": ["The when field must be a time like 2026-11-22T09:00:00Z, with an offset; \"2026-11-22T09:00:00\" is not."],
+            })
+        );
+    }
+
+    #[test]
+    fn nan_and_infinity_are_no_numbers() {
+        for bad in ["NaN", "inf", "-inf", "1e400", "1,5", " 1"] {
+            let mut fields = Fields::of_query(vec![("n".into(), bad.into())]);
+            assert!(fields.required("n", read::number(-90.0, 90.0)).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_name_given_twice_is_an_error() {
+        let pairs = vec![("limit".into(), "1".into()), ("limit".into(), "2".into())];
+        assert_eq!(texts(Fields::of_query(pairs)), json!({"limit": ["The limit field is given more than once."]}));
+    }
+
+    #[test]
+    fn nested_fields_carry_their_path() {
+        let mut fields = body(json!({"location": {"latitude": "north"}}));
+        let mut nested = fields.object("location").expect("given");
+        read::place(&mut nested);
+        fields.absorb(nested);
+        assert_eq!(
+            texts(fields),
+            json!({
+                "location.latitude": ["The location.latitude field must be a number from -90 to 90; \"north\" is not."],
+                "location.longitude": ["The location.longitude field is required."],
+            })
+        );
+    }
+
+    #[test]
+    fn money_takes_text_or_number_and_at_most_two_decimals() {
+        for (given, read_as) in
+            [(json!("800.00"), Some("800.00")), (json!(0.1), Some("0.10")), (json!("1.005"), None), (json!(-1), None)]
+        {
+            assert_eq!(read::money(Given::Json(&given)).ok().map(|m| m.to_string()).as_deref(), read_as, "{given}");
+        }
+    }
+
+    #[test]
+    fn a_long_value_is_not_repeated_whole() {
+        let long = "é".repeat(5_000);
+        assert!(Given::Text(&long).to_string().chars().count() < 80);
+    }
+}
