@@ -33,7 +33,7 @@ pub enum Decided {
         /// Never asked.
         excluded: Vec<ProviderId>,
     },
-    /// The index was asked, and answered. While a booking waits, answers that stay empty are logged once.
+    /// The index was asked, and answered. While a booking waits, only the answer that ends its wait.
     Asked {
         /// Round.
         round: u16,
@@ -42,7 +42,7 @@ pub enum Decided {
         /// Best first.
         found: Vec<Seen>,
     },
-    /// A candidate has another booking's offer right now.
+    /// A candidate has another booking's offer right now. Told once a search.
     Skipped {
         /// Who.
         provider: ProviderId,

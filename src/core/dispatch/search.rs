@@ -28,6 +28,7 @@ impl Dispatch {
             queue: Default::default(),
             skipped: Default::default(),
             waited: false,
+            skips_told: Default::default(),
             step: Pending::idle(now),
             job,
         });
@@ -80,7 +81,11 @@ impl Dispatch {
         supply: bool,
         now: Timestamp,
     ) -> Next {
-        if !(search.waited && list.is_empty()) {
+        // A booking that waits asks again whenever supply appears: only the answer that ends its wait is told.
+        let free = |found: &Found| {
+            !search.refused.contains(&found.provider) && self.table.held_by(found.provider).next().is_none()
+        };
+        if !search.waited || list.iter().any(free) {
             let what = Decided::Asked {
                 round: search.round,
                 radius_m: search.radius.get(),
@@ -111,7 +116,9 @@ impl Dispatch {
             }
             let rival = self.table.held_by(found.provider).next();
             if let Some(offered) = rival {
-                self.log(search.job.booking, now, Decided::Skipped { provider: found.provider, offered });
+                if search.skips_told.insert(found.provider) {
+                    self.log(search.job.booking, now, Decided::Skipped { provider: found.provider, offered });
+                }
                 search.skipped.insert(found.provider);
                 continue;
             }

@@ -49,6 +49,8 @@ pub(super) struct Pending {
     pub(super) skipped: BTreeSet<ProviderId>,
     /// Waited already: further empty answers are not worth a line in the log.
     pub(super) waited: bool,
+    /// Therapists whose being skipped is in the log: a crowded hour would repeat it at every question.
+    pub(super) skips_told: BTreeSet<ProviderId>,
     pub(super) step: Step,
 }
 
