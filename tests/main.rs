@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod api;
+mod apps;
 mod bookings;
 mod pings;
 mod postgres;

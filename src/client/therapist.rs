@@ -479,3 +479,7 @@ async fn a_moment(give_up: Option<Instant>) {
 fn offer_message(kind: &str, offer: OfferId) -> String {
     format!(r#"{{"type":"{kind}","offer_id":{offer}}}"#)
 }
+
+#[cfg(test)]
+#[path = "therapist_tests.rs"]
+mod tests;

@@ -48,7 +48,13 @@ async fn show(
 async fn play(node: &Node, options: &cli::Demo, end: impl Future<Output = ()>) -> anyhow::Result<()> {
     let roster = people(node, options).await?;
     tokio::time::timeout(READY_WITHIN, node.ready()).await.context("the node did not become ready")?;
-    let demo = Demo { url: format!("http://{}", node.address()), roster, seed: options.seed, book_every: BOOK_EVERY };
+    let demo = Demo {
+        url: format!("http://{}", node.address()),
+        roster,
+        seed: options.seed,
+        book_every: BOOK_EVERY,
+        service: demo::SERVICE,
+    };
     println!("{}", demo.banner());
     let stop = CancellationToken::new();
     let told: Told = Arc::new(|line: &str| println!("{line}"));

@@ -32,6 +32,8 @@ pub struct Demo {
     pub seed: u64,
     /// From one request to the next, on average.
     pub book_every: Duration,
+    /// How long a service takes.
+    pub service: Duration,
 }
 
 /// On the way to a customer, so that a booking is seen whole within a minute: ten times a city's speed, and still
@@ -39,9 +41,10 @@ pub struct Demo {
 const HURRY_KMH: f64 = 240.0;
 /// Between bookings.
 const STROLL_KMH: f64 = 24.0;
-/// A service, and the minute at the door.
-const SERVICE: Duration = Duration::from_secs(12);
-const AT_DOOR: Duration = Duration::from_secs(3);
+/// A service that can be watched to its end.
+pub const SERVICE: Duration = Duration::from_secs(12);
+/// From the door to the begin, of the service's length.
+const AT_DOOR: f64 = 0.25;
 
 impl Demo {
     fn split(&self) -> anyhow::Result<(&[RosterEntry], &[RosterEntry])> {
@@ -61,7 +64,7 @@ impl Demo {
              Time is shortened: ways are travelled at {HURRY_KMH:.0} km/h and a service takes {} s.\n\n",
             self.roster.therapists.len(),
             self.roster.customers.len(),
-            SERVICE.as_secs()
+            self.service.as_secs()
         );
         let mut export = |name: &str, who: &str, entry: Option<&RosterEntry>| {
             if let Some(entry) = entry {
@@ -103,7 +106,7 @@ pub async fn play(demo: &Demo, told: Told, stop: CancellationToken) -> anyhow::R
     let mut apps = JoinSet::new();
     for (i, entry) in therapists.iter().enumerate() {
         let seed = demo.seed.wrapping_mul(0x9e37_79b9).wrapping_add(i as u64);
-        let person = Simulated::new(entry, api.with_token(&entry.token), Arc::clone(&board), seed)?;
+        let person = Simulated::new(entry, api.with_token(&entry.token), Arc::clone(&board), demo.service, seed)?;
         let app = TherapistApp {
             endpoint: Endpoint { url: demo.url.clone(), token: entry.token.clone(), wire: Wire::Json },
             api: api.with_token(&entry.token),
@@ -165,6 +168,7 @@ mod tests {
             roster: Roster::parse(&lines.join("\n")).expect("a roster"),
             seed: 1,
             book_every: Duration::from_secs(5),
+            service: SERVICE,
         }
     }
 

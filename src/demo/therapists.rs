@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use uuid::Uuid;
 
 use super::board::Board;
-use super::{AT_DOOR, HURRY_KMH, SERVICE, STROLL_KMH};
+use super::{AT_DOOR, HURRY_KMH, STROLL_KMH};
 use crate::cities::offset;
 use crate::client::therapist::{Answer, FixSource, Journey, Therapist};
 use crate::client::{Api, ApiError, Offer, Walker};
@@ -25,6 +25,7 @@ pub(super) struct Simulated {
     api: Api,
     board: Arc<Board>,
     way: Arc<Mutex<Way>>,
+    service: Duration,
     seed: u64,
     offers: AtomicU64,
 }
@@ -39,6 +40,7 @@ impl Simulated {
         entry: &crate::wire::roster::RosterEntry,
         api: Api,
         board: Arc<Board>,
+        service: Duration,
         seed: u64,
     ) -> anyhow::Result<Self> {
         let home = LatLng::new(entry.latitude, entry.longitude).context("the tokens file")?;
@@ -49,6 +51,7 @@ impl Simulated {
             api,
             board,
             way: Arc::new(Mutex::new(way)),
+            service,
             seed,
             offers: AtomicU64::new(0),
         })
@@ -96,7 +99,7 @@ impl Therapist for Simulated {
 
     fn journey(&self, booking: Uuid) -> BoxFuture<'static, Option<Journey>> {
         let (api, board, way) = (self.api.clone(), Arc::clone(&self.board), Arc::clone(&self.way));
-        let name = self.name.clone();
+        let (name, service) = (self.name.clone(), self.service);
         Box::pin(async move {
             let place = match api.booking(booking).await {
                 Ok(seen) => seen.location.and_then(|at| LatLng::new(at.latitude, at.longitude).ok()),
@@ -113,7 +116,7 @@ impl Therapist for Simulated {
             let hours = from.distance(place).km() / HURRY_KMH;
             // A second more: the last fix should be sent before the door is reached.
             let travel = Duration::from_secs_f64(hours * 3_600.0 + 1.0);
-            Some(Journey { set_out: Duration::ZERO, travel, at_door: AT_DOOR, service: SERVICE })
+            Some(Journey { set_out: Duration::ZERO, travel, at_door: service.mul_f64(AT_DOOR), service })
         })
     }
 
