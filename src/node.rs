@@ -7,6 +7,7 @@ use anyhow::Context;
 use sqlx::postgres::PgConnectOptions;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::engine::{self, Engine};
 use crate::http::app::App;
@@ -41,6 +42,8 @@ pub struct Node {
     address: SocketAddr,
     server: JoinHandle<std::io::Result<()>>,
     running: engine::Running,
+    /// Cancelled when no more requests are taken.
+    closing: CancellationToken,
 }
 
 impl Node {
@@ -59,13 +62,14 @@ impl Node {
         let address = listener.local_addr()?;
         let app = App::new(Arc::clone(&engine), config.rate_limit)?;
         let router = app.router();
-        let shutdown = engine.shutdown.clone();
+        let closing = CancellationToken::new();
+        let shutdown = closing.clone();
         let server = tokio::spawn(async move {
             axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
                 .with_graceful_shutdown(shutdown.cancelled_owned())
                 .await
         });
-        Ok(Self { engine, app, address, server, running })
+        Ok(Self { engine, app, address, server, running, closing })
     }
 
     /// Where it listens.
@@ -87,9 +91,11 @@ impl Node {
 
     /// Drains: no new connections, sockets told to reconnect, pings that were taken in committed and acked.
     pub async fn stop(self) {
+        // While sockets are told to go, balancers can still ask and hear 503; then streams of events end, and the listener.
         self.engine.readiness.set_draining();
-        self.engine.shutdown.cancel();
         self.app.drain().await;
+        self.engine.shutdown.cancel();
+        self.closing.cancel();
         self.running.stop(&self.engine).await;
         match self.server.await {
             Ok(Ok(())) => {}

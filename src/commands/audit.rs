@@ -10,7 +10,8 @@ use crate::config::Config;
 
 pub(super) async fn run(config: &Config, options: Audit) -> anyhow::Result<ExitCode> {
     let Some(token) = &config.token else {
-        bail!("SPACALL_TOKEN is not set, allowed: an admin's token");
+        eprintln!("spacall: SPACALL_TOKEN is not set, allowed: an admin's token");
+        return Ok(ExitCode::from(2));
     };
     let url = options.url.unwrap_or_else(|| format!("http://{}", config.listen));
     let url = url.trim_end_matches('/');

@@ -221,7 +221,10 @@ pub async fn transition(
     let actor = Actor { user: caller.user, admin: caller.is_admin() };
     let wish = Wish { booking: uuid, actor, to, reason };
     match engine.dispatcher.transition(wish).await? {
-        TransitionOutcome::Moved(moved) => Ok(Json(moved.view.booking)),
+        TransitionOutcome::Moved(moved) => {
+            let still_his = caller.is_admin() || moved.view.is_party(caller.user);
+            Ok(Json(if still_his { moved.view.booking } else { moved.view.booking.for_a_stranger() }))
+        }
         TransitionOutcome::Unchanged(view) => Ok(Json(view.booking)),
         TransitionOutcome::Refused { why, status } => Err(refused(&why, status)),
         TransitionOutcome::NotFound => Err(Problem::not_found("Booking")),
@@ -229,11 +232,7 @@ pub async fn transition(
 }
 
 fn refused(why: &Refusal, status: Status) -> Problem {
-    let text = why.to_string();
-    let mut letters = text.chars();
-    let sentence: String =
-        letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).chain(['.']).collect();
-    Problem::conflict("not_allowed", sentence).with("current_status", status.as_str())
+    Problem::conflict("not_allowed", format!("Not allowed: {why}.")).with("current_status", status.as_str())
 }
 
 #[cfg(test)]
@@ -250,6 +249,6 @@ mod tests {
         let why = Refusal::NotAllowed { from: Status::Completed, to: Status::Cancelled };
         let json = refused(&why, Status::Completed).to_json();
         assert_eq!((&json["code"], &json["current_status"]), (&"not_allowed".into(), &"completed".into()));
-        assert_eq!(json["message"], "A booking that is completed cannot become cancelled this way.");
+        assert_eq!(json["message"], "Not allowed: a booking that is completed cannot become cancelled this way.");
     }
 }

@@ -33,4 +33,4 @@ pub use app::{App, openapi};
 pub use docs::{asyncapi_json, openapi_json};
 
 /// Longest body of a request, bytes.
-pub const BODY_LIMIT: usize = 256 * 1024;
+pub const BODY_LIMIT: usize = 512 * 1024;

@@ -17,7 +17,7 @@ use super::nearby::as_number;
 use super::problem::{Problem, ProblemBody};
 use crate::clock;
 use crate::core::dispatch::Standing;
-use crate::core::fleet::{Duty, Therapist};
+use crate::core::fleet::{Duty, Fleet, Therapist};
 use crate::core::geo::{LatLng, Meters, km_2};
 use crate::core::ids::ProviderId;
 use crate::core::matching::{Filters, Precision, Request, Verdict, When};
@@ -144,9 +144,39 @@ pub async fn explain(
         as_of: WireTime(now),
         radius_km,
         offers: offers::of_booking(&engine.pool, view.id).await?,
-        decisions: decisions::of_booking(&engine.pool, view.id, MOST_DECISIONS).await?,
+        decisions: decisions::of_booking(&engine.pool, view.id, MOST_DECISIONS)
+            .await?
+            .into_iter()
+            .map(|mut decision| {
+                name_publicly(&engine.fleet, &mut decision.detail);
+                decision
+            })
+            .collect(),
         therapists,
     }))
+}
+
+/// The log holds `providers.id`; people are told `providers.uuid`, as everywhere. Who is gone by now is null.
+fn name_publicly(fleet: &Fleet, detail: &mut Value) {
+    let public = |id: &Value| {
+        let therapist = fleet.therapist(ProviderId(id.as_i64()?))?;
+        Some(Value::from(therapist.uuid.to_string()))
+    };
+    match detail {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match (name.as_str(), &mut *value) {
+                    ("provider" | "chosen", id) => *value = public(id).unwrap_or(Value::Null),
+                    ("excluded", Value::Array(ids)) => {
+                        ids.iter_mut().for_each(|id| *id = public(id).unwrap_or(Value::Null))
+                    }
+                    _ => name_publicly(fleet, value),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| name_publicly(fleet, item)),
+        _ => {}
+    }
 }
 
 fn to_request(

@@ -78,6 +78,17 @@ pub struct Booking {
     pub cancelled_at: Option<WireTime>,
 }
 
+impl Booking {
+    /// For who was a party until now: that it moved on, and nothing of where, with whom or what was said.
+    #[must_use]
+    pub fn for_a_stranger(mut self) -> Self {
+        self.location = None;
+        self.customer_notes = None;
+        self.provider = None;
+        self
+    }
+}
+
 /// A service, named.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct ServiceRef {

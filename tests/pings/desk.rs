@@ -267,11 +267,11 @@ impl Desk for TestDesk {
         self.answer(offer, OfferEnd::Declined).await
     }
 
-    async fn watch(&self, member: &Member, booking: Uuid) -> Result<(BookingId, Booking), Refusal> {
+    async fn watch(&self, member: &Member, booking: Uuid) -> Result<(Option<BookingId>, Booking), Refusal> {
         if member.user != self.customer || booking != self.booking.1 {
             return Err(Refusal::not_found("the booking"));
         }
-        Ok((self.booking.0, a_booking(booking)))
+        Ok((Some(self.booking.0), a_booking(booking)))
     }
 
     fn fleet(&self) -> &Fleet {

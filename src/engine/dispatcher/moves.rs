@@ -86,12 +86,13 @@ impl DispatcherHandle {
         .await
     }
 
-    /// The app shows the offer: its clock starts, and the offer is sent again with the time that counts.
+    /// The app shows the offer: its clock starts, and the offer is sent again with the time that counts. A repeated receipt
+    /// changes nothing, and is not answered: an app that confirms each offer it is sent would never come to an end.
     pub async fn received(&self, offer: OfferId, provider: ProviderId) -> Result<ReceiptOutcome, StoreError> {
         self.run(move |shared| async move {
             let ttls = shared.ttls();
             let outcome = retried!(offers::received(&shared.pool, offer, provider, ttls))?;
-            if let ReceiptOutcome::Noted { booking, expires_at } = outcome {
+            if let ReceiptOutcome::Noted { booking, expires_at, first: true } = outcome {
                 if matches!(shared.fleet.therapist(provider).map(|t| t.duty), Some(Duty::Offered { .. })) {
                     shared.fleet.set_duty(provider, Duty::Offered { until: expires_at });
                 }

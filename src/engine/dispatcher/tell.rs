@@ -42,8 +42,11 @@ impl Shared {
     pub(super) fn tell_booking(&self, view: &BookingView, before: Option<UserId>) {
         lock(&self.told).first((view.id, view.version));
         let before = before.filter(|&user| !view.parties().any(|party| party == user));
-        for user in view.parties().chain(before) {
+        for user in view.parties() {
             self.bus.tell(user, ServerMessage::Booking(Box::new(view.booking.clone())));
+        }
+        if let Some(stranger) = before {
+            self.bus.tell(stranger, ServerMessage::Booking(Box::new(view.booking.clone().for_a_stranger())));
         }
         self.bus.booking_changed(view.id);
     }

@@ -127,12 +127,13 @@ pub trait Desk: Send + Sync + 'static {
         reason: Option<String>,
     ) -> impl Future<Output = Result<Vec<ServerMessage>, Refusal>> + Send;
 
-    /// `watch`: the booking as it stands, if it is the member's to see.
+    /// `watch`: the booking as it stands, if it is the member's to see; with its id if the member is its customer, who
+    /// alone follows the therapist's position (a therapist may lose the booking to another, whose way is not his to see).
     fn watch(
         &self,
         member: &Member,
         booking: Uuid,
-    ) -> impl Future<Output = Result<(BookingId, Booking), Refusal>> + Send;
+    ) -> impl Future<Output = Result<(Option<BookingId>, Booking), Refusal>> + Send;
 
     /// Where every therapist is.
     fn fleet(&self) -> &Fleet;

@@ -121,7 +121,11 @@ impl Intake {
         let mut shown = None;
         let mut apply = |(seq, fix): (u32, Fix)| {
             let outcome = desk.fleet().apply_fix(self.therapist, &fix, limits);
-            if let Some((booking, booking_uuid, _customer, destination)) = outcome.and_then(|o| o.en_route) {
+            // A backlog tells where he was, not where he is.
+            let live = now.since(fix.at) <= LIVE_FOR;
+            if let Some((booking, booking_uuid, _customer, destination)) =
+                outcome.and_then(|o| o.en_route).filter(|_| live)
+            {
                 shown = Some(Shown { booking, booking_uuid, destination, place: fix.place, at: fix.at });
             }
             // Not in the fleet yet (a new therapist), or no longer: then the database knows.

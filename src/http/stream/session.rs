@@ -17,6 +17,7 @@ use super::sockets::Timing;
 use super::watches::{Showing, Watches};
 use crate::clock;
 use crate::cluster::{Connection, Heard};
+use crate::core::fleet::Duty;
 use crate::core::ids::{BookingId, ProviderId};
 use crate::store::journal::{JournalStopped, Receipts, Settled};
 use crate::wire::binary;
@@ -25,6 +26,9 @@ use crate::wire::stream::{AppMessage, Position, ServerMessage};
 use crate::wire::time::WireTime;
 
 /// Rows of one socket that may wait for their commit: a phone that catches up shares the journal with the others.
+/// Characters of a reason, at most.
+const REASON: usize = 500;
+
 const IN_FLIGHT: usize = 2_000;
 
 type Submitting = Pin<Box<dyn Future<Output = Result<(), JournalStopped>> + Send>>;
@@ -202,6 +206,7 @@ impl<D: Desk> Session<D> {
         let (now, every) = (clock::monotonic(), self.timing.position_every);
         if let Some(shown) = self.showing.take(every, now)
             && self.desk.bus().is_watched(shown.booking)
+            && self.is_on_the_way(shown.booking)
         {
             self.desk.bus().position(shown.booking, shown.position());
         }
@@ -210,6 +215,12 @@ impl<D: Desk> Session<D> {
         {
             timer.reset(due.into());
         }
+    }
+
+    /// What waited its second may have become untrue: nobody is followed beyond the door.
+    fn is_on_the_way(&self, to: BookingId) -> bool {
+        let duty = self.member.therapist.and_then(|t| self.desk.fleet().therapist(t)).map(|t| t.duty);
+        matches!(duty, Some(Duty::Booked { booking, en_route_to: Some(_), .. }) if booking == to)
     }
 
     async fn ack(&mut self, settled: Settled, link: &mut Link) -> Result<(), Close> {
@@ -294,6 +305,10 @@ impl<D: Desk> Session<D> {
                 let therapist = therapist(&self.member, link).await?;
                 self.command(link, async move { answer(desk.accept_offer(therapist, offer_id).await) }).await
             }
+            AppMessage::OfferDecline { reason: Some(reason), .. } if !is_a_reason(&reason) => {
+                let text = format!("reason must be a text of at most {REASON} characters");
+                self.not_understood("bad_message", text, link).await
+            }
             AppMessage::OfferDecline { offer_id, reason } => {
                 let therapist = therapist(&self.member, link).await?;
                 self.command(link, async move { answer(desk.decline_offer(therapist, offer_id, reason).await) }).await
@@ -338,6 +353,11 @@ impl<D: Desk> Session<D> {
     }
 }
 
+/// As over HTTP; PostgreSQL's texts hold no NUL.
+fn is_a_reason(text: &str) -> bool {
+    text.chars().count() <= REASON && !text.contains('\0')
+}
+
 /// The therapist that the member is, or the end of his socket.
 async fn therapist(member: &Member, link: &mut Link) -> Result<ProviderId, Close> {
     if let Some(therapist) = member.therapist {
@@ -356,9 +376,9 @@ fn answer(result: Result<Vec<ServerMessage>, Refusal>) -> Answer {
     Answer { messages, watch: None }
 }
 
-fn watching(result: Result<(BookingId, Booking), Refusal>) -> Answer {
+fn watching(result: Result<(Option<BookingId>, Booking), Refusal>) -> Answer {
     match result {
-        Ok((booking, now)) => Answer { messages: vec![ServerMessage::Booking(Box::new(now))], watch: Some(booking) },
+        Ok((booking, now)) => Answer { messages: vec![ServerMessage::Booking(Box::new(now))], watch: booking },
         Err(refusal) => answer(Err(refusal)),
     }
 }

@@ -51,7 +51,7 @@ macro_rules! select {
                     live.id AS live_id, live.provider_id AS live_provider, live.expires_at AS live_expires_at
              FROM bookings b
              LEFT JOIN LATERAL (
-                 SELECT array_agg(DISTINCT provider_id) FILTER (WHERE status IN ('declined', 'expired', 'released')) AS excluded,
+                 SELECT array_agg(DISTINCT provider_id) FILTER (WHERE status IN ('declined', 'expired', 'released', 'withdrawn')) AS excluded,
                         max(round)::int AS last_round
                  FROM booking_offers WHERE booking_id = b.id) o ON TRUE
              LEFT JOIN LATERAL (

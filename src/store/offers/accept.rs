@@ -216,6 +216,10 @@ async fn close(tx: &mut PgConnection, offer: OfferId, reason: OfferEnd) -> Resul
 /// The winner asks again: the booking as it stands by now.
 async fn repeated(tx: &mut PgConnection, id: BookingId, provider: ProviderId) -> Result<AcceptOutcome, StoreError> {
     let view = view_by_id(tx, id).await?.ok_or(sqlx::Error::RowNotFound)?;
+    if view.provider != Some(provider) || !view.accepted {
+        // Given back by somebody's SQL: it is not his to see any more.
+        return Ok(AcceptOutcome::Gone { reason: OfferEnd::Withdrawn, booking: id, closed_now: false });
+    }
     let accepted_at = view.booking.accepted_at.map(|at| at.0);
     let accepted = Accepted { view, provider, accepted_at, withdrawn: Vec::new(), repeated: true };
     Ok(AcceptOutcome::Accepted(Box::new(accepted)))

@@ -30,6 +30,8 @@ pub enum ReceiptOutcome {
         booking: BookingId,
         /// min(what it was, now + ttl).
         expires_at: Timestamp,
+        /// The first receipt: only it changes the time.
+        first: bool,
     },
     /// Too late.
     Gone {
@@ -50,15 +52,16 @@ pub async fn received(
     ttls: Ttls,
 ) -> Result<ReceiptOutcome, StoreError> {
     let mut db = pool.acquire().await?;
-    let row: Option<(i64, DateTime<Utc>)> = sqlx::query_as(
-        "UPDATE booking_offers o
+    let row: Option<(i64, DateTime<Utc>, bool)> = sqlx::query_as(
+        "WITH before AS (SELECT id, delivered_at FROM booking_offers WHERE id = $1 AND provider_id = $2 FOR UPDATE)
+         UPDATE booking_offers o
          SET delivered_at = COALESCE(o.delivered_at, clock_timestamp()),
              expires_at = least(o.expires_at, COALESCE(o.delivered_at, clock_timestamp()) + make_interval(secs =>
                  CASE WHEN b.provider_id IS NULL THEN $3 ELSE $4 END))
-         FROM bookings b
-         WHERE o.id = $1 AND o.provider_id = $2 AND b.id = o.booking_id
+         FROM bookings b, before
+         WHERE o.id = before.id AND b.id = o.booking_id
            AND o.status = 'offered' AND o.expires_at > clock_timestamp()
-         RETURNING o.booking_id, o.expires_at",
+         RETURNING o.booking_id, o.expires_at, before.delivered_at IS NULL",
     )
     .bind(offer.0)
     .bind(provider.0)
@@ -66,8 +69,8 @@ pub async fn received(
     .bind(ttls.chosen.as_secs_f64())
     .fetch_optional(&mut *db)
     .await?;
-    if let Some((booking, expires_at)) = row {
-        return Ok(ReceiptOutcome::Noted { booking: BookingId(booking), expires_at: from_chrono(expires_at) });
+    if let Some((booking, expires_at, first)) = row {
+        return Ok(ReceiptOutcome::Noted { booking: BookingId(booking), expires_at: from_chrono(expires_at), first });
     }
     Ok(match gone(&mut db, offer, provider).await? {
         Some((reason, booking)) => ReceiptOutcome::Gone { reason, booking },

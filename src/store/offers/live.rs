@@ -74,7 +74,9 @@ pub(super) async fn live_offer_in(db: &mut PgConnection, offer: OfferId) -> Resu
     let Some(row) = row else { return Ok(None) };
     let Some(booking) = read(db, BookingId(row.booking_id)).await? else { return Ok(None) };
     let distance = Meters::from_km(f64::try_from(row.distance_km).map_err(|e| sqlx::Error::Decode(Box::new(e)))?);
-    let Some(fit) = fit::fit(db, &booking, ProviderId(row.provider_id), distance, fit::For::Accept).await? else {
+    // To the cent, money beyond the base distance would tell the way to ten metres. Down, so that it stays within max_price.
+    let roughly = Meters::from_km((distance.km() * 10.0).floor() / 10.0);
+    let Some(fit) = fit::fit(db, &booking, ProviderId(row.provider_id), roughly, fit::For::Accept).await? else {
         return Ok(None);
     };
     let place = LatLng::new(row.latitude, row.longitude).map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
@@ -105,7 +107,7 @@ pub(super) async fn live_offer_in(db: &mut PgConnection, offer: OfferId) -> Resu
             payment_method: row.payment_method,
         },
         distance_km: (distance.km() * 10.0).round() / 10.0,
-        eta_minutes: travel::whole_minutes(travel::travel_time_over(distance, from_chrono(row.asked_at))),
+        eta_minutes: travel::whole_minutes(travel::travel_time_over(roughly, from_chrono(row.asked_at))),
         expires_at: row.expires_at.into(),
     }))
 }
