@@ -20,6 +20,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use spacall::client::CancellationToken;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{Cli, Command};
 use crate::report::{Report, Verdict};
@@ -52,12 +53,11 @@ async fn play(command: &Command) -> anyhow::Result<Report> {
     let stop = CancellationToken::new();
     tokio::spawn({
         let stop = stop.clone();
+        let asked_to_end = asked_to_end()?;
         async move {
-            // An error here means that no signal can be heard; then there is nothing to wait for.
-            if tokio::signal::ctrl_c().await.is_ok() {
-                eprintln!("stopping; what was changed is put back first");
-                stop.cancel();
-            }
+            asked_to_end.await;
+            eprintln!("stopping; what was changed is put back first");
+            stop.cancel();
         }
     });
     let mut report = match command {
@@ -70,4 +70,16 @@ async fn play(command: &Command) -> anyhow::Result<Report> {
     report.judge(&common.slo, gap, stop.is_cancelled());
     run::publish(&report, common.json.as_ref())?;
     Ok(report)
+}
+
+/// Ctrl-C or SIGTERM. Listened for from the call on, not from the first poll.
+fn asked_to_end() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
 }
