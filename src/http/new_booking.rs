@@ -139,8 +139,7 @@ pub async fn prepare(engine: &Engine, caller: &Principal, fields: Fields) -> Res
         place,
         chosen: provider,
         price,
-        // A chosen therapist's surcharge is from where the public may know him to be; the accept has the exact way.
-        price_is_estimate: chosen.as_ref().is_none_or(|c| c.surcharge > Money::ZERO && !caller.sees_exact()),
+        price_is_estimate: chosen.is_none(),
         max_price,
         preferences: serde_json::to_value(preferences).map_err(|error| {
             tracing::error!(%error, "preferences could not be written as JSON");

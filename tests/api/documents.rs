@@ -41,7 +41,7 @@ async fn every_refusal_is_a_problem_with_a_stable_code() {
         (json_type(&api, b"{".to_vec()), 400, "bad_json"),
         (json_type(&api, b"[]".to_vec()), 422, "invalid"),
         (json_type(&api, b"\xff\xfe".to_vec()), 400, "bad_json"),
-        (json_type(&api, vec![b' '; 300 * 1024]), 413, "too_large"),
+        (json_type(&api, vec![b' '; 600 * 1024]), 413, "too_large"),
         (json_type(&api, b"{}".to_vec()).header("idempotency-key", "x".repeat(256)), 400, "bad_idempotency_key"),
         (api.request("GET", "/v1/therapists/nearby?latitude=95&longitude=121&service=swedish-massage"), 422, "invalid"),
     ] {
