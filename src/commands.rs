@@ -130,9 +130,15 @@ async fn serve_at(
     })
     .await?;
     println!("listening on http://{}", node.address());
-    end.await;
+    let failed = tokio::select! {
+        () = end => false,
+        () = node.engine().failed.cancelled() => true,
+    };
     tracing::info!("going away: sockets are told to reconnect, pings are committed");
     node.stop().await;
+    if failed {
+        bail!("a task that the node cannot do without has died (see the log): start it again");
+    }
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use sqlx::postgres::PgConnectOptions;
@@ -12,6 +13,9 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::{self, Engine};
 use crate::http::app::App;
 use crate::store;
+
+/// What is under way at the end may take this long.
+const LAST_REQUESTS: Duration = Duration::from_secs(5);
 
 /// What a node is started with.
 #[derive(Clone, Debug)]
@@ -85,7 +89,7 @@ impl Node {
     /// Waits until the index is complete and pending bookings are taken up.
     pub async fn ready(&self) {
         while !self.engine.readiness.missing().is_empty() {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
@@ -97,11 +101,18 @@ impl Node {
         self.engine.shutdown.cancel();
         self.closing.cancel();
         self.running.stop(&self.engine).await;
-        match self.server.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "the listener failed"),
-            Err(error) => tracing::error!(%error, "the listener's task failed"),
+        let abort = self.server.abort_handle();
+        match tokio::time::timeout(LAST_REQUESTS, self.server).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => tracing::error!(%error, "the listener failed"),
+            Ok(Err(error)) => tracing::error!(%error, "the listener's task failed"),
+            Err(_) => {
+                tracing::warn!("some requests do not come to an end: they are cut off");
+                abort.abort();
+            }
         }
-        self.engine.pool.close().await;
+        if tokio::time::timeout(LAST_REQUESTS, self.engine.pool.close()).await.is_err() {
+            tracing::warn!("some statements do not come to an end: their connections are cut off");
+        }
     }
 }

@@ -72,6 +72,10 @@ impl Track {
             self.last = Some(*fix);
             return Applied { counted: true, newest: true };
         };
+        // Sent again because its commit was never acked: it counts as it did, else nobody would find it after a restart.
+        if fix == last {
+            return Applied { counted: true, newest: false };
+        }
         // An inaccurate fix confirms nothing: two cell-tower positions agree with each other and are both wrong.
         let accurate = fix.accuracy_m.is_none_or(|a| a <= limits.max_accuracy_m);
         let reachable = accurate && plausible(last, fix, limits);

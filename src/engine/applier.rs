@@ -64,6 +64,7 @@ pub(super) async fn run(engine: Arc<Engine>, mut refresh: mpsc::Receiver<Provide
 async fn listen(engine: &Arc<Engine>, refresh: &mut mpsc::Receiver<ProviderId>) -> Result<(), StoreError> {
     let mut listener = Listener::open(&engine.pool).await?;
     everything(engine).await?;
+    engine.dispatcher.catch_up().await?;
     let mut reconcile = tokio::time::interval(RECONCILE_EVERY);
     reconcile.reset();
     loop {

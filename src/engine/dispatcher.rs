@@ -15,6 +15,7 @@ mod tell;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use sqlx::PgPool;
@@ -35,6 +36,8 @@ use tell::Told;
 
 /// Inputs that wait for the machine, at most; then callers wait.
 const INPUTS: usize = 4_096;
+/// A connection that listens is missed for seconds, not for minutes; older news is read from the rows by who asks.
+const NEWS: Duration = Duration::from_secs(150);
 /// Effects at work at once: each holds one connection for a few milliseconds.
 const CONCURRENT_EFFECTS: usize = 8;
 
@@ -116,6 +119,17 @@ impl DispatcherHandle {
         let Some(search) = bookings::search(&self.shared.pool, booking).await? else { return Ok(None) };
         let radius = self.shared.search_rules().rules.radius_max;
         Ok(Some(effects::request(&self.shared, &search, radius, BTreeSet::new(), None)))
+    }
+
+    /// After a time in which nobody listened: what moved meanwhile is told now; what was told is not repeated.
+    ///
+    /// # Errors
+    /// When the rows could not be read.
+    pub async fn catch_up(&self) -> Result<(), StoreError> {
+        for booking in bookings::moved_lately(&self.shared.pool, NEWS).await? {
+            self.changed(booking).await;
+        }
+        Ok(())
     }
 
     /// Takes up every booking that the database holds and the machine may not know: at the start, after a lost

@@ -52,6 +52,8 @@ pub struct Engine {
     pub readiness: Readiness,
     /// Cancelled when the node goes away.
     pub shutdown: CancellationToken,
+    /// Cancelled when a task that the node cannot do without has died: it must be started anew.
+    pub failed: CancellationToken,
     settings: Arc<ArcSwap<Settings>>,
     catalog: ArcSwap<Catalog>,
     refresh: mpsc::Sender<ProviderId>,
@@ -81,19 +83,35 @@ pub async fn start(pool: PgPool) -> Result<(Arc<Engine>, Running), StoreError> {
         dispatcher,
         readiness: Readiness::default(),
         shutdown,
+        failed: CancellationToken::new(),
         settings,
         catalog,
         refresh,
         tie_secret: rand::random(),
     });
-    let tasks = vec![
-        dispatcher_task,
-        tokio::spawn(applier::run(Arc::clone(&engine), refreshed)),
-        tokio::spawn(jobs::watch_database(Arc::clone(&engine))),
-        tokio::spawn(jobs::keep_partitions(Arc::clone(&engine))),
-        tokio::spawn(jobs::clear_old_rows(Arc::clone(&engine))),
+    let of = || Arc::clone(&engine);
+    let tasks = [
+        ("dispatcher", dispatcher_task),
+        ("applier of row changes", tokio::spawn(applier::run(of(), refreshed))),
+        ("watch of the database", tokio::spawn(jobs::watch_database(of()))),
+        ("keeper of partitions", tokio::spawn(jobs::keep_partitions(of()))),
+        ("clearing of old rows", tokio::spawn(jobs::clear_old_rows(of()))),
     ];
-    Ok((engine, Running { tasks, journal: journal_task }))
+    let tasks = tasks.map(|(name, task)| tokio::spawn(vital(name, task, of()))).into();
+    let journal = tokio::spawn(vital("ping journal", journal_task, of()));
+    Ok((engine, Running { tasks, journal }))
+}
+
+/// A node whose heart has stopped must not look alive: the end of this task before the node's own is the node's.
+async fn vital(name: &'static str, task: JoinHandle<()>, engine: Arc<Engine>) {
+    let ended = task.await;
+    if let Err(error) = &ended {
+        tracing::error!(%error, task = name, "a task that this node cannot do without has died");
+    }
+    if !engine.shutdown.is_cancelled() {
+        engine.readiness.set_draining();
+        engine.failed.cancel();
+    }
 }
 
 impl Engine {

@@ -35,7 +35,10 @@ pub async fn healthz() -> Json<Health> {
     responses((status = 200, body = Health), (status = 503, body = ProblemBody))
 )]
 pub async fn readyz(State(engine): State<Arc<Engine>>) -> Result<Json<Health>, Problem> {
-    let missing = engine.readiness.missing();
+    let mut missing = engine.readiness.missing();
+    if !engine.journal.healthy() {
+        missing.push("pings are not stored");
+    }
     if missing.is_empty() {
         return Ok(Json(Health { status: "ready" }));
     }

@@ -106,6 +106,9 @@ pub async fn connect(options: PgConnectOptions, max_connections: u32) -> Result<
         ("timezone", "UTC"),
         // A transaction that a dead task left open would hold its locks for ever.
         ("idle_in_transaction_session_timeout", "60s"),
+        // A row that somebody else holds locked costs whoever wants it this long, and nobody else anything.
+        ("lock_timeout", "5s"),
+        ("statement_timeout", "30s"),
     ]);
     // sqlx would print the whole text of a slow statement, migrations included; slow ones are PostgreSQL's to log.
     let options = options.disable_statement_logging();
@@ -125,7 +128,10 @@ pub async fn connect(options: PgConnectOptions, max_connections: u32) -> Result<
 pub async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
     let options = (*pool.connect_options()).clone().disable_statement_logging();
     // "relation exists, skipping" is no news.
-    let mut connection = options.options([("client_min_messages", "warning")]).connect().await?;
+    let mut connection = options
+        .options([("client_min_messages", "warning"), ("lock_timeout", "0"), ("statement_timeout", "0")])
+        .connect()
+        .await?;
     MIGRATIONS.run(&mut connection).await?;
     connection.close().await?;
     Ok(())

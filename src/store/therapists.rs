@@ -24,7 +24,7 @@ const THERAPISTS: &str = "
     SELECT p.id, p.uuid, p.user_id, COALESCE(u.first_name, '') AS first_name, u.gender::text AS gender,
            p.average_rating, p.total_reviews, p.commission_rate,
            COALESCE(tp.specializations, '[]') AS specializations, tp.languages_spoken AS languages,
-           tp.service_radius_km, tp.default_schedule, tp.accepts_genders::text[] AS accepts_genders, tp.buffer_minutes,
+           tp.service_radius_km, tp.default_schedule, array_remove(tp.accepts_genders::text[], NULL) AS accepts_genders, tp.buffer_minutes,
            round(tp.base_location_latitude * 10000000)::int AS base_lat_e7,
            round(tp.base_location_longitude * 10000000)::int AS base_lng_e7,
            p.verification_status = 'verified' AS verified,
@@ -37,10 +37,12 @@ const THERAPISTS: &str = "
            a.id AS booking_id, a.uuid AS booking_uuid, a.customer_id AS booking_customer,
            a.en_route AS booking_en_route, a.lat_e7 AS booking_lat_e7, a.lng_e7 AS booking_lng_e7,
            ARRAY(SELECT lower(b.busy_during) FROM bookings b
-                 WHERE b.provider_id = p.id AND b.deleted_at IS NULL AND b.busy_during IS NOT NULL
+                 WHERE b.provider_id = p.id AND b.deleted_at IS NULL
+                   AND isfinite(lower(b.busy_during)) AND isfinite(upper(b.busy_during))
                    AND b.status IN ('accepted', 'en_route', 'arrived', 'in_progress') ORDER BY b.id) AS busy_from,
            ARRAY(SELECT upper(b.busy_during) FROM bookings b
-                 WHERE b.provider_id = p.id AND b.deleted_at IS NULL AND b.busy_during IS NOT NULL
+                 WHERE b.provider_id = p.id AND b.deleted_at IS NULL
+                   AND isfinite(lower(b.busy_during)) AND isfinite(upper(b.busy_during))
                    AND b.status IN ('accepted', 'en_route', 'arrived', 'in_progress') ORDER BY b.id) AS busy_until
     FROM providers p
     JOIN users u ON u.id = p.user_id

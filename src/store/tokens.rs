@@ -112,7 +112,8 @@ struct Row {
 macro_rules! find_where {
     ($condition:literal) => {
         concat!(
-            r"SELECT t.id, t.token, t.expires_at, t.abilities, t.last_used_at,
+            r"SELECT t.id, t.token,
+                     CASE t.expires_at WHEN '-infinity' THEN 'epoch' ELSE NULLIF(t.expires_at, 'infinity') END AS expires_at, t.abilities, t.last_used_at,
                      u.id AS user_id, u.uuid AS user_uuid, u.gender::text AS gender,
                      ARRAY(SELECT DISTINCT r.name::text FROM model_has_roles m JOIN roles r ON r.id = m.role_id
                            WHERE m.model_id = u.id AND m.model_type = 'App\Models\User' ORDER BY 1) AS roles,

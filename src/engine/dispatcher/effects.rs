@@ -61,7 +61,8 @@ async fn find(
 ) -> Option<Input> {
     let search = match shared.search(booking).await {
         Ok(Some(search)) => search,
-        Ok(None) => return Some(Input::Changed { booking }),
+        // A row without a place (yet): nobody can be near it. Its end, if it is gone, is heard of otherwise.
+        Ok(None) => return Some(Input::Candidates { booking, ask, list: Vec::new() }),
         Err(error) => {
             tracing::warn!(%error, booking_id = booking.0, "a booking's wishes could not be read");
             return None;

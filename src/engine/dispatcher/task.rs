@@ -1,6 +1,6 @@
 //! The task that owns the machine.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use super::decisions::DecisionLog;
 use super::{CONCURRENT_EFFECTS, Shared, effects};
 use crate::clock;
 use crate::core::dispatch::{Decided, Dispatch, Effect, Input};
+use crate::core::ids::BookingId;
 use crate::core::time::Timestamp;
 
 /// Timers are asked for the wall clock again at least so often: it may be set.
@@ -21,8 +22,11 @@ struct Task {
     shared: Arc<Shared>,
     machine: Dispatch,
     log: DecisionLog,
-    /// Polled, not yet begun: a few for each booking in search.
+    /// Polled, not yet begun: what is written, in order.
     waiting: VecDeque<Effect>,
+    /// Questions to the index, one for each booking: they wait behind what is written, since scarce supply makes every
+    /// waiting booking ask at once, and an offer or an end must not wait for them.
+    finds: BTreeMap<BookingId, Effect>,
     running: JoinSet<Vec<Input>>,
     /// What runs, so that a panic in it still answers the machine.
     begun: HashMap<Id, Effect>,
@@ -37,6 +41,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut inputs: mpsc::Receiver<Input>, 
         machine: Dispatch::new(),
         log,
         waiting: VecDeque::new(),
+        finds: BTreeMap::new(),
         running: JoinSet::new(),
         begun: HashMap::new(),
     };
@@ -80,13 +85,15 @@ impl Task {
                     }
                     self.log.append(decision);
                 }
+                // A newer question takes the place of one that was not yet asked.
+                Effect::FindCandidates { booking, .. } => drop(self.finds.insert(booking, effect)),
                 effect => self.waiting.push_back(effect),
             }
         }
         metrics::gauge!("spacall_dispatch_bookings").set(self.machine.len() as f64);
-        metrics::gauge!("spacall_dispatch_effects_waiting").set(self.waiting.len() as f64);
+        metrics::gauge!("spacall_dispatch_effects_waiting").set((self.waiting.len() + self.finds.len()) as f64);
         while self.running.len() < CONCURRENT_EFFECTS
-            && let Some(effect) = self.waiting.pop_front()
+            && let Some(effect) = self.waiting.pop_front().or_else(|| Some(self.finds.pop_first()?.1))
         {
             let shared = Arc::clone(&self.shared);
             let begun = effect.clone();

@@ -123,6 +123,10 @@ impl<D: Desk> Session<D> {
         loop {
             let event = self.next(link, &mut connection, timer.as_mut()).await;
             if let Err(close) = self.handle(event, link, timer.as_mut()).await {
+                // The index has these fixes already: the table is to have them too, whoever hears of it.
+                if let Some(submitting) = self.submitting.take() {
+                    tokio::spawn(submitting);
+                }
                 return close;
             }
         }

@@ -65,7 +65,7 @@ pub(crate) async fn fit(
            AND NOT EXISTS (SELECT 1 FROM customer_blocks c WHERE c.customer_id = $3 AND c.provider_id = p.id)
            AND (NOT $4 OR NOT $5 OR p.is_available)
            AND (NOT $4 OR NOT EXISTS (
-                SELECT 1 FROM bookings a WHERE a.provider_id = p.id AND a.provider_type = 'therapist'
+                SELECT 1 FROM bookings a WHERE a.provider_id = p.id AND a.provider_type = 'therapist' AND a.deleted_at IS NULL
                  AND (a.status IN ('en_route', 'arrived', 'in_progress')
                       OR (a.status = 'accepted' AND a.booking_type = 'now'))))",
     )

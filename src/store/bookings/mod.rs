@@ -13,7 +13,7 @@ mod view;
 pub use create::{CreateOutcome, CreateRefused, NewBooking, Place, create};
 pub(crate) use lock::{Locked, lock, read};
 pub use search::{Preferences, Search, search};
-pub use standing::{SearchRules, standing, unsettled};
+pub use standing::{SearchRules, moved_lately, standing, unsettled};
 pub use system::{Anew, EndOutcome, ReleaseOutcome, end_by_system, release_unstarted};
 pub use transition::{Actor, MoveRules, Moved, TransitionOutcome, Wish, transition};
 pub use view::{BookingView, Page, PageFrom, list, view, view_by_id};

@@ -40,6 +40,21 @@ impl From<&Settings> for SearchRules {
     }
 }
 
+/// Bookings whose status changed within this time, oldest change first; of the last 20,000 changes, so that the history's
+/// primary key finds them.
+pub async fn moved_lately(pool: &PgPool, within: Duration) -> Result<Vec<BookingId>, StoreError> {
+    let ids: Vec<i64> = sqlx::query_scalar(
+        "SELECT b.id FROM booking_status_history h JOIN bookings b ON b.id = h.booking_id
+         WHERE h.created_at > now() - make_interval(secs => $1)
+           AND h.id > (SELECT COALESCE(max(id), 0) - 20000 FROM booking_status_history)
+         GROUP BY b.id ORDER BY max(h.id)",
+    )
+    .bind(within.as_secs_f64())
+    .fetch_all(pool)
+    .await?;
+    Ok(ids.into_iter().map(BookingId).collect())
+}
+
 /// One SELECT: a booking with its offers, in one snapshot. `$tail`: which bookings.
 macro_rules! select {
     ($tail:literal) => {
