@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, BinaryHeap};
 use std::time::Duration;
 
 use spacall::client::therapist::Answer;
-use spacall::core::geo::{LatLng, Meters};
+use spacall::core::geo::{EARTH_RADIUS_M, LatLng, Meters};
 use spacall::core::people::Gender;
 use spacall::core::settings::Settings;
 use spacall::core::time::Timestamp;
@@ -17,6 +17,7 @@ use spacall::core::track::{Fix, Track};
 use crate::answers::Rule;
 use crate::cast::Ride;
 use crate::recorded::RecordedFix;
+use crate::tally::{Latencies, Percentiles};
 
 /// A vehicle and its therapist's limits.
 pub(crate) struct Vehicle<'a> {
@@ -28,10 +29,12 @@ pub(crate) struct Vehicle<'a> {
 }
 
 /// The outcome.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Outcome {
     pub(crate) requested: u64,
     pub(crate) matched: u64,
+    /// Of the matched ones, in the run's own time.
+    pub(crate) request_to_accept: Percentiles,
 }
 
 /// Between two looks for a therapist when there was none, as the service does it.
@@ -75,7 +78,8 @@ struct Town<'a> {
     /// Time in microseconds, then the order of insertion: ties are played as they came.
     agenda: BinaryHeap<Reverse<(i64, u64, Event)>>,
     inserted: u64,
-    outcome: Outcome,
+    matched: u64,
+    waits: Latencies,
 }
 
 /// Plays the day.
@@ -100,7 +104,8 @@ pub(crate) fn play(
         looks: vec![0; rides.len()],
         agenda: BinaryHeap::new(),
         inserted: 0,
-        outcome: Outcome { requested: rides.len() as u64, matched: 0 },
+        matched: 0,
+        waits: Latencies::default(),
     };
     for (vehicle, of) in vehicles.iter().enumerate() {
         if let Some(first) = of.fixes.first() {
@@ -113,7 +118,7 @@ pub(crate) fn play(
     while let Some(Reverse((now, _, event))) = town.agenda.pop() {
         town.happen(event, Duration::from_micros(now.unsigned_abs()));
     }
-    town.outcome
+    Outcome { requested: rides.len() as u64, matched: town.matched, request_to_accept: town.waits.percentiles() }
 }
 
 impl Town<'_> {
@@ -205,6 +210,11 @@ impl Town<'_> {
                 continue;
             }
             let Some(at) = self.fresh_place(vehicle, now) else { continue };
+            // Nothing is nearer than its difference in latitude; the sines below are what takes long.
+            let nearest = best.map_or(within, |(b, _)| b).min(of.reach);
+            if (at.latitude() - place.latitude()).abs().to_radians() * EARTH_RADIUS_M > nearest.get() {
+                continue;
+            }
             let distance = at.distance(place);
             if distance <= within.min(of.reach) && of.reach > Meters::ZERO && best.is_none_or(|(b, _)| distance < b) {
                 best = Some((distance, vehicle));
@@ -227,7 +237,8 @@ impl Town<'_> {
             return self.free_again(vehicle, now);
         }
         self.states[ride] = State::Over;
-        self.outcome.matched += 1;
+        self.matched += 1;
+        self.waits.record(now.saturating_sub(self.rides[ride].after));
         let from = self.tracks[vehicle].last().map(|fix| fix.place);
         let distance = from.map_or(Meters::ZERO, |from| from.distance(self.rides[ride].place));
         let journey = self.rule.journey(distance, self.rides[ride].service_s);
@@ -309,7 +320,7 @@ mod tests {
         let rule = Rule { speed: 1.0, accept: 1.0, silent: 0.0, ..RULE };
         for (gender, matched) in [(Some(Gender::Female), 1), (Some(Gender::Male), 0), (None, 0)] {
             let outcome = play(rule, &Settings::default(), &vehicle(), &[ride(10, 0.0)], &[gender]);
-            assert_eq!(outcome, Outcome { requested: 1, matched }, "{gender:?}");
+            assert_eq!((outcome.requested, outcome.matched), (1, matched), "{gender:?}");
         }
     }
 

@@ -227,5 +227,11 @@ fn beside(outcome: greedy::Outcome, report: &Report) -> Greedy {
     let difference = matched_share
         .zip(report.bookings.matched_share)
         .map(|(greedy, service)| ((service - greedy) * 100.0).round() / 100.0);
-    Greedy { requested: outcome.requested, matched: outcome.matched, matched_share, difference }
+    Greedy {
+        requested: outcome.requested,
+        matched: outcome.matched,
+        matched_share,
+        request_to_accept_ms: outcome.request_to_accept,
+        difference,
+    }
 }

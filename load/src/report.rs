@@ -101,6 +101,8 @@ pub(crate) struct Greedy {
     pub(crate) requested: u64,
     pub(crate) matched: u64,
     pub(crate) matched_share: Option<f64>,
+    /// How long its matched requests waited: what the scarcity of therapists alone costs.
+    pub(crate) request_to_accept_ms: Percentiles,
     /// The service's share less this one, points.
     pub(crate) difference: Option<f64>,
 }
@@ -195,7 +197,7 @@ impl Report {
         let mut out = String::new();
         let mut line = |name: &str, text: String| {
             // Writing to a String cannot fail.
-            let _ = writeln!(out, "{name:<18}{text}");
+            let _ = writeln!(out, "{name:<20}{text}");
         };
         let (pings, bookings) = (&self.pings, &self.bookings);
         let times = if self.speed > 1.0 { format!(", {} times faster", self.speed) } else { String::new() };
@@ -249,6 +251,7 @@ impl Report {
             ("  ask to offer", bookings.request_to_offer_ms),
             ("  ask to accept", bookings.request_to_accept_ms),
             ("  accept", bookings.accept_ms),
+            ("  greedy: to accept", self.greedy.map(|g| g.request_to_accept_ms).unwrap_or_default()),
         ] {
             if p.max.is_some() {
                 let columns = [p.p50, p.p90, p.p99, p.p999, p.max].map(|v| format!("{:>9.1}", v.unwrap_or(0.0)));
@@ -294,7 +297,13 @@ mod tests {
             bookings: Bookings::of(counts, none, none, none),
             errors: BTreeMap::new(),
             bad_rows: 0,
-            greedy: Some(Greedy { requested: 10, matched: 10, matched_share: Some(100.0), difference: Some(-10.0) }),
+            greedy: Some(Greedy {
+                requested: 10,
+                matched: 10,
+                matched_share: Some(100.0),
+                request_to_accept_ms: none,
+                difference: Some(-10.0),
+            }),
             slo: Vec::new(),
             verdict: Verdict::Fail,
         }
@@ -319,7 +328,7 @@ mod tests {
         let mut report = report();
         report.judge(&["nearby_p50=1000".parse().expect("an SLO")], None, false);
         assert_eq!(report.verdict, Verdict::Fail);
-        assert!(report.table().contains("MISSED            nearby_p50_ms: nothing measured"), "{}", report.table());
+        assert!(report.table().contains("MISSED              nearby_p50_ms: nothing measured"), "{}", report.table());
     }
 
     #[test]
