@@ -8,6 +8,7 @@ mod api;
 mod apps;
 mod bookings;
 mod pings;
+mod postgis;
 mod postgres;
 mod schema;
 mod sim;

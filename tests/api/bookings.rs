@@ -82,15 +82,25 @@ async fn a_booking_given_back_is_dispatched_anew_to_somebody_else() {
     let offer = a.expect("offer").await;
     a.send(json!({"type": "offer.accept", "offer_id": offer["offer_id"]})).await;
     a.expect("offer.closed").await;
+    a.send(json!({"type": "watch", "booking_uuid": uuid(&booking)})).await;
     let (status, body) = transition(&server, &first.person, uuid(&booking), "pending").await;
-    assert_eq!((status, &body["status"]), (200, &json!("pending")), "{body}");
+    assert_eq!((status, &body["status"], &body["location"]), (200, &json!("pending"), &Value::Null), "{body}");
     let offer = b.expect("offer").await;
     b.send(json!({"type": "offer.accept", "offer_id": offer["offer_id"]})).await;
-    let now = becomes(&server, &customer, uuid(&booking), "accepted").await;
-    assert_eq!(now["provider"]["provider_uuid"], second.provider_uuid.to_string());
-    // Who gave it back may no longer see it.
+    let seen = becomes(&server, &customer, uuid(&booking), "accepted").await;
+    assert_eq!(seen["provider"]["provider_uuid"], second.provider_uuid.to_string());
+    // Who gave it back may no longer see it, nor the way of who took it, though he had asked to follow it.
     let path = format!("/v1/bookings/{}", uuid(&booking));
     assert_eq!(server.api(&first.person.token).get(&path).await.status, 404);
+    let (mut watcher, _) = Stream::open(&server.base, &customer.token).await;
+    watcher.send(json!({"type": "watch", "booking_uuid": uuid(&booking)})).await;
+    assert_eq!(transition(&server, &second.person, uuid(&booking), "en_route").await.0, 200);
+    let (latitude, longitude) = north(899.0);
+    b.send(json!({"type": "location", "fixes": [fix(2, now(), latitude, longitude)]})).await;
+    watcher.expect("position").await;
+    a.send(json!({"type": "watch", "booking_uuid": uuid(&booking)})).await;
+    assert_eq!(a.expect("error").await["code"], "not_found");
+    assert!(!a.heard("position"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -152,6 +152,11 @@ impl Stream {
         }
     }
 
+    /// Whether a message of this type came while others were awaited.
+    pub fn heard(&self, kind: &str) -> bool {
+        self.kept.iter().any(|m| m["type"] == kind)
+    }
+
     /// The close code, after whatever was still said.
     pub async fn closed(&mut self) -> u16 {
         let end = tokio::time::timeout(PATIENCE, async {
