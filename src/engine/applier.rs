@@ -15,6 +15,8 @@ use crate::store::{StoreError, therapists};
 
 /// A whole comparison now and then finds what a lost notification would have told.
 const RECONCILE_EVERY: Duration = Duration::from_secs(60);
+/// Bursts of changed bookings that wait to be told of.
+const NEWS: usize = 1_024;
 /// How long a burst of notifications is gathered before its rows are read in one statement.
 const GATHER: Duration = Duration::from_millis(5);
 const RETRY: Duration = Duration::from_millis(500);
@@ -45,10 +47,14 @@ impl Extend<Change> for Changes {
 
 /// Runs until shutdown. `refresh` brings therapists that this node knows to have changed, ahead of the notification.
 pub(super) async fn run(engine: Arc<Engine>, mut refresh: mpsc::Receiver<ProviderId>) {
+    let (news, told) = mpsc::channel(NEWS);
+    let mut teller = tokio::spawn(tell(Arc::clone(&engine), told));
     while !engine.shutdown.is_cancelled() {
         let ended = tokio::select! {
             () = engine.shutdown.cancelled() => return,
-            ended = listen(&engine, &mut refresh) => ended,
+            // Only a panic ends it while news can come: then this node tells nobody, and must not seem to.
+            _ = &mut teller => return,
+            ended = listen(&engine, &mut refresh, &news) => ended,
         };
         if let Err(error) = ended {
             tracing::warn!(%error, "changes made in SQL are not heard now; all rows are read again once the database answers");
@@ -61,7 +67,11 @@ pub(super) async fn run(engine: Arc<Engine>, mut refresh: mpsc::Receiver<Provide
 }
 
 /// One connection's life: listen first, then read everything, so that nothing falls between.
-async fn listen(engine: &Arc<Engine>, refresh: &mut mpsc::Receiver<ProviderId>) -> Result<(), StoreError> {
+async fn listen(
+    engine: &Arc<Engine>,
+    refresh: &mut mpsc::Receiver<ProviderId>,
+    news: &mpsc::Sender<BTreeSet<BookingId>>,
+) -> Result<(), StoreError> {
     let mut listener = Listener::open(&engine.pool).await?;
     everything(engine).await?;
     engine.dispatcher.catch_up().await?;
@@ -85,7 +95,7 @@ async fn listen(engine: &Arc<Engine>, refresh: &mut mpsc::Receiver<ProviderId>) 
         while let Ok(provider) = refresh.try_recv() {
             changes.providers.insert(provider);
         }
-        apply(engine, changes).await?;
+        apply(engine, changes, news).await?;
     }
 }
 
@@ -109,7 +119,23 @@ async fn everything(engine: &Arc<Engine>) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn apply(engine: &Arc<Engine>, mut changes: Changes) -> Result<(), StoreError> {
+/// Tells of changed bookings, beside the applier: a free therapist must not be found busy because parties are being told.
+async fn tell(engine: Arc<Engine>, mut news: mpsc::Receiver<BTreeSet<BookingId>>) {
+    while let Some(mut bookings) = news.recv().await {
+        while let Ok(more) = news.try_recv() {
+            bookings.extend(more);
+        }
+        for booking in bookings {
+            engine.dispatcher.changed(booking).await;
+        }
+    }
+}
+
+async fn apply(
+    engine: &Arc<Engine>,
+    mut changes: Changes,
+    news: &mpsc::Sender<BTreeSet<BookingId>>,
+) -> Result<(), StoreError> {
     if changes.settings {
         engine.reload_settings().await?;
     }
@@ -129,8 +155,9 @@ async fn apply(engine: &Arc<Engine>, mut changes: Changes) -> Result<(), StoreEr
             engine.dispatcher.supply_appeared();
         }
     }
-    for booking in changes.bookings {
-        engine.dispatcher.changed(booking).await;
+    // Full: bookings change faster than they can be told of, and the index waits for that rather than lose news.
+    if !changes.bookings.is_empty() && news.send(changes.bookings).await.is_err() {
+        tracing::debug!("nobody is told of changed bookings any more: the node goes away");
     }
     Ok(())
 }
