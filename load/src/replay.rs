@@ -61,7 +61,9 @@ pub(crate) async fn play(options: &Replay, stop: CancellationToken) -> Result<Re
     );
 
     let opened = limits::open(&admin, options.speed, busiest).await?;
+    let over = CancellationToken::new();
     let played = async {
+        let _over = over.clone().drop_guard();
         let settings = limits::read_settings(&admin).await?;
         let greedy = (!day.rides.is_empty()).then(|| greedy(options, rule, &settings, &day, &therapists, &customers));
         tokio::select! {
@@ -72,8 +74,15 @@ pub(crate) async fn play(options: &Replay, stop: CancellationToken) -> Result<Re
         let mut report = run::play(play, stop.clone()).await?;
         report.greedy = greedy.map(|outcome| beside(outcome, &report));
         anyhow::Ok(report)
-    }
-    .await;
+    };
+    // Whoever stops the run may not wait for its end: then the setting is put back at once.
+    let stopped = async {
+        tokio::select! {
+            () = over.cancelled() => {}
+            () = stop.cancelled() => { opened.restore().await; }
+        }
+    };
+    let (played, ()) = tokio::join!(played, stopped);
     // Whatever happened, the setting is put back; a run that could not do that has failed.
     let restored = opened.restore().await;
     let report = played?;

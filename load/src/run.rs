@@ -48,6 +48,8 @@ const CONNECTS_PER_S: u32 = 200;
 const CONNECT_WITHIN: Duration = Duration::from_secs(60);
 /// How long apps wait for outstanding acks at the end.
 const DRAIN: Duration = Duration::from_secs(30);
+/// The same when the run was stopped: whoever did that waits.
+const DRAIN_STOPPED: Duration = Duration::from_secs(3);
 
 /// Plays, and reports without a verdict. `stop` ends it early, with what there is until then.
 pub(crate) async fn play(play: Play, stop: CancellationToken) -> Result<Report> {
@@ -107,7 +109,8 @@ pub(crate) async fn play(play: Play, stop: CancellationToken) -> Result<Report> 
         demand::settle(&stage, &customers, play.settle, &stop).await;
     }
     curtain.cancel();
-    let unacked = everyone_out(&stage, &mut apps).await;
+    let patience = if stop.is_cancelled() { DRAIN_STOPPED } else { DRAIN + Duration::from_secs(10) };
+    let unacked = everyone_out(&stage, &mut apps, patience).await;
     progress.finish();
 
     let acked = drivers.iter().map(|(provider, driver)| (*provider, take_acked(driver))).collect();
@@ -181,7 +184,7 @@ async fn everyone_in(stage: &Stage, apps: &mut JoinSet<Gone>, sockets: usize, st
 }
 
 /// Waits for the apps; an app that gave up on the way counts as an error, and so do the fixes it left.
-async fn everyone_out(stage: &Stage, apps: &mut JoinSet<Gone>) -> usize {
+async fn everyone_out(stage: &Stage, apps: &mut JoinSet<Gone>, patience: Duration) -> usize {
     let mut unacked = 0;
     let all = async {
         while let Some(gone) = apps.join_next().await {
@@ -192,7 +195,7 @@ async fn everyone_out(stage: &Stage, apps: &mut JoinSet<Gone>) -> usize {
             }
         }
     };
-    if tokio::time::timeout(DRAIN + Duration::from_secs(10), all).await.is_err() {
+    if tokio::time::timeout(patience, all).await.is_err() {
         stage.tally.error("app_did_not_end");
     }
     unacked

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 use spacall::cities::City;
@@ -46,6 +47,15 @@ impl Town {
         let admin = self.roster.iter().find(|e| e.role == Role::Admin).expect("an admin");
         let api = Api::new(&self.url(), &admin.token).expect("a client");
         api.setting("pings").await.expect("an answer").expect("a setting")
+    }
+
+    async fn until_limits(&self, so: impl Fn(&Value) -> bool) {
+        let soon = tokio::time::timeout(Duration::from_secs(30), async {
+            while !so(&self.ping_limits().await) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        soon.await.expect("the setting changes");
     }
 
     /// Runs the tool; its exit code and its report.
@@ -128,6 +138,28 @@ async fn a_small_day_is_replayed_whole_and_the_settings_are_put_back() {
         assert_eq!(count(&report, path), wanted, "{path}");
     }
     assert_eq!(town.ping_limits().await, before);
+    town.gone().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_stopped_puts_the_settings_back() {
+    let town = Town::new("stopped", 10).await;
+    let before = town.ping_limits().await;
+    let (gps, _) = small_day(&town.dir);
+    let mut tool = Command::new(env!("CARGO_BIN_EXE_spacall-load"))
+        .args(["replay", "--url", &town.url(), "--quiet", "--date", "2008-05-30", "--until", "00:10", "--speed", "2"])
+        .arg("--gps")
+        .arg(gps)
+        .arg("--tokens")
+        .arg(town.dir.join("tokens"))
+        .spawn()
+        .expect("the binary");
+    town.until_limits(|limits| *limits != before).await;
+    let told = Command::new("kill").args(["-TERM", &tool.id().to_string()]).status().expect("kill");
+    assert!(told.success());
+    town.until_limits(|limits| *limits == before).await;
+    let ended = tokio::task::spawn_blocking(move || tool.wait()).await.expect("no panic").expect("a status");
+    assert_eq!(ended.code(), Some(1));
     town.gone().await;
 }
 
