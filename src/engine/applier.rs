@@ -15,6 +15,8 @@ use crate::store::{StoreError, therapists};
 
 /// A whole comparison now and then finds what a lost notification would have told.
 const RECONCILE_EVERY: Duration = Duration::from_secs(60);
+/// Notifications of one burst, at most: a flood must not keep the first of them waiting.
+const BURST: usize = 2_000;
 /// Bursts of changed bookings that wait to be told of.
 const NEWS: usize = 1_024;
 /// How long a burst of notifications is gathered before its rows are read in one statement.
@@ -90,12 +92,14 @@ async fn listen(
                 continue;
             }
         }
-        tokio::time::sleep(GATHER).await;
-        changes.extend(listener.buffered());
+        let heard_on = listener.gather(&mut changes, GATHER, BURST).await?;
         while let Ok(provider) = refresh.try_recv() {
             changes.providers.insert(provider);
         }
         apply(engine, changes, news).await?;
+        if !heard_on {
+            return Ok(());
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Row changes as the triggers of `migrations/0002_changes.sql` announce them.
 
+use std::time::Duration;
+
 use sqlx::PgPool;
 use sqlx::postgres::PgListener;
 
@@ -60,13 +62,27 @@ impl Listener {
         Ok(None)
     }
 
-    /// What has arrived already.
-    pub fn buffered(&mut self) -> Vec<Change> {
-        let mut changes = Vec::new();
-        while let Some(notification) = self.0.next_buffered() {
-            changes.extend(understood(notification.payload()));
+    /// What comes within a moment, at most so many; false when the connection is lost meanwhile.
+    pub async fn gather(
+        &mut self,
+        changes: &mut impl Extend<Change>,
+        within: Duration,
+        most: usize,
+    ) -> Result<bool, StoreError> {
+        let over = tokio::time::sleep(within);
+        tokio::pin!(over);
+        for _ in 0..most {
+            tokio::select! {
+                // What is there is taken before the clock is looked at.
+                biased;
+                change = self.next() => match change? {
+                    Some(change) => changes.extend([change]),
+                    None => return Ok(false),
+                },
+                () = &mut over => break,
+            }
         }
-        changes
+        Ok(true)
     }
 }
 
