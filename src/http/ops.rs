@@ -18,13 +18,13 @@ use super::problem::{Problem, ProblemBody};
 use crate::clock;
 use crate::core::dispatch::Standing;
 use crate::core::fleet::{Duty, Fleet, Therapist};
-use crate::core::geo::{LatLng, Meters, km_2};
+use crate::core::geo::{LatLng, km_2};
 use crate::core::ids::ProviderId;
-use crate::core::matching::{Filters, Precision, Request, Verdict, When};
+use crate::core::matching::Verdict;
 use crate::core::time::Timestamp;
 use crate::engine::Engine;
 use crate::engine::audit::{self, Drift};
-use crate::store::bookings::{self, Search};
+use crate::store::bookings;
 use crate::store::decisions::{self, Logged};
 use crate::store::offers::{self, PastOffer};
 use crate::wire::time::WireTime;
@@ -128,7 +128,8 @@ pub async fn explain(
 ) -> Result<Json<Explanation>, Problem> {
     let missing = || Problem::not_found("Booking");
     let view = bookings::view(&engine.pool, uuid).await?.ok_or_else(missing)?;
-    let search = bookings::search(&engine.pool, view.id).await?.ok_or_else(missing)?;
+    // The question that dispatch itself asks, at its widest.
+    let mut request = engine.dispatcher.question(view.id).await?.ok_or_else(missing)?;
     let settings = engine.settings();
     let (exclude, only) = match bookings::standing(&engine.pool, view.id, &(&*settings).into()).await? {
         Standing::Pending { job, .. } => (job.excluded, job.chosen),
@@ -136,7 +137,7 @@ pub async fn explain(
     };
     let now = clock::now();
     let radius_km = f64::from(settings.service_radius_max_km);
-    let request = to_request(search, Meters::from_km(radius_km), settings.stale_after(), exclude, only);
+    (request.exclude, request.only) = (exclude, only);
     let therapists = engine.fleet.verdicts(&request, now).iter().map(judged).collect();
     Ok(Json(Explanation {
         booking_uuid: uuid,
@@ -176,37 +177,6 @@ fn name_publicly(fleet: &Fleet, detail: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(|item| name_publicly(fleet, item)),
         _ => {}
-    }
-}
-
-fn to_request(
-    search: Search,
-    radius: Meters,
-    stale_after: Duration,
-    exclude: BTreeSet<ProviderId>,
-    only: Option<ProviderId>,
-) -> Request {
-    let duration = Duration::from_secs(u64::from(search.duration_minutes) * 60);
-    let wishes = search.preferences;
-    Request {
-        service: search.service,
-        place: search.place,
-        when: search.scheduled_at.map_or(When::Now, |start| When::At { start, duration }),
-        customer: search.customer,
-        customer_gender: search.customer_gender,
-        radius,
-        stale_after,
-        limit: usize::MAX,
-        filters: Filters {
-            gender: wishes.gender,
-            language: wishes.language,
-            specialization: wishes.specialization,
-            min_rating: wishes.min_rating,
-            max_price: search.max_price,
-        },
-        exclude,
-        only,
-        precision: Precision::Exact,
     }
 }
 
