@@ -1,6 +1,6 @@
 //! Which cells can hold somebody within a distance: the part of the search where geometry meets the grid.
 
-use super::grid::{CIRCLE_E7, ROW_E7, ROWS, SIDE, columns_of, row_of};
+use super::tiling::{CIRCLE_E7, SIDE, Tiling};
 use crate::core::geo::{EARTH_RADIUS_M, LatLng, Meters};
 
 /// Latitudes and longitudes around a place that hold everybody within a distance of it.
@@ -12,6 +12,7 @@ use crate::core::geo::{EARTH_RADIUS_M, LatLng, Meters};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Window {
     rows: (i64, i64),
+    all_rows: i64,
     /// Longitude of the place, 0 to [`CIRCLE_E7`], from 180 degrees west.
     centre_e7: i64,
     /// Longitudes to either side; `None`: all.
@@ -33,16 +34,17 @@ const E7_RAD: f64 = std::f64::consts::PI / 1_800_000_000.0;
 impl Window {
     /// The window of everybody within `distance` of `place`, that distance included, and of all of `former`: a smaller
     /// window of the same place (without it rounding might leave out a cell that was in the smaller).
-    pub(super) fn around(place: LatLng, distance: Meters, former: Option<&Self>) -> Self {
+    pub(super) fn around(tiling: &Tiling, place: LatLng, distance: Meters, former: Option<&Self>) -> Self {
+        let all_rows = tiling.rows();
         let lat_e7 = i64::from(place.lat_e7());
         let centre_e7 = (i64::from(place.lng_e7()) + CIRCLE_E7 / 2) % CIRCLE_E7;
         if distance.get() >= WHOLE_EARTH_FROM_M {
             let lower = LowerBound { per_lat: 0.0, per_lng: 0.0 };
-            return Self { rows: (0, ROWS - 1), centre_e7, half_e7: None, lower };
+            return Self { rows: (0, all_rows - 1), all_rows, centre_e7, half_e7: None, lower };
         }
         let angle = distance.get() / EARTH_RADIUS_M * (1.0 + 1e-9) + 2e-9;
         let high_e7 = (angle / E7_RAD).ceil() as i64 + 1;
-        let mut rows = (row_of(lat_e7 - high_e7), row_of(lat_e7 + high_e7));
+        let mut rows = (tiling.row_of(lat_e7 - high_e7), tiling.row_of(lat_e7 + high_e7));
         let no_pole = lat_e7 - high_e7 > -900_000_000 && lat_e7 + high_e7 < 900_000_000;
         let cos = (lat_e7 as f64 * E7_RAD).cos();
         let mut half_e7 = no_pole
@@ -54,7 +56,8 @@ impl Window {
             rows = (rows.0.min(former.rows.0), rows.1.max(former.rows.1));
             half_e7 = half_e7.zip(former.half_e7).map(|(half, former)| half.max(former));
         }
-        Self { rows, centre_e7, half_e7, lower: LowerBound::within(rows, cos, lat_e7, half_e7) }
+        let lower = LowerBound::within(tiling, rows, cos, lat_e7, half_e7);
+        Self { rows, all_rows, centre_e7, half_e7, lower }
     }
 
     /// First and last row.
@@ -64,7 +67,7 @@ impl Window {
 
     /// Whether nobody can be outside.
     pub(super) const fn is_whole_earth(&self) -> bool {
-        self.half_e7.is_none() && self.rows.0 == 0 && self.rows.1 == ROWS - 1
+        self.half_e7.is_none() && self.rows.0 == 0 && self.rows.1 == self.all_rows - 1
     }
 
     /// Never more than the haversine of the distance to a point of the window's cells, the differences in 1e-7 degree.
@@ -84,12 +87,13 @@ pub(super) fn haversine_at_most(distance: Meters) -> f64 {
 }
 
 impl LowerBound {
-    fn within(rows: (i64, i64), cos: f64, lat_e7: i64, half_e7: Option<i64>) -> Self {
-        let (south_e7, north_e7) = (rows.0 * ROW_E7 - 900_000_000, (rows.1 + 1) * ROW_E7 - 900_000_000);
+    fn within(tiling: &Tiling, rows: (i64, i64), cos: f64, lat_e7: i64, half_e7: Option<i64>) -> Self {
+        let row_e7 = tiling.row_e7();
+        let (south_e7, north_e7) = (rows.0 * row_e7 - 900_000_000, (rows.1 + 1) * row_e7 - 900_000_000);
         let least_cos = (south_e7 as f64 * E7_RAD).cos().min((north_e7 as f64 * E7_RAD).cos()).max(0.0);
         // A cell that meets the window reaches beyond it by less than its own size.
         let dlat = (lat_e7 - south_e7).max(north_e7 - lat_e7) as f64 * E7_RAD;
-        let columns = columns_of(rows.0 / SIDE).min(columns_of(rows.1 / SIDE));
+        let columns = tiling.columns_of(rows.0 / SIDE).min(tiling.columns_of(rows.1 / SIDE));
         let dlng = half_e7.map_or(f64::INFINITY, |half| (half + CIRCLE_E7 / columns + 1) as f64 * E7_RAD);
         // hav x = sin²(x/2) >= x²/4 (1 - x²/12); squared here once, in units of 1e-7 degree.
         let curve = |x: f64| (1.0 - x * x / 12.0).max(0.0) / 4.0 * E7_RAD * E7_RAD;
@@ -113,8 +117,8 @@ pub(super) struct Columns {
 
 impl Columns {
     /// Of `band`, in `window`, where `done` (around the same place, no larger) was scanned before.
-    pub(super) fn of(band: i64, window: &Window, done: Option<&Window>) -> Self {
-        let circle = columns_of(band);
+    pub(super) fn of(tiling: &Tiling, band: i64, window: &Window, done: Option<&Window>) -> Self {
+        let circle = tiling.columns_of(band);
         let span = |window: &Window| {
             let column = |e7: i64| (e7 * circle).div_euclid(CIRCLE_E7);
             let (from, to) = match window.half_e7 {
