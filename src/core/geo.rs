@@ -6,6 +6,7 @@
 //! It differs from PostGIS' spheroid by at most 0.57 %, from its sphere by less than a centimetre over Metro Manila.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use h3o::Resolution;
 use rust_decimal::Decimal;
@@ -92,7 +93,7 @@ impl fmt::Display for LatLng {
 }
 
 /// A length in metres: never NaN, never negative.
-#[derive(Clone, Copy, PartialEq, PartialOrd, Debug)]
+#[derive(Clone, Copy, PartialEq, PartialOrd, Debug, Default)]
 pub struct Meters(f64);
 
 impl Meters {
@@ -145,16 +146,71 @@ pub struct PublicPosition {
     pub centre: LatLng,
 }
 
-/// No place is farther from the centre of its H3 cell of resolution 9 than this.
+/// A circle around the centre of an H3 cell of resolution 9 that lies within the cell: while somebody moves in it, his
+/// public position is known without asking H3, which costs more than all the rest of a move.
 ///
-/// H3 draws equal hexagons on the planes of an icosahedron's faces, centres 0.381966 / √7⁹ apart at resolution 9, that
-/// is 383.08 m on the Earth, corners 221.17 m from the centre. Projecting a plane back onto the sphere only shortens
-/// (cos θ across, cos² θ along), a cell folded over an edge of the icosahedron included. The rest is for rounding.
-pub const PUBLIC_CELL_CIRCUMRADIUS: Meters = Meters(222.0);
+/// H3 draws equal hexagons on the planes that touch an icosahedron at the middles of its faces, centres
+/// 0.381966 / √7⁹ apart at resolution 9: 383.08 m on the Earth, so 191.54 m from the centre to a side. Projected back
+/// onto the sphere lengths at an angle θ from the middle of the face shrink by cos θ across and cos² θ along.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct InnerCircle {
+    centre: LatLng,
+    /// Squared radius, in 1e-7 degree of latitude.
+    square: f32,
+}
 
-/// A place this near to the centre of an H3 cell of resolution 9 lies in that cell: the inner radius in the plane,
-/// 191.54 m, shortened by at most cos² 37.377° (a corner of the icosahedron's face) is 120.95 m.
-pub const PUBLIC_CELL_INRADIUS: Meters = Meters(120.0);
+const PLANE_INRADIUS_M: f64 = 191.54;
+/// For rounding, and for θ being a little more at the side of the cell than at its centre.
+const CAUTION: f64 = 0.998;
+
+/// The middles of the icosahedron's faces, latitude and longitude in radians (H3, `faceCenterGeo`).
+const FACES: [(f64, f64); 20] = [
+    (0.803_582_649_718_989_9, 1.248_397_419_617_396),
+    (1.307_747_883_455_638_2, 2.536_945_009_877_921),
+    (1.054_751_253_523_952, -1.347_517_358_900_396_6),
+    (0.600_191_595_538_186_8, -0.450_603_909_469_755_74),
+    (0.491_715_428_198_773_87, 0.401_988_202_911_306_94),
+    (0.172_745_327_415_618_7, 1.678_146_885_280_433_7),
+    (0.605_929_321_571_350_7, 2.953_923_329_812_411_6),
+    (0.427_370_518_328_979_64, -1.888_876_200_336_285_4),
+    (-0.079_066_118_549_212_83, -0.733_429_513_380_867_7),
+    (-0.230_961_644_455_383_64, 0.506_495_587_332_349),
+    (0.079_066_118_549_212_83, 2.408_163_140_208_925_5),
+    (0.230_961_644_455_383_64, -2.635_097_066_257_444),
+    (-0.172_745_327_415_618_7, -1.463_445_768_309_359_6),
+    (-0.605_929_321_571_350_7, -0.187_669_323_777_381_62),
+    (-0.427_370_518_328_979_64, 1.252_716_453_253_508),
+    (-0.600_191_595_538_186_8, 2.690_988_744_120_037_5),
+    (-0.491_715_428_198_773_87, -2.739_604_450_678_486_3),
+    (-0.803_582_649_718_989_9, -1.893_195_233_972_397),
+    (-1.307_747_883_455_638_2, -0.604_647_643_711_872),
+    (-1.054_751_253_523_952, 1.794_075_294_689_396_6),
+];
+
+/// The same as unit vectors.
+static FACE_VECTORS: LazyLock<[[f64; 3]; 20]> = LazyLock::new(|| FACES.map(|(lat, lng)| unit_vector(lat, lng)));
+
+fn unit_vector(lat: f64, lng: f64) -> [f64; 3] {
+    [lat.cos() * lng.cos(), lat.cos() * lng.sin(), lat.sin()]
+}
+
+impl InnerCircle {
+    /// Of the cell with this centre.
+    pub fn of(centre: LatLng) -> Self {
+        let [x, y, z] = unit_vector(centre.latitude().to_radians(), centre.longitude().to_radians());
+        let cos = FACE_VECTORS.iter().map(|[a, b, c]| a * x + b * y + c * z).fold(0.0, f64::max);
+        let radius_e7 = PLANE_INRADIUS_M * CAUTION * cos * cos / EARTH_RADIUS_M / 1e-7f64.to_radians();
+        Self { centre, square: (radius_e7 * radius_e7) as f32 }
+    }
+
+    /// Whether a place is surely in the circle. Degrees of longitude count as if they were at the equator: never shorter
+    /// than they are.
+    pub fn holds(self, place: LatLng) -> bool {
+        let dlat = f64::from(place.lat_e7) - f64::from(self.centre.lat_e7);
+        let dlng = f64::from(place.lng_e7) - f64::from(self.centre.lng_e7);
+        dlat * dlat + dlng * dlng <= f64::from(self.square)
+    }
+}
 
 /// The public position of a place.
 pub fn public_position(place: LatLng) -> PublicPosition {

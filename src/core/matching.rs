@@ -7,7 +7,7 @@ use std::time::Duration;
 use rust_decimal::Decimal;
 
 use super::fleet::{Duty, Therapist};
-use super::geo::{LatLng, Meters};
+use super::geo::{LatLng, Meters, PublicPosition};
 use super::ids::{ProviderId, ServiceId, UserId};
 use super::money::Money;
 use super::people::Gender;
@@ -100,6 +100,8 @@ pub struct Candidate {
     pub price: Money,
     /// For the way.
     pub surcharge: Money,
+    /// Where the public may know him to be; [`Self::place`] is its centre in public answers.
+    pub public: PublicPosition,
 }
 
 /// The nearest who may take a request.
@@ -111,6 +113,19 @@ pub struct Answer {
     /// are no farther than the last candidate (than the radius, if fewer than asked were found): a number that, like
     /// the rest of the answer, depends on public positions alone.
     pub considered: u32,
+    /// How the index can vouch for it.
+    pub certificate: Certificate,
+}
+
+/// What an answer rests on. All of it was true together at one instant during the search.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Certificate {
+    /// The version of the index: how many changes it had seen at that instant.
+    pub version: u64,
+    /// Everybody who stood this near was met: nobody who may take the request and is no farther is missing.
+    pub proven: Meters,
+    /// How many positions were looked at.
+    pub examined: u32,
 }
 
 /// What became of one therapist within the asked radius.
@@ -234,8 +249,7 @@ pub(crate) fn judge<'t>(
     refuse(Unfit::NotActive, !t.active)?;
     refuse(Unfit::NotAvailable, request.when == When::Now && !t.available)?;
     refuse(Unfit::NoHomeService, !t.accepts_home_service)?;
-    let offering =
-        t.services.iter().find(|o| o.service == request.service && o.home).ok_or(Unfit::ServiceNotOffered)?;
+    let offering = t.offering(request.service).ok_or(Unfit::ServiceNotOffered)?;
     if request.when == When::Now {
         on_duty(t, now)?;
         // A fix from the future (clocks differ, 30 s at most) has age zero.

@@ -43,21 +43,38 @@ pub struct Applied {
     pub newest: bool,
 }
 
+/// What of a fix the next one is judged by.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Mark {
+    /// Time of the measurement, by the device.
+    pub at: Timestamp,
+    /// Where.
+    pub place: LatLng,
+    /// As in [`Fix::accuracy_m`].
+    accuracy_m: Option<f32>,
+}
+
+impl From<&Fix> for Mark {
+    fn from(fix: &Fix) -> Self {
+        Self { at: fix.at, place: fix.place, accuracy_m: fix.accuracy_m.map(|metres| metres as f32) }
+    }
+}
+
 /// Where a therapist stands, and the fix that did not count but that the next one may confirm.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Track {
-    last: Option<Fix>,
-    suspect: Option<Fix>,
+    last: Option<Mark>,
+    suspect: Option<Mark>,
 }
 
 impl Track {
     /// A therapist of whom this newest counted fix is known, or none.
-    pub const fn at(last: Option<Fix>) -> Self {
-        Self { last, suspect: None }
+    pub fn at(last: Option<&Fix>) -> Self {
+        Self { last: last.map(Mark::from), suspect: None }
     }
 
     /// The newest fix that counted.
-    pub const fn last(&self) -> Option<&Fix> {
+    pub const fn last(&self) -> Option<&Mark> {
         self.last.as_ref()
     }
 
@@ -68,39 +85,40 @@ impl Track {
     /// than the last that counted never moves; it counts (for whoever reads the table later) if it could have been on
     /// the way there.
     pub fn apply(&mut self, fix: &Fix, limits: &PingLimits) -> Applied {
+        let new = Mark::from(fix);
         let Some(last) = &self.last else {
-            self.last = Some(*fix);
+            self.last = Some(new);
             return Applied { counted: true, newest: true };
         };
         // Sent again because its commit was never acked: it counts as it did, else nobody would find it after a restart.
-        if fix == last {
+        if new == *last {
             return Applied { counted: true, newest: false };
         }
         // An inaccurate fix confirms nothing: two cell-tower positions agree with each other and are both wrong.
         let accurate = fix.accuracy_m.is_none_or(|a| a <= limits.max_accuracy_m);
-        let reachable = accurate && plausible(last, fix, limits);
-        if fix.at <= last.at {
+        let reachable = accurate && plausible(last, &new, limits);
+        if new.at <= last.at {
             return Applied { counted: reachable, newest: false };
         }
-        let confirms = |suspect: &Fix| accurate && fix.at > suspect.at && plausible(suspect, fix, limits);
+        let confirms = |suspect: &Mark| accurate && new.at > suspect.at && plausible(suspect, &new, limits);
         if reachable || self.suspect.as_ref().is_some_and(confirms) {
-            self.last = Some(*fix);
+            self.last = Some(new);
             // A suspect that is newer still (this fix came late) can yet be confirmed by the next.
-            self.suspect = self.suspect.filter(|suspect| suspect.at > fix.at);
+            self.suspect = self.suspect.filter(|suspect| suspect.at > new.at);
             return Applied { counted: true, newest: true };
         }
-        if self.suspect.is_none_or(|suspect| fix.at > suspect.at) {
-            self.suspect = Some(*fix);
+        if self.suspect.is_none_or(|suspect| new.at > suspect.at) {
+            self.suspect = Some(new);
         }
         Applied { counted: false, newest: false }
     }
 }
 
 /// Whether one can get from one fix to the other, in either order, within the speed limit and the fixes' uncertainty.
-fn plausible(a: &Fix, b: &Fix, limits: &PingLimits) -> bool {
+fn plausible(a: &Mark, b: &Mark, limits: &PingLimits) -> bool {
     let elapsed = if a.at > b.at { a.at.since(b.at) } else { b.at.since(a.at) };
     let travelled = limits.max_speed_kmh / 3.6 * elapsed.as_secs_f64();
-    let capped = |fix: &Fix| fix.accuracy_m.unwrap_or(0.0).clamp(0.0, limits.max_accuracy_m);
+    let capped = |mark: &Mark| f64::from(mark.accuracy_m.unwrap_or(0.0)).clamp(0.0, limits.max_accuracy_m);
     let slack = JITTER_M.max(capped(a) + capped(b));
     a.place.distance(b.place) <= Meters::new(travelled + slack)
 }
@@ -130,7 +148,7 @@ mod tests {
             if *newest {
                 shown = Some(*fix);
             }
-            assert_eq!(track.last(), shown.as_ref(), "line {i}");
+            assert_eq!(track.last().copied(), shown.as_ref().map(Mark::from), "line {i}");
         }
     }
 

@@ -1,24 +1,37 @@
 //! The live index: where every therapist is, what each can do, and who is nearest. `docs/matching.md` explains it.
 //!
-//! [`grid`] holds points by cell, [`window`] says which cells a distance reaches, [`search`] grows windows until the
-//! answer is certain, [`traits`] lets it pass by who cannot match, [`state`] keeps them all in step. Everything behind
-//! [`Fleet`] is private, so that the lock can give way to something finer without a change outside.
+//! [`tiling`] cuts the Earth into cells, [`grid`] holds points by cell, [`word`] lets readers read them while one writes,
+//! [`window`] says which cells a distance reaches, [`search`] grows windows until the answer is certain, [`traits`] lets
+//! it pass by who cannot match. [`tables`] is all that searches read, [`writer`] who changes it.
+//!
+//! Searches take no lock: each reads on while others read and somebody writes, and is true of one instant. Everything
+//! behind [`Fleet`] is private.
 
 mod grid;
+mod pool;
 mod search;
-mod state;
+mod sync;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod therapist;
+mod tiling;
 mod traits;
 mod window;
+mod word;
+mod writer;
 
-use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
+use arc_swap::ArcSwap;
 use uuid::Uuid;
 
-use state::State;
+use tables::Tables;
 pub use therapist::{Duty, Therapist};
+use word::Overlap;
+use writer::Writer;
 
 use super::geo::LatLng;
 use super::ids::{BookingId, ProviderId, UserId};
@@ -35,19 +48,45 @@ pub struct FixOutcome {
     /// It is now the shown position.
     pub newest: bool,
     /// If it moved a therapist who is on the way: booking, its uuid, the customer to tell, and where to.
-    pub en_route: Option<(BookingId, Uuid, UserId, LatLng)>,
+    pub en_route: Option<EnRoute>,
 }
+
+/// Booking, its uuid, the customer to tell, and where to.
+pub type EnRoute = (BookingId, Uuid, UserId, LatLng);
 
 /// A shown position and the time of its fix.
 pub type Shown = (LatLng, Timestamp);
 
 /// Every therapist, searchable from any thread. Each call sees and leaves a consistent whole.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Fleet {
-    state: RwLock<State>,
+    /// What searches read. Replaced whole when the index has outgrown it.
+    tables: ArcSwap<Tables>,
+    /// One writes at a time.
+    writer: Mutex<Writer>,
+    /// Waited for only while somebody is added or removed.
+    slots: RwLock<HashMap<ProviderId, u32>>,
+    /// How many changes there were.
+    version: AtomicU64,
+}
+
+impl Default for Fleet {
+    fn default() -> Self {
+        let writer = Writer::new();
+        Self {
+            tables: ArcSwap::new(Arc::clone(writer.tables())),
+            writer: Mutex::new(writer),
+            slots: RwLock::default(),
+            version: AtomicU64::new(0),
+        }
+    }
 }
 
 const POISONED: &str = "nothing panics while it holds the fleet's lock";
+
+/// So often a search that writers overlap begins anew; then it asks them to wait. Twice is rare where ten are sought
+/// among thousands; a search of a whole city among pings may never find a quiet moment.
+const TRIES: usize = 4;
 
 impl Fleet {
     /// Nobody.
@@ -55,73 +94,124 @@ impl Fleet {
         Self::default()
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, State> {
-        self.state.read().expect(POISONED)
+    fn slot_of(&self, provider: ProviderId) -> Option<u32> {
+        self.slots.read().expect(POISONED).get(&provider).copied()
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, State> {
-        self.state.write().expect(POISONED)
+    fn quiet(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().expect(POISONED)
+    }
+
+    /// Lets the writer change something, and readers see it.
+    fn write<R>(&self, change: impl FnOnce(&mut Writer) -> R) -> R {
+        let mut writer = self.quiet();
+        let before = Arc::as_ptr(writer.tables());
+        let result = change(&mut writer);
+        self.version.store(self.version.load(Ordering::Relaxed) + 1, Ordering::Release);
+        if Arc::as_ptr(writer.tables()) != before {
+            self.tables.store(Arc::clone(writer.tables()));
+        }
+        result
+    }
+
+    /// Lets the writer change somebody who is known.
+    fn write_known<R>(&self, provider: ProviderId, change: impl FnOnce(&mut Writer, u32) -> R) -> Option<R> {
+        self.write(|writer| Some(change(writer, self.slot_of(provider)?)))
+    }
+
+    /// Reads without a lock, and again if a change overlapped; in the end while writers wait.
+    fn read<R>(&self, attempt: impl Fn(&Tables) -> Result<R, Overlap>) -> R {
+        for _ in 0..TRIES {
+            if let Ok(result) = attempt(&self.tables.load()) {
+                return result;
+            }
+            std::hint::spin_loop();
+        }
+        let writer = self.quiet();
+        match attempt(writer.tables()) {
+            Ok(result) => result,
+            Err(Overlap) => unreachable!("nobody writes"),
+        }
     }
 
     /// Adds or replaces a therapist, whole and at once. A position that is known is kept.
     pub fn put(&self, therapist: Therapist) {
-        self.write().put(therapist);
+        self.write(|writer| {
+            let provider = therapist.provider;
+            let slot = self.slot_of(provider).unwrap_or_else(|| writer.add());
+            writer.put(slot, therapist);
+            self.slots.write().expect(POISONED).insert(provider, slot);
+        });
     }
 
     /// Says what a therapist does now. False if unknown.
     pub fn set_duty(&self, provider: ProviderId, duty: Duty) -> bool {
-        self.write().set_duty(provider, duty)
+        self.write_known(provider, |writer, slot| writer.set_duty(slot, duty)).is_some()
     }
 
     /// Forgets a therapist and his position.
     pub fn remove(&self, provider: ProviderId) {
-        self.write().remove(provider);
+        self.write(|writer| {
+            let slot = self.slots.write().expect(POISONED).remove(&provider);
+            if let Some(slot) = slot {
+                writer.remove(slot);
+            }
+        });
     }
 
     /// Takes in a fix, by the rules of [`Track::apply`](super::track::Track::apply). `None`: no such therapist.
     pub fn apply_fix(&self, provider: ProviderId, fix: &Fix, limits: &PingLimits) -> Option<FixOutcome> {
-        let (applied, duty) = self.write().apply_fix(provider, fix, limits)?;
-        let en_route = match duty {
-            Duty::Booked { booking, booking_uuid, customer, en_route_to: Some(to) } if applied.newest => {
-                Some((booking, booking_uuid, customer, to))
-            }
-            _ => None,
-        };
+        let (applied, en_route) = self.write_known(provider, |writer, slot| {
+            let applied = writer.apply_fix(slot, fix, limits);
+            (applied, if applied.newest { writer.en_route(slot) } else { None })
+        })?;
         Some(FixOutcome { counted: applied.counted, newest: applied.newest, en_route })
     }
 
     /// At start: the newest counted fix from SQL. Never moves back. False if unknown.
     pub fn restore_position(&self, provider: ProviderId, fix: Fix) -> bool {
-        self.write().restore_position(provider, fix)
+        self.write_known(provider, |writer, slot| writer.restore(slot, &fix)).is_some()
     }
 
     /// A therapist as he is now.
     pub fn therapist(&self, provider: ProviderId) -> Option<Arc<Therapist>> {
-        self.read().get(provider).map(|entry| Arc::clone(&entry.therapist))
+        let slot = self.slot_of(provider)?;
+        let therapist = self.tables.load().person(slot)?.therapist().load_full()?;
+        // The slot may have become somebody else's meanwhile.
+        Some(therapist).filter(|therapist| therapist.provider == provider)
     }
 
     /// The shown position and its time; `None` if unknown or never seen.
     pub fn position(&self, provider: ProviderId) -> Option<Shown> {
-        self.read().get(provider)?.shown()
+        let writer = self.quiet();
+        writer.position(self.slot_of(provider)?)
     }
 
-    /// The nearest who may take the request, in true order: exactly what comparing everybody would give.
+    /// The nearest who may take the request, in true order: exactly what comparing everybody would give, at one instant.
     ///
     /// Passes by O(k + those nearer than the k-th who may not take it + those in the same cells); worst case everybody
     /// within the radius, when fewer than asked for may take it.
     pub fn nearest(&self, request: &Request, now: Timestamp) -> Answer {
-        search::nearest(&self.read(), request, now)
+        let version = || self.version.load(Ordering::Acquire);
+        let Some(only) = request.only else {
+            return self.read(|tables| search::nearest(tables, request, now, version));
+        };
+        let writer = self.quiet();
+        match self.slot_of(only) {
+            Some(slot) if request.limit > 0 => search::only(writer.tables(), slot, request, now, version()),
+            _ => Answer::default(),
+        }
     }
 
     /// Everybody within the asked radius with the first reason not to be eligible (`None`: eligible), nearest first.
     /// Judges everybody there: for explanations, not for the busy path.
     pub fn verdicts(&self, request: &Request, now: Timestamp) -> Vec<Verdict> {
-        search::verdicts(&self.read(), request, now)
+        self.read(|tables| search::verdicts(tables, request, now))
     }
 
     /// How many therapists are known.
     pub fn len(&self) -> usize {
-        self.read().len()
+        self.slots.read().expect(POISONED).len()
     }
 
     /// Whether none is known.
@@ -131,6 +221,9 @@ impl Fleet {
 
     /// Everybody by id, with the shown position and its time, at one moment.
     pub fn snapshot(&self) -> Vec<(Arc<Therapist>, Option<Shown>)> {
-        self.read().by_id().into_iter().map(|entry| (Arc::clone(&entry.therapist), entry.shown())).collect()
+        let writer = self.quiet();
+        let mut all: Vec<_> = writer.everybody().map(|(slot, t)| (t, writer.position(slot))).collect();
+        all.sort_unstable_by_key(|(therapist, _)| therapist.provider);
+        all
     }
 }

@@ -4,7 +4,7 @@ use rust_decimal::Decimal;
 use uuid::Uuid;
 
 use crate::core::geo::LatLng;
-use crate::core::ids::{BookingId, ProviderId, UserId};
+use crate::core::ids::{BookingId, ProviderId, ServiceId, UserId};
 use crate::core::people::Gender;
 use crate::core::pricing::Offering;
 use crate::core::schedule::Schedule;
@@ -59,6 +59,13 @@ pub struct Therapist {
     pub duty: Duty,
     /// `busy_during` of accepted bookings: from, to (not included).
     pub busy: Vec<(Timestamp, Timestamp)>,
+}
+
+impl Therapist {
+    /// How a service is offered at home; `None`: not at all.
+    pub fn offering(&self, service: ServiceId) -> Option<&Offering> {
+        self.services.iter().find(|offering| offering.service == service && offering.home)
+    }
 }
 
 /// What a therapist does now. One of these, so nobody is both idle and on a booking.

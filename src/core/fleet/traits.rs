@@ -1,5 +1,5 @@
-//! A therapist's constraints in a few bits, so that a search passes by most of those who may not take a request
-//! without touching more than sixteen bytes of them.
+//! A therapist's constraints in 64 bits, so that a search passes by most of those who may not take a request without
+//! touching more of them.
 //!
 //! The bits are a sieve, not the judgement: whoever may take a request has every bit that the request needs
 //! (see the test), but not the other way round. [`judge`](crate::core::matching::judge) decides.
@@ -12,11 +12,7 @@ use crate::core::people::Gender;
 
 /// What a search reads of everybody it passes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Traits {
-    bits: u64,
-    /// Average rating in hundredths.
-    rating: u16,
-}
+pub(super) struct Traits(u64);
 
 const NOW: u64 = 1;
 const AT: u64 = 1 << 1;
@@ -24,6 +20,10 @@ const AT: u64 = 1 << 1;
 const IS_GENDER: u32 = 2;
 /// Five bits: serves whom; the last, who does not say.
 const SERVES_GENDER: u32 = 6;
+/// Five bits: rated at least so, [`RATINGS`].
+const RATED: u32 = 11;
+/// In hundredths, by bit.
+const RATINGS: [u16; 5] = [300, 400, 425, 450, 475];
 /// Eight bits each, by a hash of the word.
 const LANGUAGE: u32 = 16;
 const SPECIALIZATION: u32 = 24;
@@ -51,7 +51,8 @@ impl Traits {
         for offering in t.services.iter().filter(|offering| offering.home) {
             bits |= service_bit(offering.service.0);
         }
-        Self { bits, rating: hundredths(t.average_rating) }
+        let rating = hundredths(t.average_rating);
+        Self(bits | rated(|least| least <= rating))
     }
 
     /// What a request needs.
@@ -66,12 +67,22 @@ impl Traits {
             | word(&filters.language, LANGUAGE)
             | word(&filters.specialization, SPECIALIZATION)
             | service_bit(request.service.0);
-        Self { bits, rating: filters.min_rating.map_or(0, hundredths) }
+        // Whoever is rated as wanted is rated at least as any step up to that.
+        let rating = filters.min_rating.map_or(0, hundredths);
+        Self(bits | rated(|least| least <= rating))
     }
 
     /// Whether somebody with these may have what is needed.
     pub(super) const fn may_satisfy(self, needed: Self) -> bool {
-        self.bits & needed.bits == needed.bits && self.rating >= needed.rating
+        self.0 & needed.0 == needed.0
+    }
+
+    pub(super) const fn bits(self) -> u64 {
+        self.0
+    }
+
+    pub(super) const fn from_bits(bits: u64) -> Self {
+        Self(bits)
     }
 }
 
@@ -91,6 +102,10 @@ const fn service_bit(service: i64) -> u64 {
 fn word_bit(word: &str) -> u64 {
     let sum = word.to_lowercase().chars().fold(0u32, |sum, c| sum.wrapping_mul(31).wrapping_add(c as u32));
     1 << (sum.wrapping_mul(0x9e37_79b1) >> 29)
+}
+
+fn rated(holds: impl Fn(u16) -> bool) -> u64 {
+    RATINGS.into_iter().enumerate().filter(|(_, least)| holds(*least)).map(|(bit, _)| 1 << (RATED + bit as u32)).sum()
 }
 
 /// Rounded up: monotonic, so that a rating that is high enough stays so.

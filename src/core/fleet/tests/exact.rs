@@ -134,7 +134,7 @@ fn a_crowded_city_is_searched_exactly() {
         let fix = Fix::new(now, place);
         world.fleet.put(therapist.clone());
         assert!(world.fleet.restore_position(therapist.provider, fix));
-        world.model.insert(therapist.provider, (therapist, crate::core::track::Track::at(Some(fix))));
+        world.model.insert(therapist.provider, (therapist, crate::core::track::Track::at(Some(&fix))));
     }
     world.now = now;
     for case in 0..150 {

@@ -6,11 +6,11 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::world::Region;
-use crate::core::fleet::grid::{CIRCLE_E7, Grid, ROW_E7, SIDE, columns_of, row_of};
+use crate::core::fleet::grid::{Grid, Stock};
+use crate::core::fleet::tiling::{CIRCLE_E7, SIDE, Tiling};
 use crate::core::fleet::window::{Window, haversine_at_most};
-use crate::core::geo::{
-    EARTH_RADIUS_M, LatLng, Meters, PUBLIC_CELL_CIRCUMRADIUS, PUBLIC_CELL_INRADIUS, public_position,
-};
+use crate::core::fleet::word::Witness;
+use crate::core::geo::{EARTH_RADIUS_M, InnerCircle, LatLng, Meters, public_position};
 
 /// The place that is `distance` metres from `from`, in a random direction, to 1e-7 degree.
 fn at_distance(from: LatLng, distance: f64, rng: &mut StdRng) -> LatLng {
@@ -22,10 +22,41 @@ fn at_distance(from: LatLng, distance: f64, rng: &mut StdRng) -> LatLng {
     LatLng::new(sine.clamp(-1.0, 1.0).asin().to_degrees(), lng).unwrap()
 }
 
-fn scanned(grid: &Grid, window: &Window, done: Option<&Window>) -> Vec<u32> {
-    let mut ids = Vec::new();
-    grid.scan(window, done, |chunk| ids.extend(chunk.points().map(|(_, _, id)| id)));
-    ids
+/// A grid and its stock, with room for what the tests put into it.
+struct Points {
+    grid: Grid,
+    stock: Stock,
+}
+
+impl Points {
+    fn new(tiling: Tiling) -> Self {
+        Self { grid: Grid::new(tiling, 4_096, 8_192), stock: Stock::default() }
+    }
+
+    fn set(&mut self, slot: u32, place: LatLng) {
+        let cell = self.grid.prepare(slot, place, &mut self.stock).expect("room");
+        if self.grid.cell_of(slot) == Some(cell) {
+            return self.grid.overwrite(slot, place);
+        }
+        self.grid.remove(slot, &mut self.stock);
+        self.grid.insert(slot, place, cell, &mut self.stock);
+    }
+
+    fn scanned(&self, window: &Window, done: Option<&Window>) -> Vec<u32> {
+        let (mut slots, mut witness) = (Vec::new(), Witness::new());
+        let visited = self.grid.scan(window, done, &mut witness, |chunk| slots.extend(chunk.points().map(|(_, s)| s)));
+        visited.and_then(|()| witness.stands()).expect("nobody writes");
+        slots
+    }
+
+    fn around(&self, place: LatLng, reach: f64, done: Option<&Window>) -> Window {
+        Window::around(self.grid.tiling(), place, Meters::new(reach), done)
+    }
+}
+
+/// Of every height, in turn.
+fn tiling(n: u64) -> Tiling {
+    Tiling::usual().suited_to([24.0, 0.3, 1.0, 3.0, 100.0, 1_000.0][n as usize % 6])
 }
 
 #[test]
@@ -36,7 +67,7 @@ fn a_window_holds_everybody_within_its_distance_and_growing_windows_meet_each_on
             [seed as usize % 5];
         let centre = region.place(&mut rng);
         let mut reach = 10f64.powf(rng.random_range(-1.0..6.5));
-        let mut grid = Grid::default();
+        let mut grid = Points::new(tiling(seed / 5));
         let mut places = Vec::new();
         for id in 0..60u32 {
             // Most at the very edge of some window, where rounding decides.
@@ -54,8 +85,8 @@ fn a_window_holds_everybody_within_its_distance_and_growing_windows_meet_each_on
         let mut done: Option<Window> = None;
         let mut met = BTreeSet::new();
         for _ in 0..12 {
-            let window = Window::around(centre, Meters::new(reach), done.as_ref());
-            for id in scanned(&grid, &window, done.as_ref()) {
+            let window = grid.around(centre, reach, done.as_ref());
+            for id in grid.scanned(&window, done.as_ref()) {
                 assert!(met.insert(id), "seed {seed}: {id} was met twice");
             }
             for (id, place) in places.iter().enumerate() {
@@ -76,8 +107,8 @@ fn a_window_holds_everybody_within_its_distance_and_growing_windows_meet_each_on
             done = Some(window);
             reach *= if rng.random_bool(0.2) { 1.000_000_001 } else { rng.random_range(1.0..4.0) };
         }
-        let window = Window::around(centre, Meters::new(1e9), None);
-        assert!(window.is_whole_earth() && scanned(&grid, &window, None).len() == 60, "seed {seed}");
+        let window = grid.around(centre, 1e9, None);
+        assert!(window.is_whole_earth() && grid.scanned(&window, None).len() == 60, "seed {seed}");
     }
 }
 
@@ -91,29 +122,31 @@ fn a_window_reaches_the_place_at_its_very_edge() {
         let from = if case % 2 == 0 { Region::Globe } else { Region::Mixed }.place(&mut rng);
         let reach = 10f64.powf(rng.random_range(2.0..6.9));
         let border = if case % 4 < 2 { border_of_row } else { border_of_column };
-        let Some(edge) = border(from, reach, if case % 8 < 4 { 1 } else { -1 }) else { continue };
+        let tiling = tiling(case / 8);
+        let Some(edge) = border(&tiling, from, reach, if case % 8 < 4 { 1 } else { -1 }) else { continue };
         tight += 1;
-        let mut grid = Grid::default();
+        let mut grid = Points::new(tiling);
         grid.set(0, edge);
         // A block of their own, so that blocks are looked up one by one as well.
         (1..40).for_each(|id| grid.set(id, Region::Globe.place(&mut rng)));
         let distance = from.distance(edge);
-        let window = Window::around(from, distance, None);
-        assert!(scanned(&grid, &window, None).contains(&0), "case {case}: {edge} is {distance:?} from {from}");
+        let window = grid.around(from, distance.get(), None);
+        assert!(grid.scanned(&window, None).contains(&0), "case {case}: {edge} is {distance:?} from {from}");
     }
     assert!(tight > 10_000, "{tight}");
 }
 
 /// Due north (`side` 1) the southernmost latitude of a row, due south (-1) the northernmost.
-fn border_of_row(from: LatLng, reach: f64, side: i64) -> Option<LatLng> {
-    let row = row_of(i64::from(from.lat_e7()) + side * (reach * 90.0) as i64);
-    let lat_e7 = if side > 0 { row * ROW_E7 } else { (row + 1) * ROW_E7 - 1 } - 900_000_000;
+fn border_of_row(tiling: &Tiling, from: LatLng, reach: f64, side: i64) -> Option<LatLng> {
+    let row = tiling.row_of(i64::from(from.lat_e7()) + side * (reach * 90.0) as i64);
+    let row_e7 = tiling.row_e7();
+    let lat_e7 = if side > 0 { row * row_e7 } else { (row + 1) * row_e7 - 1 } - 900_000_000;
     let beyond = (lat_e7 - i64::from(from.lat_e7())) * side > 0;
     LatLng::from_e7(lat_e7 as i32, from.lng_e7()).ok().filter(|_| beyond)
 }
 
 /// Where a circle around `from` reaches farthest east (`side` 1) the westernmost longitude of a column, and the reverse.
-fn border_of_column(from: LatLng, reach: f64, side: i64) -> Option<LatLng> {
+fn border_of_column(tiling: &Tiling, from: LatLng, reach: f64, side: i64) -> Option<LatLng> {
     let lat = from.latitude().to_radians();
     let mut angle = reach / EARTH_RADIUS_M;
     let mut edge = None;
@@ -125,7 +158,7 @@ fn border_of_column(from: LatLng, reach: f64, side: i64) -> Option<LatLng> {
             return None;
         }
         let lat_e7 = (sine.asin().to_degrees() * 1e7).round() as i64;
-        let columns = columns_of(row_of(lat_e7) / SIDE);
+        let columns = tiling.columns_of(tiling.row_of(lat_e7) / SIDE);
         let half_e7 = (half.asin().to_degrees() * 1e7).round() as i64;
         let column = (i64::from(from.lng_e7()) + CIRCLE_E7 / 2 + side * half_e7) * columns / CIRCLE_E7;
         let first_of = |column: i64| (column * CIRCLE_E7 + columns - 1) / columns;
@@ -140,7 +173,7 @@ fn border_of_column(from: LatLng, reach: f64, side: i64) -> Option<LatLng> {
 #[test]
 fn the_lower_bound_is_worth_having() {
     let centre = LatLng::new(14.55, 121.02).unwrap();
-    let window = Window::around(centre, Meters::new(5_000.0), None);
+    let window = Window::around(&Tiling::usual(), centre, Meters::new(5_000.0), None);
     let mut rng = StdRng::seed_from_u64(1);
     for _ in 0..1_000 {
         let far = at_distance(centre, rng.random_range(10.0..5_000.0), &mut rng);
@@ -154,43 +187,45 @@ fn the_lower_bound_is_worth_having() {
 #[test]
 fn a_grid_forgets_cells_that_emptied() {
     let mut rng = StdRng::seed_from_u64(3);
-    let mut grid = Grid::default();
+    let mut points = Points::new(Tiling::usual());
     for id in 0..2_000 {
-        grid.set(id, Region::Street.place(&mut rng));
+        points.set(id, Region::Street.place(&mut rng));
     }
     for id in 0..2_000 {
-        grid.set(id, Region::Globe.place(&mut rng));
+        points.set(id, Region::Globe.place(&mut rng));
     }
+    assert_eq!(points.grid.len(), 2_000);
     for id in 0..2_000 {
-        assert!(grid.place(id).is_some());
-        grid.remove(id);
-        assert_eq!(grid.place(id), None);
+        assert!(points.grid.place(id).is_some());
+        points.grid.remove(id, &mut points.stock);
+        assert_eq!(points.grid.place(id), None);
     }
-    assert!(grid.is_empty(), "blocks without anybody remain");
+    assert_eq!((points.grid.len(), points.grid.blocks_in_use()), (0, 0), "cells without anybody count as occupied");
 }
 
-/// The slack of public answers, and the shortcut of moves. 0.8035827, 1.2483974 is the centre of an icosahedron's face,
-/// where cells are largest.
+/// The shortcut of moves. 0.8035827, 1.2483974 is the centre of an icosahedron's face, where cells are largest.
 #[test]
-fn public_cells_are_no_larger_and_no_smaller_than_stated() {
+fn whoever_moves_within_the_inner_circle_stays_in_the_public_cell() {
     let mut rng = StdRng::seed_from_u64(9);
     let face = LatLng::new(0.803_582_65f64.to_degrees(), 1.248_397_42f64.to_degrees()).unwrap();
-    let mut farthest = 0f64;
+    let (mut held, mut left) = (0, 0);
     for n in 0..60_000 {
         let place = match n % 3 {
             0 => Region::Globe.place(&mut rng),
             1 => Region::Mixed.place(&mut rng),
-            _ => {
-                let by = rng.random_range(0.0..20_000.0);
-                at_distance(face, by, &mut rng)
-            }
+            _ => at_distance(face, 10f64.powf(rng.random_range(0.0..6.0)), &mut rng),
         };
         let public = public_position(place);
-        farthest = farthest.max(public.centre.distance(place).get());
-        let near = at_distance(public.centre, rng.random_range(0.0..PUBLIC_CELL_INRADIUS.get()), &mut rng);
-        assert_eq!(public_position(near), public, "{near} is {:?} from the centre", near.distance(public.centre));
+        let circle = InnerCircle::of(public.centre);
+        // Most about as far as the side of the cell.
+        let near = at_distance(public.centre, rng.random_range(100.0..240.0), &mut rng);
+        if circle.holds(near) {
+            assert_eq!(public_position(near), public, "{near} is {:?} from the centre", near.distance(public.centre));
+            held += 1;
+        } else if public_position(near) != public {
+            left += 1;
+        }
     }
-    println!("farthest from its centre: {farthest} m");
-    assert!(farthest <= PUBLIC_CELL_CIRCUMRADIUS.get());
-    assert!(farthest > 219.0, "the sample misses the largest cells");
+    println!("{held} in the circle, {left} in another cell");
+    assert!(held > 10_000 && left > 10_000, "the circles are too small or too large: {held} {left}");
 }

@@ -11,7 +11,9 @@ use uuid::Uuid;
 use crate::core::fleet::{Duty, Fleet, Therapist};
 use crate::core::geo::{LatLng, Meters, public_position};
 use crate::core::ids::{BookingId, ProviderId, ServiceId, UserId};
-use crate::core::matching::{Answer, Candidate, Filters, Precision, Request, Stand, When, judge, tie_rank};
+use crate::core::matching::{
+    Answer, Candidate, Certificate, Filters, Precision, Request, Stand, When, judge, tie_rank,
+};
 use crate::core::money::Money;
 use crate::core::people::Gender;
 use crate::core::pricing::{Offering, surcharge};
@@ -364,11 +366,15 @@ impl World {
                     distance: stand.distance,
                     price: offering.price,
                     surcharge: surcharge(offering, stand.distance),
+                    public: match r.when {
+                        When::Now => public_position(self.model[&t.provider].1.last().unwrap().place),
+                        When::At { .. } => public_position(t.base_location.unwrap()),
+                    },
                 }
             })
             .collect();
         let reach = candidates.last().filter(|_| candidates.len() == r.limit).map_or(r.radius, |last| last.distance);
         let considered = eligible.iter().filter(|(stand, _, _)| r.limit > 0 && stand.distance <= reach).count() as u32;
-        Answer { candidates, considered }
+        Answer { candidates, considered, certificate: Certificate::default() }
     }
 }

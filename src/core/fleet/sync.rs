@@ -1,0 +1,6 @@
+//! The atomics of the index: std's, or those of loom, which tries every order in which threads could see them.
+
+#[cfg(feature = "loom")]
+pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+#[cfg(not(feature = "loom"))]
+pub(super) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};

@@ -1,0 +1,103 @@
+//! How the Earth is cut into cells.
+//!
+//! Rows of cells have one height everywhere. Sixteen rows are a *band*; within a band all rows have the same number of
+//! columns, so that cells stay about square towards the poles. Sixteen by sixteen cells are a *block*. The height is
+//! chosen by how crowded the cells are: a search reads whole cells, so some twenty therapists to a cell serve it best.
+
+use std::sync::Arc;
+
+use crate::core::geo::LatLng;
+
+/// Rows to a band, columns to a block.
+pub(super) const SIDE: i64 = 16;
+/// Cells in a block.
+pub(super) const CELLS: usize = (SIDE * SIDE) as usize;
+/// Longitudes, in 1e-7 degree.
+pub(super) const CIRCLE_E7: i64 = 3_600_000_000;
+
+/// Heights to choose from in 1e-7 degree, 125 m to 2 km, each about √2 of the one before. Each divides a meridian into
+/// whole bands.
+const HEIGHTS_E7: [i64; 9] = [11_250, 15_625, 22_500, 31_250, 45_000, 62_500, 90_000, 125_000, 180_000];
+const USUAL: i64 = 45_000;
+/// Metres in 1e-7 degree of latitude.
+const METRES: f64 = 0.011_119_5;
+
+/// One cutting of the Earth.
+#[derive(Clone, Debug)]
+pub(super) struct Tiling {
+    row_e7: i64,
+    /// By band: its columns, a multiple of [`SIDE`]; about square cells at the band's middle.
+    columns: Arc<[i64]>,
+}
+
+/// A cell: the block it is in, by band and column of blocks, and its number within.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Tile {
+    pub(super) band: u32,
+    pub(super) block: u32,
+    pub(super) number: usize,
+}
+
+impl Tiling {
+    /// With rows of about 500 m: some twenty therapists to a cell where 100,000 work in one city.
+    pub(super) fn usual() -> Self {
+        Self::with_height(USUAL)
+    }
+
+    fn with_height(row_e7: i64) -> Self {
+        let columns = (0..1_800_000_000 / row_e7 / SIDE)
+            .map(|band| {
+                let middle = ((band * SIDE + SIDE / 2) * row_e7) as f64 / 1e7 - 90.0;
+                let blocks = (CIRCLE_E7 / (row_e7 * SIDE)) as f64 * middle.to_radians().cos();
+                (blocks.round() as i64).max(1) * SIDE
+            })
+            .collect();
+        Self { row_e7, columns }
+    }
+
+    /// The tiling for therapists of whom the average shares a cell of this one with `company` (himself included).
+    pub(super) fn suited_to(&self, company: f64) -> Self {
+        const WANTED: f64 = 24.0;
+        let ideal = self.row_e7 as f64 * (WANTED / company.max(0.01)).sqrt();
+        let distance = |height: i64| (height as f64 / ideal).ln().abs();
+        let best = HEIGHTS_E7.into_iter().min_by(|a, b| distance(*a).total_cmp(&distance(*b)));
+        match best {
+            Some(height) if height != self.row_e7 => Self::with_height(height),
+            _ => self.clone(),
+        }
+    }
+
+    /// Height of a row in 1e-7 degree.
+    pub(super) const fn row_e7(&self) -> i64 {
+        self.row_e7
+    }
+
+    /// Height of a row in metres, about.
+    pub(super) const fn row_m(&self) -> f64 {
+        self.row_e7 as f64 * METRES
+    }
+
+    /// Rows from pole to pole; the North Pole itself belongs to the last.
+    pub(super) const fn rows(&self) -> i64 {
+        1_800_000_000 / self.row_e7
+    }
+
+    /// The number of columns of a band; it falls towards the poles.
+    pub(super) fn columns_of(&self, band: i64) -> i64 {
+        self.columns[band as usize]
+    }
+
+    /// The row of a latitude.
+    pub(super) fn row_of(&self, lat_e7: i64) -> i64 {
+        ((lat_e7 + 900_000_000) / self.row_e7).clamp(0, self.rows() - 1)
+    }
+
+    /// The cell of a place. 180 degrees east is 180 degrees west.
+    pub(super) fn tile_of(&self, place: LatLng) -> Tile {
+        let row = self.row_of(i64::from(place.lat_e7()));
+        let band = row / SIDE;
+        let east = (i64::from(place.lng_e7()) + CIRCLE_E7 / 2) % CIRCLE_E7;
+        let column = east * self.columns_of(band) / CIRCLE_E7;
+        Tile { band: band as u32, block: (column / SIDE) as u32, number: (row % SIDE * SIDE + column % SIDE) as usize }
+    }
+}

@@ -1,0 +1,273 @@
+//! The one who changes the index. Everything that belongs to one change of one therapist becomes visible at once.
+
+use std::sync::Arc;
+
+use super::grid::{Full, Grid, Stock};
+use super::tables::{LAYERS, Layer, Person, Tables};
+use super::tiling::Tiling;
+use super::traits::Traits;
+use super::word::Change;
+use super::{Duty, EnRoute, Therapist};
+use crate::core::geo::{InnerCircle, LatLng, public_position};
+use crate::core::settings::PingLimits;
+use crate::core::time::Timestamp;
+use crate::core::track::{Applied, Fix, Track};
+
+/// The smallest index has room for so many.
+const LEAST: usize = 1_024;
+/// Blocks that are made room for beyond twice those in use.
+const SPARE_BLOCKS: usize = 64;
+
+const ALL: [Layer; LAYERS] = [Layer::Fix, Layer::FixPublic, Layer::Base, Layer::BasePublic];
+
+/// What happens to a slot in one layer.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// Stays where it is, if it is there; something else of it changes that readers of the layer see.
+    Touch,
+    To(LatLng),
+    Gone,
+}
+
+/// The writer's own books, and the tables that he changes.
+#[derive(Debug)]
+pub(super) struct Writer {
+    tables: Arc<Tables>,
+    stocks: [Stock; LAYERS],
+    /// By slot.
+    tracks: Vec<Track>,
+    /// By slot: the circle within which the fix is surely in the H3 cell that it was in.
+    circles: Vec<Option<InnerCircle>>,
+    free: Vec<u32>,
+    /// With so many, it is looked again whether the cells are of a good size.
+    next_fit: usize,
+}
+
+impl Writer {
+    /// Nobody.
+    pub(super) fn new() -> Self {
+        let tables = Tables::new(ALL.map(|_| Grid::new(Tiling::usual(), LEAST, SPARE_BLOCKS)), LEAST);
+        Self {
+            tables: Arc::new(tables),
+            stocks: Default::default(),
+            tracks: Vec::new(),
+            circles: Vec::new(),
+            free: Vec::new(),
+            next_fit: LEAST,
+        }
+    }
+
+    /// What readers are to read; others after an addition that needed more room.
+    pub(super) const fn tables(&self) -> &Arc<Tables> {
+        &self.tables
+    }
+
+    /// A slot for a newcomer.
+    pub(super) fn add(&mut self) -> u32 {
+        let slot = self.free.pop().unwrap_or(self.tracks.len() as u32);
+        if slot as usize == self.tracks.len() {
+            self.tracks.push(Track::default());
+            self.circles.push(None);
+            if slot as usize >= self.tables.capacity() {
+                self.rebuild();
+            }
+            self.tables.ensure(slot);
+        }
+        slot
+    }
+
+    /// Replaces what is known of a therapist.
+    pub(super) fn put(&mut self, slot: u32, therapist: Therapist) {
+        let (traits, base) = (Traits::of(&therapist), therapist.base_location);
+        let same = base == self.tables.grid(Layer::Base).place(slot);
+        // H3 costs more than all the rest.
+        let public = if same { None } else { base.map(public_position) };
+        let steps = if same {
+            ALL.map(|layer| (layer, Step::Touch))
+        } else {
+            let step = |to: Option<LatLng>| to.map_or(Step::Gone, Step::To);
+            let fixes = [(Layer::Fix, Step::Touch), (Layer::FixPublic, Step::Touch)];
+            let centre = public.map(|public| public.centre);
+            [fixes[0], fixes[1], (Layer::Base, step(base)), (Layer::BasePublic, step(centre))]
+        };
+        self.change(slot, steps, |tables, person| {
+            tables.set_traits(slot, traits);
+            if let Some(public) = public {
+                person.set_base_public(public);
+            }
+            person.therapist().store(Some(Arc::new(therapist)));
+        });
+    }
+
+    /// Says what a therapist does now.
+    pub(super) fn set_duty(&mut self, slot: u32, duty: Duty) {
+        let Some(mut therapist) = self.therapist(slot) else { return };
+        // Copied, because readers hold it: what they hold does not change.
+        Arc::make_mut(&mut therapist).duty = duty;
+        let traits = Traits::of(&therapist);
+        self.change(slot, ALL.map(|layer| (layer, Step::Touch)), |tables, person| {
+            tables.set_traits(slot, traits);
+            person.therapist().store(Some(therapist));
+        });
+    }
+
+    /// Forgets a therapist; the slot will be somebody else's.
+    pub(super) fn remove(&mut self, slot: u32) {
+        self.change(slot, ALL.map(|layer| (layer, Step::Gone)), |tables, person| {
+            tables.set_traits(slot, Traits::default());
+            person.therapist().store(None);
+        });
+        self.tracks[slot as usize] = Track::default();
+        self.circles[slot as usize] = None;
+        self.free.push(slot);
+    }
+
+    /// Takes in a fix.
+    pub(super) fn apply_fix(&mut self, slot: u32, fix: &Fix, limits: &PingLimits) -> Applied {
+        let applied = self.tracks[slot as usize].apply(fix, limits);
+        if applied.newest {
+            self.show(slot, fix.place, fix.at);
+        }
+        applied
+    }
+
+    /// Takes over a fix from elsewhere if it is newer than the shown one.
+    pub(super) fn restore(&mut self, slot: u32, fix: &Fix) {
+        if self.position(slot).is_none_or(|(_, at)| at < fix.at) {
+            self.tracks[slot as usize] = Track::at(Some(fix));
+            self.show(slot, fix.place, fix.at);
+        }
+    }
+
+    fn show(&mut self, slot: u32, place: LatLng, at: Timestamp) {
+        let circle = &mut self.circles[slot as usize];
+        // H3 costs more than the rest of a move, and well within the cell it cannot have changed.
+        let public = if circle.is_some_and(|circle| circle.holds(place)) { None } else { Some(public_position(place)) };
+        if let Some(public) = public {
+            *circle = Some(InnerCircle::of(public.centre));
+        }
+        let step = public.map_or(Step::Touch, |public| Step::To(public.centre));
+        self.change(slot, [(Layer::Fix, Step::To(place)), (Layer::FixPublic, step)], |_, person| {
+            person.set_fix_at(at);
+            if let Some(public) = public {
+                person.set_fix_public(public);
+            }
+        });
+        if self.tables.grid(Layer::Fix).len() >= self.next_fit {
+            self.rebuild();
+        }
+    }
+
+    /// The shown position and its time.
+    pub(super) fn position(&self, slot: u32) -> Option<(LatLng, Timestamp)> {
+        self.tracks.get(slot as usize)?.last().map(|mark| (mark.place, mark.at))
+    }
+
+    /// A therapist as he is.
+    pub(super) fn therapist(&self, slot: u32) -> Option<Arc<Therapist>> {
+        self.tables.person(slot)?.therapist().load_full()
+    }
+
+    /// If he is on the way: whom to tell of his new position.
+    pub(super) fn en_route(&self, slot: u32) -> Option<EnRoute> {
+        let therapist = self.tables.person(slot)?.therapist().load();
+        match therapist.as_ref()?.duty {
+            Duty::Booked { booking, booking_uuid, customer, en_route_to: Some(to) } => {
+                Some((booking, booking_uuid, customer, to))
+            }
+            _ => None,
+        }
+    }
+
+    /// Everybody, with the slot.
+    pub(super) fn everybody(&self) -> impl Iterator<Item = (u32, Arc<Therapist>)> + '_ {
+        (0..self.tracks.len() as u32).filter_map(|slot| Some((slot, self.therapist(slot)?)))
+    }
+
+    /// Does the steps and `write` as one.
+    fn change<const N: usize>(&mut self, slot: u32, steps: [(Layer, Step); N], write: impl FnOnce(&Tables, &Person)) {
+        let cells = loop {
+            match self.prepare(slot, &steps) {
+                Ok(cells) => break cells,
+                // Twice as large, so at most once or twice.
+                Err(Full) => self.rebuild(),
+            }
+        };
+        let tables = &*self.tables;
+        let Some(person) = tables.person(slot) else { return };
+        let mut words = [[None; 2]; N];
+        for (n, (layer, _)) in steps.iter().enumerate() {
+            let grid = tables.grid(*layer);
+            words[n] = cells[n].map(|cell| cell.and_then(|cell| grid.word(cell)));
+        }
+        let _change = Change::of(words);
+        for ((layer, step), [from, to]) in steps.into_iter().zip(cells) {
+            let (grid, stock) = (tables.grid(layer), &mut self.stocks[layer as usize]);
+            match (step, to) {
+                (Step::To(place), Some(to)) if from == Some(to) => grid.overwrite(slot, place),
+                (Step::To(place), Some(to)) => {
+                    grid.remove(slot, stock);
+                    grid.insert(slot, place, to, stock);
+                }
+                (Step::Gone, _) => grid.remove(slot, stock),
+                (Step::To(_) | Step::Touch, _) => {}
+            }
+        }
+        write(tables, person);
+    }
+
+    /// For each step the cell that the slot is in and the one it comes to, which is made ready.
+    fn prepare<const N: usize>(
+        &mut self,
+        slot: u32,
+        steps: &[(Layer, Step); N],
+    ) -> Result<[[Option<u32>; 2]; N], Full> {
+        let mut cells = [[None; 2]; N];
+        for ((layer, step), cells) in steps.iter().zip(&mut cells) {
+            let grid = self.tables.grid(*layer);
+            cells[0] = grid.cell_of(slot);
+            if let Step::To(place) = step {
+                cells[1] = Some(grid.prepare(slot, *place, &mut self.stocks[*layer as usize])?);
+            }
+        }
+        Ok(cells)
+    }
+
+    /// Builds the tables anew: with room for twice as many, with cells of the size that suits them, and without blocks
+    /// that nobody is in any more. Readers go on with the old ones, in which nothing changes. O(n).
+    fn rebuild(&mut self) {
+        let (tables, stocks) = (1..)
+            .find_map(|room| self.built_anew(room).ok())
+            .unwrap_or_else(|| unreachable!("some number of blocks is enough"));
+        self.next_fit = 2 * tables.grid(Layer::Fix).len().max(LEAST);
+        (self.tables, self.stocks) = (Arc::new(tables), stocks);
+    }
+
+    /// With room for 2^`room` times the blocks that are in use, and some.
+    fn built_anew(&self, room: u32) -> Result<(Tables, [Stock; LAYERS]), Full> {
+        let (old, mut stocks) = (&self.tables, <[Stock; LAYERS]>::default());
+        let capacity = (2 * self.tracks.len()).max(LEAST);
+        let grids = ALL.map(|layer| {
+            let grid = old.grid(layer);
+            let tiling =
+                if grid.len() < LEAST { grid.tiling().clone() } else { grid.tiling().suited_to(grid.company()) };
+            Grid::new(tiling, capacity, (grid.blocks_in_use() << room) + SPARE_BLOCKS)
+        });
+        let new = Tables::new(grids, capacity);
+        for slot in 0..self.tracks.len() as u32 {
+            new.ensure(slot);
+            new.set_traits(slot, old.traits(slot));
+            if let (Some(from), Some(to)) = (old.person(slot), new.person(slot)) {
+                to.take_over(from);
+            }
+            for layer in ALL {
+                let (grid, stock) = (new.grid(layer), &mut stocks[layer as usize]);
+                if let Some(place) = old.grid(layer).place(slot) {
+                    let cell = grid.prepare(slot, place, stock)?;
+                    grid.insert(slot, place, cell, stock);
+                }
+            }
+        }
+        Ok((new, stocks))
+    }
+}
