@@ -78,10 +78,38 @@ impl LatLng {
 
     /// The one metric (see the module). Symmetric to the last bit: it depends on the differences and on a product.
     pub fn distance(self, other: Self) -> Meters {
-        let (lat1, lat2) = (self.latitude().to_radians(), other.latitude().to_radians());
-        let half_dlat = ((f64::from(self.lat_e7) - f64::from(other.lat_e7)) / 1e7).to_radians() / 2.0;
-        let half_dlng = ((f64::from(self.lng_e7) - f64::from(other.lng_e7)) / 1e7).to_radians() / 2.0;
-        let h = half_dlat.sin().powi(2) + lat1.cos() * lat2.cos() * half_dlng.sin().powi(2);
+        Vantage::of(self).distance(other)
+    }
+
+    /// True only if the other place is no farther than that. Cheap: degrees of longitude count as if they were at the
+    /// equator, where they are longest.
+    pub fn is_surely_within(self, distance: Meters, other: Self) -> bool {
+        let dlat = f64::from(self.lat_e7) - f64::from(other.lat_e7);
+        let dlng = f64::from(self.lng_e7) - f64::from(other.lng_e7);
+        let reach_e7 = distance.get() / EARTH_RADIUS_M / 1e-7f64.to_radians() * (1.0 - 1e-9);
+        dlat * dlat + dlng * dlng <= reach_e7 * reach_e7
+    }
+}
+
+/// A place from which many distances are measured; the same numbers as [`LatLng::distance`], a little faster.
+#[derive(Clone, Copy, Debug)]
+pub struct Vantage {
+    place: LatLng,
+    cos_lat: f64,
+}
+
+impl Vantage {
+    /// From here.
+    pub fn of(place: LatLng) -> Self {
+        Self { place, cos_lat: place.latitude().to_radians().cos() }
+    }
+
+    /// The one metric.
+    pub fn distance(&self, other: LatLng) -> Meters {
+        let half_dlat = ((f64::from(self.place.lat_e7) - f64::from(other.lat_e7)) / 1e7).to_radians() / 2.0;
+        let half_dlng = ((f64::from(self.place.lng_e7) - f64::from(other.lng_e7)) / 1e7).to_radians() / 2.0;
+        let cosines = self.cos_lat * other.latitude().to_radians().cos();
+        let h = half_dlat.sin().powi(2) + cosines * half_dlng.sin().powi(2);
         Meters(2.0 * EARTH_RADIUS_M * h.sqrt().min(1.0).asin())
     }
 }
@@ -155,8 +183,7 @@ pub struct PublicPosition {
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct InnerCircle {
     centre: LatLng,
-    /// Squared radius, in 1e-7 degree of latitude.
-    square: f32,
+    radius_m: f32,
 }
 
 const PLANE_INRADIUS_M: f64 = 191.54;
@@ -199,16 +226,12 @@ impl InnerCircle {
     pub fn of(centre: LatLng) -> Self {
         let [x, y, z] = unit_vector(centre.latitude().to_radians(), centre.longitude().to_radians());
         let cos = FACE_VECTORS.iter().map(|[a, b, c]| a * x + b * y + c * z).fold(0.0, f64::max);
-        let radius_e7 = PLANE_INRADIUS_M * CAUTION * cos * cos / EARTH_RADIUS_M / 1e-7f64.to_radians();
-        Self { centre, square: (radius_e7 * radius_e7) as f32 }
+        Self { centre, radius_m: (PLANE_INRADIUS_M * CAUTION * cos * cos) as f32 }
     }
 
-    /// Whether a place is surely in the circle. Degrees of longitude count as if they were at the equator: never shorter
-    /// than they are.
+    /// True only if the place is in the circle.
     pub fn holds(self, place: LatLng) -> bool {
-        let dlat = f64::from(place.lat_e7) - f64::from(self.centre.lat_e7);
-        let dlng = f64::from(place.lng_e7) - f64::from(self.centre.lng_e7);
-        dlat * dlat + dlng * dlng <= f64::from(self.square)
+        self.centre.is_surely_within(Meters(f64::from(self.radius_m)), place)
     }
 }
 

@@ -120,7 +120,8 @@ fn plausible(a: &Mark, b: &Mark, limits: &PingLimits) -> bool {
     let travelled = limits.max_speed_kmh / 3.6 * elapsed.as_secs_f64();
     let capped = |mark: &Mark| f64::from(mark.accuracy_m.unwrap_or(0.0)).clamp(0.0, limits.max_accuracy_m);
     let slack = JITTER_M.max(capped(a) + capped(b));
-    a.place.distance(b.place) <= Meters::new(travelled + slack)
+    // Most moves are a few metres: settled without trigonometry.
+    a.place.is_surely_within(Meters::new(slack), b.place) || a.place.distance(b.place) <= Meters::new(travelled + slack)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Points by cell: a grid over the whole Earth, dense where somebody is and absent elsewhere, for one writer and any
 //! number of readers at once.
 //!
-//! Only blocks in which somebody has been exist. A cell is a chain of chunks, each three cache lines of coordinates and
-//! slots; it hangs on its [`Word`]. The writer prepares what he needs, opens a [`Change`](super::word::Change) of the
+//! Only blocks in which somebody has been exist. A cell is a chain of chunks, each four cache lines of coordinates,
+//! traits and slots; it hangs on its [`Word`]. The writer prepares what he needs, opens a [`Change`](super::word::Change) of the
 //! cells concerned, and then writes; readers note the words they pass in a [`Witness`].
 //!
 //! The grid knows integers only; what distance means is [`Window`]'s business.
@@ -10,27 +10,89 @@
 use super::pool::Pool;
 use super::sync::{AtomicU32, AtomicU64, Ordering};
 use super::tiling::{CELLS, SIDE, Tile, Tiling};
+use super::traits::Traits;
 use super::window::{Columns, Window};
 use super::word::{Overlap, Witness, Word};
 use crate::core::geo::LatLng;
 
-/// Points to a chunk.
-const ROOM: usize = 15;
+/// Points to a chunk; fewer than 16.
+const ROOM: usize = 12;
 /// Relaxed everywhere: the words order what readers see.
 const FREE: Ordering = Ordering::Relaxed;
 
-/// Up to [`ROOM`] points of one cell, structure of arrays.
+/// Up to [`ROOM`] points of one cell, structure of arrays: four cache lines.
 #[derive(Debug, Default)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub(super) struct Chunk {
+    /// One more than the next chunk of the cell; 0: none. All but the first are full.
+    next: AtomicU32,
+    /// Block * 256 + number. On the line of the first places: a move within the cell touches little else.
+    cell: AtomicU32,
     /// Latitude and longitude in 1e-7 degree, together: nobody sees one without the other.
     places: [AtomicU64; ROOM],
+    traits: [AtomicU64; ROOM],
     slots: [AtomicU32; ROOM],
-    len: AtomicU32,
-    /// One more than the next chunk of the cell; 0: none.
-    next: AtomicU32,
-    /// Block * 256 + number.
-    cell: AtomicU32,
+}
+
+/// What a cell's word says: one more than its first chunk, 0 if there is none, and how many points are in that.
+#[derive(Clone, Copy)]
+struct Head(u32);
+
+impl Head {
+    const fn new(chunk: u32, len: u32) -> Self {
+        Self((chunk + 1) << 4 | len)
+    }
+
+    const fn chunk(self) -> Option<u32> {
+        (self.0 >> 4).checked_sub(1)
+    }
+
+    const fn len(self) -> u32 {
+        self.0 & 15
+    }
+}
+
+/// A point as a search meets it.
+#[derive(Clone, Copy)]
+pub(super) struct Point {
+    /// [`pack`]ed.
+    pub(super) place: u64,
+    pub(super) traits: Traits,
+    pub(super) slot: u32,
+}
+
+/// The points of a chunk. Each of its arrays is a line or two: who needs no traits does not touch them.
+#[derive(Clone, Copy)]
+pub(super) struct Points<'t> {
+    chunk: &'t Chunk,
+    len: usize,
+}
+
+impl<'t> Points<'t> {
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Where each is, packed.
+    #[inline]
+    pub(super) fn places(&self) -> impl Iterator<Item = u64> + 't {
+        self.chunk.places[..self.len].iter().map(|place| place.load(FREE))
+    }
+
+    #[inline]
+    pub(super) fn traits(&self, at: usize) -> Traits {
+        Traits::from_bits(self.chunk.traits[at].load(FREE))
+    }
+
+    /// One of them, whole.
+    pub(super) fn get(&self, at: usize) -> Point {
+        self.chunk.get(at)
+    }
+
+    /// Each, whole.
+    pub(super) fn iter(self) -> impl Iterator<Item = Point> + 't {
+        (0..self.len).map(move |at| self.get(at))
+    }
 }
 
 /// Latitude and longitude in 1e-7 degree, as one number.
@@ -44,15 +106,15 @@ pub(super) fn unpack(place: u64) -> (i32, i32) {
 }
 
 impl Chunk {
-    /// The packed places and slots.
-    pub(super) fn points(&self) -> impl Iterator<Item = (u64, u32)> + '_ {
-        let len = (self.len.load(FREE) as usize).min(ROOM);
-        self.places[..len].iter().zip(&self.slots[..len]).map(|(place, slot)| (place.load(FREE), slot.load(FREE)))
+    fn get(&self, at: usize) -> Point {
+        let traits = Traits::from_bits(self.traits[at].load(FREE));
+        Point { place: self.places[at].load(FREE), traits, slot: self.slots[at].load(FREE) }
     }
 
-    fn write(&self, at: usize, place: u64, slot: u32) {
-        self.places[at].store(place, FREE);
-        self.slots[at].store(slot, FREE);
+    fn put(&self, at: usize, point: Point) {
+        self.places[at].store(point.place, FREE);
+        self.traits[at].store(point.traits.bits(), FREE);
+        self.slots[at].store(point.slot, FREE);
     }
 }
 
@@ -64,7 +126,7 @@ struct Block {
     column: AtomicU32,
     /// By row: which of the sixteen cells hold somebody.
     rows: [Word; SIDE as usize],
-    /// By cell: one more than its first chunk; 0: none.
+    /// By cell: its [`Head`].
     cells: [Word; CELLS],
 }
 
@@ -197,67 +259,74 @@ impl Grid {
     }
 
     /// Puts a point, which is not there, into a cell that was prepared for it. Constant time.
-    pub(super) fn insert(&self, slot: u32, place: LatLng, cell: u32, stock: &mut Stock) {
+    pub(super) fn insert(&self, slot: u32, place: LatLng, traits: Traits, cell: u32, stock: &mut Stock) {
         let (Some(word), Some(at)) = (self.word(cell), self.at.get(slot)) else { return };
-        let first = word.payload().checked_sub(1).and_then(|first| Some((first, self.chunk(first)?)));
-        let (index, chunk) = match first {
-            Some((index, chunk)) if (chunk.len.load(FREE) as usize) < ROOM => (index, chunk),
-            _ => {
+        let head = Head(word.payload());
+        let (index, len) = match head.chunk() {
+            Some(first) if (head.len() as usize) < ROOM => (first, head.len()),
+            first => {
                 let Some(index) = stock.free.pop() else { return };
                 let Some(chunk) = self.chunk(index) else { return };
-                chunk.len.store(0, FREE);
-                chunk.next.store(word.payload(), FREE);
+                chunk.next.store(first.map_or(0, |first| first + 1), FREE);
                 chunk.cell.store(cell, FREE);
-                if word.payload() == 0 {
+                if first.is_none() {
                     self.mark(cell, true);
                 }
-                word.set(index + 1);
-                (index, chunk)
+                (index, 0)
             }
         };
-        let len = chunk.len.load(FREE);
-        chunk.write(len as usize, pack(place), slot);
-        chunk.len.store(len + 1, FREE);
+        let Some(chunk) = self.chunk(index) else { return };
+        chunk.put(len as usize, Point { place: pack(place), traits, slot });
+        word.set(Head::new(index, len + 1).0);
         at.store(index * 16 + len + 1, FREE);
         self.len.store(self.len.load(FREE) + 1, FREE);
     }
 
     /// Moves a point within its cell.
     pub(super) fn overwrite(&self, slot: u32, place: LatLng) {
-        if let Some((chunk, at)) = self.position(slot)
-            && let Some(chunk) = self.chunk(chunk)
-        {
+        if let Some((chunk, at)) = self.here(slot) {
             chunk.places[at].store(pack(place), FREE);
         }
     }
 
-    /// Takes a point out. Constant time: the last point of the cell's first chunk takes its place.
+    /// Changes the traits of a point, if it is in the grid.
+    pub(super) fn set_traits(&self, slot: u32, traits: Traits) {
+        if let Some((chunk, at)) = self.here(slot) {
+            chunk.traits[at].store(traits.bits(), FREE);
+        }
+    }
+
+    /// Takes a point out, if it is in. Constant time: the last point of the cell's first chunk takes its place.
     pub(super) fn remove(&self, slot: u32, stock: &mut Stock) {
-        let Some((index, at)) = self.position(slot) else { return };
-        let Some(chunk) = self.chunk(index) else { return };
+        self.take_out(slot, stock);
+    }
+
+    fn take_out(&self, slot: u32, stock: &mut Stock) -> Option<()> {
+        let (chunk, at) = self.here(slot)?;
         let cell = chunk.cell.load(FREE);
         // Only the first chunk of a cell may have room, so the hole is filled from there.
-        let Some(word) = self.word(cell) else { return };
-        let Some(first) = word.payload().checked_sub(1) else { return };
-        let Some(head) = self.chunk(first) else { return };
-        let last = head.len.load(FREE) as usize - 1;
-        let moved = head.slots[last].load(FREE);
-        chunk.write(at, head.places[last].load(FREE), moved);
-        head.len.store(last as u32, FREE);
-        if let Some(at_of) = self.at.get(moved) {
-            at_of.store(index * 16 + at as u32 + 1, FREE);
-        }
-        if let Some(at_of) = self.at.get(slot) {
-            at_of.store(0, FREE);
-        }
+        let word = self.word(cell)?;
+        let (head, first) = (Head(word.payload()), Head(word.payload()).chunk()?);
+        let (first_chunk, last) = (self.chunk(first)?, head.len() - 1);
+        let moved = first_chunk.get(last as usize);
+        chunk.put(at, moved);
+        let freed = self.at.get(slot)?;
+        self.at.get(moved.slot)?.store(freed.load(FREE), FREE);
+        freed.store(0, FREE);
         self.len.store(self.len.load(FREE) - 1, FREE);
-        if last == 0 {
-            word.set(head.next.load(FREE));
-            stock.free.push(first);
-            if word.payload() == 0 {
+        if last > 0 {
+            word.set(Head::new(first, last).0);
+            return Some(());
+        }
+        stock.free.push(first);
+        match first_chunk.next.load(FREE).checked_sub(1) {
+            Some(next) => word.set(Head::new(next, ROOM as u32).0),
+            None => {
+                word.set(0);
                 self.mark(cell, false);
             }
         }
+        Some(())
     }
 
     fn mark(&self, cell: u32, occupied: bool) {
@@ -267,15 +336,20 @@ impl Grid {
         word.publish(if occupied { word.payload() | bit } else { word.payload() & !bit });
     }
 
-    /// Where a point is, packed; for the writer.
-    pub(super) fn packed(&self, slot: u32) -> Option<u64> {
+    fn here(&self, slot: u32) -> Option<(&Chunk, usize)> {
         let (chunk, at) = self.position(slot)?;
-        Some(self.chunk(chunk)?.places[at].load(FREE))
+        Some((self.chunk(chunk)?, at))
+    }
+
+    /// A point; for the writer.
+    pub(super) fn point(&self, slot: u32) -> Option<Point> {
+        let (chunk, at) = self.here(slot)?;
+        Some(chunk.get(at))
     }
 
     /// Where a point is, for the writer.
     pub(super) fn place(&self, slot: u32) -> Option<LatLng> {
-        place_of(self.packed(slot)?)
+        place_of(self.point(slot)?.place)
     }
 
     /// How many blocks hold somebody.
@@ -287,10 +361,12 @@ impl Grid {
     /// How many share the average point's cell, himself included.
     pub(super) fn company(&self) -> f64 {
         let in_cell = |word: &Word| {
-            let (mut sum, mut next) = (0u64, word.payload());
-            while let Some(chunk) = next.checked_sub(1).and_then(|index| self.chunk(index)) {
-                sum += u64::from(chunk.len.load(FREE));
-                next = chunk.next.load(FREE);
+            let head = Head(word.payload());
+            let mut sum = u64::from(head.len());
+            let mut at = head.chunk().and_then(|index| self.chunk(index));
+            while let Some(next) = at.and_then(|chunk| chunk.next.load(FREE).checked_sub(1)) {
+                sum += ROOM as u64;
+                at = self.chunk(next);
             }
             sum
         };
@@ -316,14 +392,14 @@ impl Grid {
         }
     }
 
-    /// Visits each chunk of every occupied cell that meets `window`, except the cells that meet `done`, a window around
+    /// Visits the points, by chunk, of every occupied cell that meets `window`, except the cells that meet `done`, a window around
     /// the same place that is no larger. Each cell once. O(rows + occupied cells + min(blocks in the window, blocks)).
     pub(super) fn scan<'t>(
         &'t self,
         window: &Window,
         done: Option<&Window>,
         witness: &mut Witness<'t>,
-        mut visit: impl FnMut(&'t Chunk),
+        mut visit: impl FnMut(Points<'t>),
     ) -> Result<(), Overlap> {
         let block_count = i64::from(witness.note(&self.block_count)?);
         let bands = window.rows().0 / SIDE..=window.rows().1 / SIDE;
@@ -355,7 +431,7 @@ impl Grid {
         window: &Window,
         done: Option<&Window>,
         witness: &mut Witness<'t>,
-        mut visit: impl FnMut(&'t Chunk),
+        mut visit: impl FnMut(Points<'t>),
     ) -> Result<(), Overlap> {
         for block in (0..count).filter_map(|index| self.blocks.get(index)) {
             let band = i64::from(block.band.load(FREE));
@@ -384,7 +460,7 @@ impl Grid {
         first: i64,
         columns: &Columns,
         witness: &mut Witness<'t>,
-        visit: &mut impl FnMut(&'t Chunk),
+        visit: &mut impl FnMut(Points<'t>),
     ) -> Result<(), Overlap> {
         let all = bits(columns.all, first);
         let fresh = all & !columns.done.map_or(0, |done| bits(done, first));
@@ -406,13 +482,14 @@ impl Grid {
         &'t self,
         word: &'t Word,
         witness: &mut Witness<'t>,
-        visit: &mut impl FnMut(&'t Chunk),
+        visit: &mut impl FnMut(Points<'t>),
     ) -> Result<(), Overlap> {
-        let mut next = witness.note(word)?;
-        while let Some(chunk) = next.checked_sub(1).and_then(|index| self.chunk(index)) {
-            visit(chunk);
-            next = chunk.next.load(FREE);
-            if next != 0 {
+        let head = Head(witness.note(word)?);
+        let (mut index, mut len) = (head.chunk(), (head.len() as usize).min(ROOM));
+        while let Some(chunk) = index.and_then(|index| self.chunk(index)) {
+            visit(Points { chunk, len });
+            (index, len) = (chunk.next.load(FREE).checked_sub(1), ROOM);
+            if index.is_some() {
                 // In a chunk that went elsewhere meanwhile this could lead round in a circle.
                 witness.last_stands()?;
             }

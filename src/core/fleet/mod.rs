@@ -7,6 +7,7 @@
 //! Searches take no lock: each reads on while others read and somebody writes, and is true of one instant. Everything
 //! behind [`Fleet`] is private.
 
+mod card;
 mod grid;
 mod pool;
 mod search;
@@ -22,6 +23,7 @@ mod word;
 mod writer;
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
@@ -33,7 +35,7 @@ pub use therapist::{Duty, Therapist};
 use word::Overlap;
 use writer::Writer;
 
-use super::geo::LatLng;
+use super::geo::{LatLng, Meters};
 use super::ids::{BookingId, ProviderId, UserId};
 use super::matching::{Answer, Request, Verdict};
 use super::settings::PingLimits;
@@ -65,7 +67,7 @@ pub struct Fleet {
     /// One writes at a time.
     writer: Mutex<Writer>,
     /// Waited for only while somebody is added or removed.
-    slots: RwLock<HashMap<ProviderId, u32>>,
+    slots: RwLock<HashMap<ProviderId, u32, BuildHasherDefault<Mix>>>,
     /// How many changes there were.
     version: AtomicU64,
 }
@@ -203,6 +205,15 @@ impl Fleet {
         }
     }
 
+    /// The same, but only who and how far: for a matcher that weighs many requests.
+    pub fn ranking(&self, request: &Request, now: Timestamp) -> Vec<(ProviderId, Meters)> {
+        if request.only.is_some() {
+            let answer = self.nearest(request, now);
+            return answer.candidates.iter().map(|c| (c.therapist.provider, c.distance)).collect();
+        }
+        self.read(|tables| search::ranking(tables, request, now))
+    }
+
     /// Everybody within the asked radius with the first reason not to be eligible (`None`: eligible), nearest first.
     /// Judges everybody there: for explanations, not for the busy path.
     pub fn verdicts(&self, request: &Request, now: Timestamp) -> Vec<Verdict> {
@@ -225,5 +236,29 @@ impl Fleet {
         let mut all: Vec<_> = writer.everybody().map(|(slot, t)| (t, writer.position(slot))).collect();
         all.sort_unstable_by_key(|(therapist, _)| therapist.provider);
         all
+    }
+}
+
+/// Fibonacci hashing (Knuth, TAOCP 3, 6.4) of ids that the database gives out in order: nobody chooses them.
+#[derive(Debug, Default)]
+struct Mix(u64);
+
+impl Hasher for Mix {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u64(u64::from(byte));
+        }
+    }
+
+    fn write_i64(&mut self, n: i64) {
+        self.write_u64(n.cast_unsigned());
+    }
+
+    fn write_u64(&mut self, n: u64) {
+        self.0 = (self.0.rotate_left(32) ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
     }
 }

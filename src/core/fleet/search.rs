@@ -1,17 +1,15 @@
 //! The k nearest who may take a request: windows of growing size around the place, each scanned but for what the former
 //! held, until nobody outside can be nearer than the k-th found. `docs/matching.md` shows why the answer is exact.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
-use std::sync::Arc;
+use smallvec::SmallVec;
 
-use super::Therapist;
-use super::grid::{Chunk, Grid, place_of, unpack};
+use super::card;
+use super::grid::{Grid, Point, Points, place_of, unpack};
 use super::tables::{Layer, Person, Tables};
 use super::traits::Traits;
 use super::window::{Window, haversine_at_most};
 use super::word::{Overlap, Witness};
-use crate::core::geo::{LatLng, Meters};
+use crate::core::geo::{LatLng, Meters, Vantage, public_position};
 use crate::core::ids::ProviderId;
 use crate::core::matching::{
     Answer, Candidate, Certificate, Precision, Request, Stand, Verdict, When, judge, tie_rank,
@@ -19,32 +17,49 @@ use crate::core::matching::{
 use crate::core::pricing::surcharge;
 use crate::core::time::Timestamp;
 
-/// One who was met: passed the sieve, not judged yet. The order is that of a heap with the nearest on top.
-struct Met {
-    /// No more than the haversine of his distance.
-    at_least: f64,
-    place: u64,
-    slot: u32,
-}
-
 /// One found. The order is the answer's: by distance, then tie rank, then id; no two are equal.
+#[derive(Clone, Copy)]
 struct Found {
     distance: Meters,
     tie: u64,
     provider: ProviderId,
-    stand: Stand,
+    place: LatLng,
+    fix_at: Option<Timestamp>,
     slot: u32,
-    therapist: Arc<Therapist>,
+}
+
+/// Up to so many asked for, those who seem nearest are kept in order while cells are looked at.
+const FEW: usize = 64;
+/// So many more are kept, for some will be refused.
+const SPARE: usize = 4;
+
+/// How near somebody may be, the upper half of a lower bound of his haversine, above his number among those met: the
+/// order of keys is that of the bounds (those of positive floats are ordered like their bits), and what is cut off
+/// makes a bound no larger.
+fn key(at_least: f64, number: usize) -> u64 {
+    at_least.to_bits() >> 32 << 32 | number as u64
+}
+
+/// The lower bound, or less.
+fn bound_of(key: u64) -> f64 {
+    f64::from_bits(key >> 32 << 32)
 }
 
 struct Search<'t> {
     tables: &'t Tables,
     request: &'t Request,
     now: Timestamp,
+    vantage: Vantage,
     needed: Traits,
-    met: BinaryHeap<Met>,
-    /// The best so far, the worst of them on top; at most as many as asked for.
-    best: BinaryHeap<Found>,
+    quick: bool,
+    /// Those who were met in this window and are not judged yet: a chunk and a place in it.
+    met: SmallVec<[(Points<'t>, usize); FEW]>,
+    /// The apparently nearest of them who passed the sieve, in order: [`key`]s.
+    near: SmallVec<[u64; FEW]>,
+    /// The keys of the others, in any order and not sieved.
+    rest: SmallVec<[u64; FEW]>,
+    /// The best so far, in order; at most as many as asked for.
+    best: Vec<Found>,
     examined: u32,
     proven: Meters,
     /// Distances of all who may take it and were no farther than the k-th when they were judged; for public answers.
@@ -69,12 +84,25 @@ pub(super) fn nearest(
     Ok(answer)
 }
 
-/// The same about one therapist alone, who is in this slot. For the writer, or while nobody writes.
+/// The same, but only who and how far.
+pub(super) fn ranking(tables: &Tables, request: &Request, now: Timestamp) -> Result<Vec<(ProviderId, Meters)>, Overlap> {
+    let mut search = Search::new(tables, request, now);
+    let mut witness = Witness::new();
+    if request.limit > 0 {
+        search.run(&mut witness)?;
+    }
+    witness.stands()?;
+    Ok(search.best.iter().map(|found| (found.provider, found.distance)).collect())
+}
+
+/// The nearest if only the therapist in this slot is asked for. While nobody writes.
 pub(super) fn only(tables: &Tables, slot: u32, request: &Request, now: Timestamp, version: u64) -> Answer {
     let mut search = Search::new(tables, request, now);
-    if let Some(place) = tables.grid(layer_of(request)).packed(slot) {
+    if let Some(point) = tables.grid(layer_of(request)).point(slot) {
         search.examined = 1;
-        search.judge(&Met { at_least: 0.0, place, slot });
+        if let Some(person) = tables.person(slot).filter(|_| point.traits.may_satisfy(search.needed)) {
+            search.judge(point, person);
+        }
     }
     search.proven = search.bound();
     search.answer(version)
@@ -90,9 +118,13 @@ impl<'t> Search<'t> {
             tables,
             request,
             now,
+            vantage: Vantage::of(request.place),
             needed: Traits::needed(request),
-            met: BinaryHeap::new(),
-            best: BinaryHeap::new(),
+            quick: card::is_quick(request),
+            met: SmallVec::new(),
+            near: SmallVec::new(),
+            rest: SmallVec::new(),
+            best: Vec::with_capacity(request.limit.min(FEW)),
             examined: 0,
             proven: Meters::ZERO,
             eligible: Vec::new(),
@@ -107,9 +139,7 @@ impl<'t> Search<'t> {
             let scanned = reach.min(self.bound().get());
             let window = Window::around(grid.tiling(), self.request.place, Meters::new(scanned), done.as_ref());
             let limit = haversine_at_most(self.bound());
-            let mut met = std::mem::take(&mut self.met).into_vec();
-            grid.scan(&window, done.as_ref(), witness, |chunk| self.look(chunk, &window, limit, &mut met))?;
-            self.met = BinaryHeap::from(met);
+            grid.scan(&window, done.as_ref(), witness, |points| self.look(points, &window, limit))?;
             self.judge_met();
             // Everybody within `scanned` has been met. Who matters is within the bound, and it only shrinks.
             if self.bound().get() <= scanned || window.is_whole_earth() {
@@ -123,7 +153,7 @@ impl<'t> Search<'t> {
 
     /// Nobody who is ranked farther than this belongs into the answer.
     fn bound(&self) -> Meters {
-        match self.best.peek() {
+        match self.best.last() {
             Some(worst) if self.best.len() == self.request.limit => worst.distance.min(self.request.radius),
             _ => self.request.radius,
         }
@@ -139,58 +169,108 @@ impl<'t> Search<'t> {
         scanned * (wanted.sqrt() * 1.1).clamp(1.25, 2.0)
     }
 
-    fn look(&mut self, chunk: &Chunk, window: &Window, limit: f64, met: &mut Vec<Met>) {
+    /// Sorts the points of a chunk into near, rest, and out of the question.
+    #[inline]
+    fn look(&mut self, points: Points<'t>, window: &Window, limit: f64) {
         let (lat_e7, lng_e7) = (i64::from(self.request.place.lat_e7()), i64::from(self.request.place.lng_e7()));
-        for (place, slot) in chunk.points() {
-            self.examined += 1;
+        let room = if self.request.limit > FEW { 0 } else { self.request.limit + SPARE };
+        self.examined += points.len() as u32;
+        for (at, place) in points.places().enumerate() {
             let (lat, lng) = unpack(place);
             let at_least = window.haversine_at_least(i64::from(lat) - lat_e7, i64::from(lng) - lng_e7);
-            if at_least <= limit && self.tables.traits(slot).may_satisfy(self.needed) {
-                met.push(Met { at_least, place, slot });
+            if at_least > limit {
+                continue;
+            }
+            let key = key(at_least, self.met.len());
+            let near = self.near.len() < room || self.near.last().is_some_and(|&farthest| key < farthest);
+            if !near {
+                self.met.push((points, at));
+                self.rest.push(key);
+            } else if points.traits(at).may_satisfy(self.needed) {
+                self.met.push((points, at));
+                if self.near.len() == room {
+                    self.rest.extend(self.near.pop());
+                }
+                let at = self.near.iter().rposition(|&other| other < key).map_or(0, |before| before + 1);
+                self.near.insert(at, key);
             }
         }
     }
 
-    /// Judges those who were met, the nearest first, until the next cannot be among the best.
+    /// Judges those who were met, the apparently nearest first, until the next cannot be among the best. Nobody of the
+    /// others will be needed, for the bound only shrinks.
     fn judge_met(&mut self) {
+        let near = std::mem::take(&mut self.near);
+        if self.judge_in_order(&near) {
+            let mut rest = std::mem::take(&mut self.rest);
+            rest.retain(|key| {
+                let (points, at) = self.met[*key as u32 as usize];
+                points.traits(at).may_satisfy(self.needed)
+            });
+            rest.sort_unstable();
+            self.judge_in_order(&rest);
+        }
+        self.rest.clear();
+        self.met.clear();
+    }
+
+    /// False if the next could not be among the best.
+    fn judge_in_order(&mut self, keys: &[u64]) -> bool {
         let mut limit = haversine_at_most(self.bound());
-        while self.met.peek().is_some_and(|next| next.at_least <= limit) {
-            let Some(next) = self.met.pop() else { return };
-            if self.judge(&next) {
-                limit = haversine_at_most(self.bound());
+        for some in keys.chunks(16) {
+            // First all their cards are fetched, at once as far as the memory can, and then looked at.
+            let people: SmallVec<[_; 16]> = some
+                .iter()
+                .filter_map(|key| {
+                    let (points, at) = self.met[*key as u32 as usize];
+                    let point = points.get(at);
+                    let person = self.tables.person(point.slot)?;
+                    Some((*key, point, person, person.fix_at(), person.card().reach()))
+                })
+                .collect();
+            for (key, point, person, ..) in people {
+                if bound_of(key) > limit {
+                    return false;
+                }
+                if self.judge(point, person) {
+                    limit = haversine_at_most(self.bound());
+                }
             }
         }
+        true
     }
 
     /// True if he is among the best so far, and these are as many as asked for.
-    fn judge(&mut self, met: &Met) -> bool {
-        let Some(person) = self.tables.person(met.slot) else { return false };
-        let Some(stand) = stand(person, met.place, self.request) else { return false };
-        if stand.distance > self.bound() {
+    fn judge(&mut self, point: Point, person: &Person) -> bool {
+        let Some(place) = place_of(point.place) else { return false };
+        let distance = self.vantage.distance(place);
+        if distance > self.bound() {
             return false;
         }
-        let therapist = person.therapist().load();
-        let Some(therapist) = therapist.as_ref() else { return false };
-        if judge(therapist, &stand, self.request, self.now).is_err() {
+        let fix_at = if self.request.when == When::Now { Some(person.fix_at()) } else { None };
+        if fix_at.is_some_and(|at| self.now.since(at) > self.request.stale_after) {
             return false;
+        }
+        if !(self.quick && person.card().surely_may_take(self.request, distance)) {
+            let therapist = person.therapist().load();
+            let stand = Stand { place, fix_at, distance };
+            if therapist.as_ref().is_none_or(|t| judge(t, &stand, self.request, self.now).is_err()) {
+                return false;
+            }
         }
         if matches!(self.request.precision, Precision::Public { .. }) {
-            self.eligible.push(stand.distance);
+            self.eligible.push(distance);
         }
-        let (provider, distance) = (therapist.provider, stand.distance);
+        let provider = person.card().provider();
         let tie = tie_rank(self.request.precision, provider);
-        let found = || Found { distance, tie, provider, stand, slot: met.slot, therapist: Arc::clone(therapist) };
-        if self.best.len() < self.request.limit {
-            self.best.push(found());
-            return self.best.len() == self.request.limit;
+        let found = Found { distance, tie, provider, place, fix_at, slot: point.slot };
+        let at = self.best.iter().rposition(|other| other.rank() < found.rank()).map_or(0, |before| before + 1);
+        if at == self.request.limit {
+            return false;
         }
-        match self.best.peek_mut() {
-            Some(mut worst) if (distance, tie, provider) < worst.rank() => {
-                *worst = found();
-                true
-            }
-            _ => false,
-        }
+        self.best.truncate(self.request.limit - 1);
+        self.best.insert(at, found);
+        self.best.len() == self.request.limit
     }
 
     fn answer(self, version: u64) -> Answer {
@@ -199,47 +279,53 @@ impl<'t> Search<'t> {
             Precision::Exact => self.examined,
             Precision::Public { .. } => self.eligible.iter().filter(|&&distance| distance <= reach).count() as u32,
         };
-        let candidate = |found: Found| {
-            let offering = found.therapist.offering(self.request.service)?;
-            Some(Candidate {
-                place: found.stand.place,
-                fix_age: found.stand.fix_at.map(|at| self.now.since(at)),
-                distance: found.distance,
-                price: offering.price,
-                surcharge: surcharge(offering, found.distance),
-                public: self.tables.person(found.slot)?.public(self.request.when)?,
-                therapist: found.therapist,
-            })
-        };
-        let candidates = self.best.into_sorted_vec().into_iter().filter_map(candidate).collect();
+        let candidates = self.best.iter().filter_map(|found| self.candidate(found)).collect();
         let certificate = Certificate { version, proven: self.proven, examined: self.examined };
         Answer { candidates, considered, certificate }
+    }
+
+    fn candidate(&self, found: &Found) -> Option<Candidate> {
+        let person = self.tables.person(found.slot)?;
+        let therapist = person.therapist().load_full()?;
+        let offering = therapist.offering(self.request.service)?;
+        let public = match self.request.when {
+            When::Now => person.fix_public()?,
+            When::At { .. } => public_position(found.place),
+        };
+        Some(Candidate {
+            place: found.place,
+            fix_age: found.fix_at.map(|at| self.now.since(at)),
+            distance: found.distance,
+            price: offering.price,
+            surcharge: surcharge(offering, found.distance),
+            public,
+            therapist,
+        })
+    }
+}
+
+impl Found {
+    const fn rank(&self) -> (Meters, u64, ProviderId) {
+        (self.distance, self.tie, self.provider)
     }
 }
 
 /// The first window: where the cells are crowded as they should be, as many as asked for are in it.
 fn first_reach(grid: &Grid, limit: usize) -> f64 {
-    grid.tiling().row_m() * (limit.min(1_000) as f64 / 50.0).sqrt()
-}
-
-/// Where one stands for a request, and how far.
-fn stand(person: &Person, place: u64, request: &Request) -> Option<Stand> {
-    let place: LatLng = place_of(place)?;
-    let fix_at = match request.when {
-        When::Now => Some(person.fix_at()),
-        When::At { .. } => None,
-    };
-    Some(Stand { place, fix_at, distance: place.distance(request.place) })
+    grid.tiling().row_m() * (limit.min(1_000) as f64 / 40.0).sqrt()
 }
 
 /// Everybody within the asked radius with the first reason not to be eligible, nearest first.
 pub(super) fn verdicts(tables: &Tables, request: &Request, now: Timestamp) -> Result<Vec<Verdict>, Overlap> {
     let (grid, mut witness, mut met) = (tables.grid(layer_of(request)), Witness::new(), Vec::new());
     let window = Window::around(grid.tiling(), request.place, request.radius, None);
-    grid.scan(&window, None, &mut witness, |chunk| met.extend(chunk.points()))?;
-    let verdict = |(place, slot): (u64, u32)| {
+    grid.scan(&window, None, &mut witness, |points| met.extend(points.iter()))?;
+    let verdict = |Point { place, slot, .. }: Point| {
         let person = tables.person(slot)?;
-        let stand = stand(person, place, request).filter(|stand| stand.distance <= request.radius)?;
+        let place = place_of(place)?;
+        let distance = Some(place.distance(request.place)).filter(|distance| *distance <= request.radius)?;
+        let fix_at = if request.when == When::Now { Some(person.fix_at()) } else { None };
+        let stand = Stand { place, fix_at, distance };
         let therapist = person.therapist().load_full()?;
         let unfit = judge(&therapist, &stand, request, now).err();
         Some(Verdict { therapist, place: stand.place, distance: stand.distance, unfit })
@@ -249,49 +335,3 @@ pub(super) fn verdicts(tables: &Tables, request: &Request, now: Timestamp) -> Re
     all.sort_by_key(|v| (v.distance, tie_rank(request.precision, v.therapist.provider), v.therapist.provider));
     Ok(all)
 }
-
-impl Ord for Met {
-    fn cmp(&self, other: &Self) -> Ordering {
-        other.at_least.total_cmp(&self.at_least)
-    }
-}
-
-impl PartialOrd for Met {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Met {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Met {}
-
-impl Found {
-    const fn rank(&self) -> (Meters, u64, ProviderId) {
-        (self.distance, self.tie, self.provider)
-    }
-}
-
-impl Ord for Found {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.rank().cmp(&other.rank())
-    }
-}
-
-impl PartialOrd for Found {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Found {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Found {}

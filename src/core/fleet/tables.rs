@@ -1,9 +1,12 @@
 //! All that searches read: four grids (newest fixes and base locations, exact and public) and, by slot, what else they
 //! ask of everybody. A slot is a small number for one therapist, used again after a removal.
 
+use std::sync::Arc;
+
 use arc_swap::ArcSwapOption;
 
 use super::Therapist;
+use super::card::Card;
 use super::grid::{Grid, pack, place_of};
 use super::pool::Pool;
 use super::sync::{AtomicU64, Ordering};
@@ -44,19 +47,21 @@ impl Layer {
 #[derive(Debug)]
 pub(super) struct Tables {
     grids: [Grid; LAYERS],
-    /// By slot; apart from the rest because a search reads them of everybody it passes.
-    traits: Pool<AtomicU64>,
     people: Pool<Person>,
     capacity: usize,
 }
 
 /// What is known of a slot, besides places.
 #[derive(Debug, Default)]
+#[repr(align(64))]
 pub(super) struct Person {
     /// Time of the newest fix, microseconds since 1970.
     fix_at: AtomicU64,
-    /// Of fix and base location: the H3 cell that the public may know, and its packed centre.
-    public: [[AtomicU64; 2]; 2],
+    card: Card,
+    /// As in each grid that he is in; for the writer, who puts him into another.
+    traits: AtomicU64,
+    /// Of the fix: the H3 cell that the public may know, and its packed centre.
+    public: [AtomicU64; 2],
     therapist: ArcSwapOption<Therapist>,
 }
 
@@ -65,10 +70,14 @@ impl Person {
         Timestamp::from_micros(self.fix_at.load(Ordering::Relaxed).cast_signed())
     }
 
-    /// Where the public may know him to be, in a layer that he is in.
-    pub(super) fn public(&self, when: When) -> Option<PublicPosition> {
-        let [cell, centre] = &self.public[usize::from(when != When::Now)];
+    /// Where the public may know him to be, if he has a fix.
+    pub(super) fn fix_public(&self) -> Option<PublicPosition> {
+        let [cell, centre] = &self.public;
         Some(PublicPosition { cell: cell.load(Ordering::Relaxed), centre: place_of(centre.load(Ordering::Relaxed))? })
+    }
+
+    pub(super) const fn card(&self) -> &Card {
+        &self.card
     }
 
     pub(super) const fn therapist(&self) -> &ArcSwapOption<Therapist> {
@@ -82,31 +91,36 @@ impl Person {
     }
 
     pub(super) fn set_fix_public(&self, public: PublicPosition) {
-        set(&self.public[0], public);
+        let [cell, centre] = &self.public;
+        cell.store(public.cell, Ordering::Relaxed);
+        centre.store(pack(public.centre), Ordering::Relaxed);
     }
 
-    pub(super) fn set_base_public(&self, public: PublicPosition) {
-        set(&self.public[1], public);
+    pub(super) fn traits(&self) -> Traits {
+        Traits::from_bits(self.traits.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set_therapist(&self, therapist: Option<Arc<Therapist>>) {
+        if let Some(therapist) = &therapist {
+            self.card.write(therapist);
+            self.traits.store(Traits::of(therapist).bits(), Ordering::Relaxed);
+        }
+        self.therapist.store(therapist);
     }
 
     pub(super) fn take_over(&self, other: &Self) {
         self.set_fix_at(other.fix_at());
-        for (to, from) in self.public.as_flattened().iter().zip(other.public.as_flattened()) {
+        for (to, from) in self.public.iter().zip(&other.public) {
             to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
         }
-        self.therapist.store(other.therapist.load_full());
+        self.set_therapist(other.therapist.load_full());
     }
-}
-
-fn set([cell, centre]: &[AtomicU64; 2], public: PublicPosition) {
-    cell.store(public.cell, Ordering::Relaxed);
-    centre.store(pack(public.centre), Ordering::Relaxed);
 }
 
 impl Tables {
     /// Of these grids, for up to `capacity` therapists; what is not needed yet takes little room.
     pub(super) fn new(grids: [Grid; LAYERS], capacity: usize) -> Self {
-        Self { grids, traits: Pool::new(capacity, 12), people: Pool::new(capacity, 9), capacity }
+        Self { grids, people: Pool::new(capacity, 9), capacity }
     }
 
     pub(super) const fn capacity(&self) -> usize {
@@ -124,17 +138,5 @@ impl Tables {
     /// Makes room for a slot below the capacity.
     pub(super) fn ensure(&self, slot: u32) {
         self.people.ensure(slot);
-        self.traits.ensure(slot);
-    }
-
-    pub(super) fn traits(&self, slot: u32) -> Traits {
-        self.traits.get(slot).map_or_else(Traits::default, |bits| Traits::from_bits(bits.load(Ordering::Relaxed)))
-    }
-
-    /// For the writer, within a change of every cell that the therapist is in.
-    pub(super) fn set_traits(&self, slot: u32, traits: Traits) {
-        if let Some(bits) = self.traits.get(slot) {
-            bits.store(traits.bits(), Ordering::Relaxed);
-        }
     }
 }

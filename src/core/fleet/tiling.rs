@@ -2,7 +2,7 @@
 //!
 //! Rows of cells have one height everywhere. Sixteen rows are a *band*; within a band all rows have the same number of
 //! columns, so that cells stay about square towards the poles. Sixteen by sixteen cells are a *block*. The height is
-//! chosen by how crowded the cells are: a search reads whole cells, so some twenty therapists to a cell serve it best.
+//! chosen by how crowded the cells are: a search reads whole cells, so some fifteen therapists to a cell serve it best.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ pub(super) struct Tile {
 }
 
 impl Tiling {
-    /// With rows of about 500 m: some twenty therapists to a cell where 100,000 work in one city.
+    /// With rows of about 500 m, until it is seen how crowded they are.
     pub(super) fn usual() -> Self {
         Self::with_height(USUAL)
     }
@@ -57,7 +57,7 @@ impl Tiling {
 
     /// The tiling for therapists of whom the average shares a cell of this one with `company` (himself included).
     pub(super) fn suited_to(&self, company: f64) -> Self {
-        const WANTED: f64 = 24.0;
+        const WANTED: f64 = 16.0;
         let ideal = self.row_e7 as f64 * (WANTED / company.max(0.01)).sqrt();
         let distance = |height: i64| (height as f64 / ideal).ln().abs();
         let best = HEIGHTS_E7.into_iter().min_by(|a, b| distance(*a).total_cmp(&distance(*b)));

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::grid::{Full, Grid, Stock};
 use super::tables::{LAYERS, Layer, Person, Tables};
 use super::tiling::Tiling;
-use super::traits::Traits;
 use super::word::Change;
 use super::{Duty, EnRoute, Therapist};
 use crate::core::geo::{InnerCircle, LatLng, public_position};
@@ -29,15 +28,21 @@ enum Step {
     Gone,
 }
 
+/// What the next fix of a therapist is judged by.
+#[derive(Clone, Copy, Debug, Default)]
+struct Trail {
+    track: Track,
+    /// Within it the fix is surely in the H3 cell that it was in.
+    circle: Option<InnerCircle>,
+}
+
 /// The writer's own books, and the tables that he changes.
 #[derive(Debug)]
 pub(super) struct Writer {
     tables: Arc<Tables>,
     stocks: [Stock; LAYERS],
     /// By slot.
-    tracks: Vec<Track>,
-    /// By slot: the circle within which the fix is surely in the H3 cell that it was in.
-    circles: Vec<Option<InnerCircle>>,
+    trails: Vec<Trail>,
     free: Vec<u32>,
     /// With so many, it is looked again whether the cells are of a good size.
     next_fit: usize,
@@ -50,8 +55,7 @@ impl Writer {
         Self {
             tables: Arc::new(tables),
             stocks: Default::default(),
-            tracks: Vec::new(),
-            circles: Vec::new(),
+            trails: Vec::new(),
             free: Vec::new(),
             next_fit: LEAST,
         }
@@ -64,10 +68,9 @@ impl Writer {
 
     /// A slot for a newcomer.
     pub(super) fn add(&mut self) -> u32 {
-        let slot = self.free.pop().unwrap_or(self.tracks.len() as u32);
-        if slot as usize == self.tracks.len() {
-            self.tracks.push(Track::default());
-            self.circles.push(None);
+        let slot = self.free.pop().unwrap_or(self.trails.len() as u32);
+        if slot as usize == self.trails.len() {
+            self.trails.push(Trail::default());
             if slot as usize >= self.tables.capacity() {
                 self.rebuild();
             }
@@ -78,24 +81,17 @@ impl Writer {
 
     /// Replaces what is known of a therapist.
     pub(super) fn put(&mut self, slot: u32, therapist: Therapist) {
-        let (traits, base) = (Traits::of(&therapist), therapist.base_location);
-        let same = base == self.tables.grid(Layer::Base).place(slot);
-        // H3 costs more than all the rest.
-        let public = if same { None } else { base.map(public_position) };
-        let steps = if same {
+        let base = therapist.base_location;
+        let steps = if base == self.tables.grid(Layer::Base).place(slot) {
             ALL.map(|layer| (layer, Step::Touch))
         } else {
             let step = |to: Option<LatLng>| to.map_or(Step::Gone, Step::To);
+            let centre = base.map(|base| public_position(base).centre);
             let fixes = [(Layer::Fix, Step::Touch), (Layer::FixPublic, Step::Touch)];
-            let centre = public.map(|public| public.centre);
             [fixes[0], fixes[1], (Layer::Base, step(base)), (Layer::BasePublic, step(centre))]
         };
-        self.change(slot, steps, |tables, person| {
-            tables.set_traits(slot, traits);
-            if let Some(public) = public {
-                person.set_base_public(public);
-            }
-            person.therapist().store(Some(Arc::new(therapist)));
+        self.change(slot, steps, |person| {
+            person.set_therapist(Some(Arc::new(therapist)));
         });
     }
 
@@ -104,27 +100,23 @@ impl Writer {
         let Some(mut therapist) = self.therapist(slot) else { return };
         // Copied, because readers hold it: what they hold does not change.
         Arc::make_mut(&mut therapist).duty = duty;
-        let traits = Traits::of(&therapist);
-        self.change(slot, ALL.map(|layer| (layer, Step::Touch)), |tables, person| {
-            tables.set_traits(slot, traits);
-            person.therapist().store(Some(therapist));
+        self.change(slot, ALL.map(|layer| (layer, Step::Touch)), |person| {
+            person.set_therapist(Some(therapist));
         });
     }
 
     /// Forgets a therapist; the slot will be somebody else's.
     pub(super) fn remove(&mut self, slot: u32) {
-        self.change(slot, ALL.map(|layer| (layer, Step::Gone)), |tables, person| {
-            tables.set_traits(slot, Traits::default());
-            person.therapist().store(None);
+        self.change(slot, ALL.map(|layer| (layer, Step::Gone)), |person| {
+            person.set_therapist(None);
         });
-        self.tracks[slot as usize] = Track::default();
-        self.circles[slot as usize] = None;
+        self.trails[slot as usize] = Trail::default();
         self.free.push(slot);
     }
 
     /// Takes in a fix.
     pub(super) fn apply_fix(&mut self, slot: u32, fix: &Fix, limits: &PingLimits) -> Applied {
-        let applied = self.tracks[slot as usize].apply(fix, limits);
+        let applied = self.trails[slot as usize].track.apply(fix, limits);
         if applied.newest {
             self.show(slot, fix.place, fix.at);
         }
@@ -134,25 +126,27 @@ impl Writer {
     /// Takes over a fix from elsewhere if it is newer than the shown one.
     pub(super) fn restore(&mut self, slot: u32, fix: &Fix) {
         if self.position(slot).is_none_or(|(_, at)| at < fix.at) {
-            self.tracks[slot as usize] = Track::at(Some(fix));
+            self.trails[slot as usize].track = Track::at(Some(fix));
             self.show(slot, fix.place, fix.at);
         }
     }
 
     fn show(&mut self, slot: u32, place: LatLng, at: Timestamp) {
-        let circle = &mut self.circles[slot as usize];
+        let circle = &mut self.trails[slot as usize].circle;
         // H3 costs more than the rest of a move, and well within the cell it cannot have changed.
         let public = if circle.is_some_and(|circle| circle.holds(place)) { None } else { Some(public_position(place)) };
         if let Some(public) = public {
             *circle = Some(InnerCircle::of(public.centre));
         }
-        let step = public.map_or(Step::Touch, |public| Step::To(public.centre));
-        self.change(slot, [(Layer::Fix, Step::To(place)), (Layer::FixPublic, step)], |_, person| {
-            person.set_fix_at(at);
-            if let Some(public) = public {
+        let to = (Layer::Fix, Step::To(place));
+        match public {
+            // Public answers see the time of the fix alone change, by itself: a whole in any case.
+            None => self.change(slot, [to], |person| person.set_fix_at(at)),
+            Some(public) => self.change(slot, [to, (Layer::FixPublic, Step::To(public.centre))], |person| {
+                person.set_fix_at(at);
                 person.set_fix_public(public);
-            }
-        });
+            }),
+        }
         if self.tables.grid(Layer::Fix).len() >= self.next_fit {
             self.rebuild();
         }
@@ -160,7 +154,7 @@ impl Writer {
 
     /// The shown position and its time.
     pub(super) fn position(&self, slot: u32) -> Option<(LatLng, Timestamp)> {
-        self.tracks.get(slot as usize)?.last().map(|mark| (mark.place, mark.at))
+        self.trails.get(slot as usize)?.track.last().map(|mark| (mark.place, mark.at))
     }
 
     /// A therapist as he is.
@@ -170,7 +164,11 @@ impl Writer {
 
     /// If he is on the way: whom to tell of his new position.
     pub(super) fn en_route(&self, slot: u32) -> Option<EnRoute> {
-        let therapist = self.tables.person(slot)?.therapist().load();
+        let person = self.tables.person(slot)?;
+        if person.card().is_idle() {
+            return None;
+        }
+        let therapist = person.therapist().load();
         match therapist.as_ref()?.duty {
             Duty::Booked { booking, booking_uuid, customer, en_route_to: Some(to) } => {
                 Some((booking, booking_uuid, customer, to))
@@ -181,11 +179,11 @@ impl Writer {
 
     /// Everybody, with the slot.
     pub(super) fn everybody(&self) -> impl Iterator<Item = (u32, Arc<Therapist>)> + '_ {
-        (0..self.tracks.len() as u32).filter_map(|slot| Some((slot, self.therapist(slot)?)))
+        (0..self.trails.len() as u32).filter_map(|slot| Some((slot, self.therapist(slot)?)))
     }
 
     /// Does the steps and `write` as one.
-    fn change<const N: usize>(&mut self, slot: u32, steps: [(Layer, Step); N], write: impl FnOnce(&Tables, &Person)) {
+    fn change<const N: usize>(&mut self, slot: u32, steps: [(Layer, Step); N], write: impl FnOnce(&Person)) {
         let cells = loop {
             match self.prepare(slot, &steps) {
                 Ok(cells) => break cells,
@@ -201,19 +199,24 @@ impl Writer {
             words[n] = cells[n].map(|cell| cell.and_then(|cell| grid.word(cell)));
         }
         let _change = Change::of(words);
+        let before = person.traits();
+        write(person);
+        let traits = person.traits();
         for ((layer, step), [from, to]) in steps.into_iter().zip(cells) {
             let (grid, stock) = (tables.grid(layer), &mut self.stocks[layer as usize]);
             match (step, to) {
                 (Step::To(place), Some(to)) if from == Some(to) => grid.overwrite(slot, place),
                 (Step::To(place), Some(to)) => {
                     grid.remove(slot, stock);
-                    grid.insert(slot, place, to, stock);
+                    grid.insert(slot, place, traits, to, stock);
                 }
                 (Step::Gone, _) => grid.remove(slot, stock),
                 (Step::To(_) | Step::Touch, _) => {}
             }
+            if traits != before {
+                grid.set_traits(slot, traits);
+            }
         }
-        write(tables, person);
     }
 
     /// For each step the cell that the slot is in and the one it comes to, which is made ready.
@@ -246,7 +249,7 @@ impl Writer {
     /// With room for 2^`room` times the blocks that are in use, and some.
     fn built_anew(&self, room: u32) -> Result<(Tables, [Stock; LAYERS]), Full> {
         let (old, mut stocks) = (&self.tables, <[Stock; LAYERS]>::default());
-        let capacity = (2 * self.tracks.len()).max(LEAST);
+        let capacity = (2 * self.trails.len()).max(LEAST);
         let grids = ALL.map(|layer| {
             let grid = old.grid(layer);
             let tiling =
@@ -254,17 +257,15 @@ impl Writer {
             Grid::new(tiling, capacity, (grid.blocks_in_use() << room) + SPARE_BLOCKS)
         });
         let new = Tables::new(grids, capacity);
-        for slot in 0..self.tracks.len() as u32 {
+        for slot in 0..self.trails.len() as u32 {
             new.ensure(slot);
-            new.set_traits(slot, old.traits(slot));
-            if let (Some(from), Some(to)) = (old.person(slot), new.person(slot)) {
-                to.take_over(from);
-            }
+            let (Some(from), Some(to)) = (old.person(slot), new.person(slot)) else { continue };
+            to.take_over(from);
             for layer in ALL {
                 let (grid, stock) = (new.grid(layer), &mut stocks[layer as usize]);
                 if let Some(place) = old.grid(layer).place(slot) {
                     let cell = grid.prepare(slot, place, stock)?;
-                    grid.insert(slot, place, cell, stock);
+                    grid.insert(slot, place, to.traits(), cell, stock);
                 }
             }
         }

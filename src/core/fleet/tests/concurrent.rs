@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
@@ -11,7 +13,7 @@ use super::world::{any_speed, request, willing};
 use crate::core::fleet::{Duty, Fleet, Therapist};
 use crate::core::geo::{LatLng, Meters};
 use crate::core::ids::{BookingId, ProviderId, UserId};
-use crate::core::matching::{Precision, Request};
+use crate::core::matching::{Answer, Candidate, Precision, Request};
 use crate::core::money::Money;
 use crate::core::time::Timestamp;
 use crate::core::track::Fix;
@@ -145,4 +147,155 @@ fn nobody_on_a_booking_or_with_an_offer_is_ever_found() {
             std::panic::resume_unwind(failure);
         }
     });
+}
+
+/// A change that the log can repeat.
+#[derive(Clone, Debug)]
+enum Change {
+    Put(Box<Therapist>),
+    Remove(ProviderId),
+    Duty(ProviderId, Duty),
+    Move(ProviderId, Fix),
+}
+
+impl Change {
+    fn random(turn: i64, rng: &mut StdRng) -> Self {
+        let provider = ProviderId(rng.random_range(0..PEOPLE));
+        let booked =
+            Duty::Booked { booking: BookingId(1), booking_uuid: Uuid::nil(), customer: UserId(2), en_route_to: None };
+        match rng.random_range(0..20) {
+            0 => Self::Remove(provider),
+            1 | 2 => Self::Put(Box::new(version(provider.0, turn as u64))),
+            3 | 4 => Self::Duty(provider, [Duty::Idle, booked][rng.random_range(0..2)]),
+            _ => {
+                // A few cells of a few metres to a few hundred: most moves cross a border, many meet in one cell.
+                let mut near = |middle: i32| middle + rng.random_range(-3..=3) * rng.random_range(1..9_000);
+                let place = LatLng::from_e7(near(145_500_000), near(1_210_200_000)).unwrap();
+                Self::Move(provider, Fix::new(Timestamp::from_micros(START * 1_000_000 + turn), place))
+            }
+        }
+    }
+
+    fn make(self, fleet: &Fleet) {
+        match self {
+            Self::Put(therapist) => fleet.put(*therapist),
+            Self::Remove(provider) => fleet.remove(provider),
+            Self::Duty(provider, duty) => drop(fleet.set_duty(provider, duty)),
+            Self::Move(provider, fix) => drop(fleet.apply_fix(provider, &fix, &any_speed())),
+        }
+    }
+}
+
+/// An answer, and the changes that were made before it was asked for and before it was given.
+struct Heard {
+    from: u64,
+    until: u64,
+    request: Request,
+    answer: Answer,
+}
+
+/// Changes are logged, readers ask all the while; afterwards the log is played again, one change at a time, and each
+/// answer must be that of a quiet fleet at some instant between its question and its end.
+#[test]
+fn each_answer_is_the_truth_of_one_instant_during_the_search() {
+    const CHANGES: i64 = 20_000;
+    let seed: u64 = std::env::var("SPACALL_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
+    println!("seed {seed}");
+    let (fleet, made, asked) = (Fleet::new(), AtomicU64::new(0), AtomicU64::new(0));
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut log: Vec<Change> = (0..PEOPLE).map(|id| Change::Put(Box::new(version(id, 0)))).collect();
+    log.extend((0..CHANGES).map(|turn| Change::random(turn, &mut rng)));
+    let now = Timestamp::from_secs(START + 1);
+    let heard: Vec<Heard> = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for (number, change) in log.iter().enumerate() {
+                change.clone().make(&fleet);
+                made.fetch_add(1, Ordering::SeqCst);
+                // Whoever has the processor: neither runs away from the other.
+                while (asked.load(Ordering::SeqCst) as usize) < number / 8 {
+                    std::thread::yield_now();
+                }
+            }
+        });
+        let readers: Vec<_> = (0..2u64)
+            .map(|reader| {
+                let (fleet, made, asked) = (&fleet, &made, &asked);
+                scope.spawn(move || ask_until(fleet, made, asked, log_len(CHANGES), now, seed * 2 + reader))
+            })
+            .collect();
+        writer.join().expect("the writer");
+        readers.into_iter().flat_map(|reader| reader.join().expect("a reader")).collect()
+    });
+    let overlapped = heard.iter().filter(|heard| heard.until > heard.from).count();
+    println!("{} answers, {overlapped} of them while something changed", heard.len());
+    assert!(overlapped > 1_000, "the readers hardly met the writer");
+    find_instants(&log, heard, now);
+}
+
+fn log_len(changes: i64) -> u64 {
+    (PEOPLE + changes) as u64
+}
+
+fn ask_until(
+    fleet: &Fleet,
+    made: &AtomicU64,
+    asked: &AtomicU64,
+    all: u64,
+    now: Timestamp,
+    seed: u64,
+) -> Vec<Heard> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut heard = Vec::new();
+    loop {
+        let from = made.load(Ordering::SeqCst);
+        let mut near = |middle: i32| middle + rng.random_range(-20_000..20_000);
+        let place = LatLng::from_e7(near(145_500_000), near(1_210_200_000)).unwrap();
+        let radius = Meters::new([50.0, 400.0, 5_000.0][rng.random_range(0..3)]);
+        let mut request = request(place, radius, [1, 3, 10, 1_000][rng.random_range(0..4)]);
+        if rng.random_bool(0.4) {
+            request.precision = Precision::Public { tie_key: seed };
+        }
+        let answer = fleet.nearest(&request, now);
+        // One more may have become visible and not been counted yet.
+        let until = made.load(Ordering::SeqCst) + 1;
+        heard.push(Heard { from, until, request, answer });
+        if from == all {
+            return heard;
+        }
+        asked.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn find_instants(log: &[Change], mut heard: Vec<Heard>, now: Timestamp) {
+    let quiet = Fleet::new();
+    heard.sort_by_key(|heard| std::cmp::Reverse(heard.from));
+    let mut open: Vec<Heard> = Vec::new();
+    for version in 0..=log.len() as u64 {
+        while heard.last().is_some_and(|next| next.from <= version) {
+            open.extend(heard.pop());
+        }
+        open.retain(|heard| {
+            let here = quiet.nearest(&heard.request, now);
+            let same = essence(&here) == essence(&heard.answer);
+            assert!(
+                same || version < heard.until.min(log.len() as u64),
+                "changes {}..{}: {:?}\nnever true: {:?}\nat the end: {:?}",
+                heard.from,
+                heard.until,
+                heard.request,
+                essence(&heard.answer),
+                essence(&here)
+            );
+            !same
+        });
+        if let Some(change) = log.get(version as usize) {
+            change.clone().make(&quiet);
+        }
+    }
+}
+
+/// What must have been true together. Of public answers not the age of the fix, which changes by itself.
+fn essence(answer: &Answer) -> Vec<(ProviderId, LatLng, u32, Option<Duration>)> {
+    let age = |c: &Candidate| c.fix_age.filter(|_| c.place != c.public.centre);
+    answer.candidates.iter().map(|c| (c.therapist.provider, c.place, c.therapist.total_reviews, age(c))).collect()
 }

@@ -8,6 +8,7 @@ use rand::{RngExt, SeedableRng};
 use super::world::Region;
 use crate::core::fleet::grid::{Grid, Stock};
 use crate::core::fleet::tiling::{CIRCLE_E7, SIDE, Tiling};
+use crate::core::fleet::traits::Traits;
 use crate::core::fleet::window::{Window, haversine_at_most};
 use crate::core::fleet::word::Witness;
 use crate::core::geo::{EARTH_RADIUS_M, InnerCircle, LatLng, Meters, public_position};
@@ -39,12 +40,14 @@ impl Points {
             return self.grid.overwrite(slot, place);
         }
         self.grid.remove(slot, &mut self.stock);
-        self.grid.insert(slot, place, cell, &mut self.stock);
+        self.grid.insert(slot, place, Traits::default(), cell, &mut self.stock);
     }
 
     fn scanned(&self, window: &Window, done: Option<&Window>) -> Vec<u32> {
         let (mut slots, mut witness) = (Vec::new(), Witness::new());
-        let visited = self.grid.scan(window, done, &mut witness, |chunk| slots.extend(chunk.points().map(|(_, s)| s)));
+        let visited = self.grid.scan(window, done, &mut witness, |points| {
+            slots.extend(points.iter().map(|point| point.slot));
+        });
         visited.and_then(|()| witness.stands()).expect("nobody writes");
         slots
     }
@@ -56,7 +59,7 @@ impl Points {
 
 /// Of every height, in turn.
 fn tiling(n: u64) -> Tiling {
-    Tiling::usual().suited_to([24.0, 0.3, 1.0, 3.0, 100.0, 1_000.0][n as usize % 6])
+    Tiling::usual().suited_to([16.0, 0.3, 1.0, 3.0, 100.0, 1_000.0][n as usize % 6])
 }
 
 #[test]
