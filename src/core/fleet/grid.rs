@@ -17,6 +17,8 @@ use crate::core::geo::LatLng;
 
 /// Points to a chunk; fewer than 16.
 const ROOM: usize = 12;
+/// Things are added by segments of up to 2^this; one by one where loom keeps a history of each.
+const SEGMENT: u32 = if cfg!(feature = "loom") { 0 } else { 12 };
 /// Relaxed everywhere: the words order what readers see.
 const FREE: Ordering = Ordering::Relaxed;
 
@@ -174,11 +176,11 @@ impl Grid {
         Self {
             tiling,
             directory: (0..2 * blocks.next_power_of_two()).map(|_| AtomicU64::new(0)).collect(),
-            blocks: Pool::new(blocks, 3),
+            blocks: Pool::new(blocks, SEGMENT.min(3)),
             block_count: Word::default(),
             // Each in a cell of his own is the worst.
-            chunks: Pool::new(slots + 1, 8),
-            at: Pool::new(slots, 12),
+            chunks: Pool::new(slots + 1, SEGMENT.min(8)),
+            at: Pool::new(slots, SEGMENT),
             len: AtomicU32::new(0),
         }
     }

@@ -85,7 +85,11 @@ pub(super) fn nearest(
 }
 
 /// The same, but only who and how far.
-pub(super) fn ranking(tables: &Tables, request: &Request, now: Timestamp) -> Result<Vec<(ProviderId, Meters)>, Overlap> {
+pub(super) fn ranking(
+    tables: &Tables,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Vec<(ProviderId, Meters)>, Overlap> {
     let mut search = Search::new(tables, request, now);
     let mut witness = Witness::new();
     if request.limit > 0 {

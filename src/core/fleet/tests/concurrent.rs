@@ -236,14 +236,7 @@ fn log_len(changes: i64) -> u64 {
     (PEOPLE + changes) as u64
 }
 
-fn ask_until(
-    fleet: &Fleet,
-    made: &AtomicU64,
-    asked: &AtomicU64,
-    all: u64,
-    now: Timestamp,
-    seed: u64,
-) -> Vec<Heard> {
+fn ask_until(fleet: &Fleet, made: &AtomicU64, asked: &AtomicU64, all: u64, now: Timestamp, seed: u64) -> Vec<Heard> {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut heard = Vec::new();
     loop {

@@ -4,4 +4,6 @@ mod concurrent;
 mod exact;
 mod fixes;
 mod geometry;
+#[cfg(feature = "loom")]
+mod loom;
 mod world;
