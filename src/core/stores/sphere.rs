@@ -11,7 +11,7 @@ use crate::core::geo::{EARTH_RADIUS_M, LatLng, Meters};
 ///
 /// A unit vector's coordinates are wrong by less than 4e-16 each (three roundings and the argument's), so the square of a
 /// chord, at most 4, by less than 4 · √3 · 8e-16 and a quarter of it by 1.4e-15. The haversine of the metric is wrong by
-/// a few times 2⁻⁵³ of its terms, each at most 1, likewise. Seven times their sum; on the ground it is 1.3 m around a
+/// a few times 2⁻⁵³ of its terms, each at most 1, likewise. Several times their sum; on the ground it is 1.3 m around a
 /// place and less than a millimetre a kilometre away, so it costs a search next to nothing.
 pub(super) const SLACK: f64 = 1e-14;
 
