@@ -24,7 +24,7 @@ const STORES: &str = "
     JOIN users u ON u.id = p.user_id
     LEFT JOIN LATERAL (
         SELECT COALESCE(array_agg(ps.service_id ORDER BY ps.service_id), '{}') AS services,
-               COALESCE(array_agg(ps.price ORDER BY ps.service_id), '{}') AS prices
+               COALESCE(array_agg(ps.price::text ORDER BY ps.service_id), '{}') AS prices
         FROM provider_services ps JOIN services sv ON sv.id = ps.service_id
         WHERE ps.provider_id = p.id AND ps.is_available AND ps.store_service_enabled
           AND sv.is_active AND sv.deleted_at IS NULL) s ON TRUE
@@ -52,7 +52,8 @@ struct Row {
     active: bool,
     accepts_store_service: bool,
     services: Vec<i64>,
-    prices: Vec<Decimal>,
+    /// As text: PostgreSQL's NaN passes the column's CHECK and is no decimal here.
+    prices: Vec<String>,
 }
 
 /// What a store's row says and nobody can read, since the Laravel application writes these columns as it likes. The
@@ -97,7 +98,13 @@ fn store(row: Row, flaws: &mut Vec<Flaw>) -> Result<Store, StoreError> {
             Vec::new()
         }),
     };
-    let services = row.services.into_iter().zip(row.prices);
+    let mut services = Vec::with_capacity(row.services.len());
+    for (service, price) in row.services.into_iter().zip(row.prices) {
+        match price.parse() {
+            Ok(price) => services.push(InStore { service: ServiceId(service), price: Money::rounded(price) }),
+            Err(_) => flaw(format!("provider_services.price {price} of service {service} is not an amount")),
+        }
+    }
     Ok(Store {
         provider,
         uuid: row.uuid,
@@ -115,9 +122,7 @@ fn store(row: Row, flaws: &mut Vec<Flaw>) -> Result<Store, StoreError> {
         total_reviews: row.total_reviews.unsigned_abs(), // CHECK: not negative
         amenities,
         hours,
-        services: services
-            .map(|(service, price)| InStore { service: ServiceId(service), price: Money::rounded(price) })
-            .collect(),
+        services,
         verified: row.verified,
         active: row.active,
         accepts_store_service: row.accepts_store_service,
