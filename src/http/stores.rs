@@ -101,6 +101,7 @@ pub struct StoreLocation {
 #[utoipa::path(
     get,
     path = "/v1/stores/nearby",
+    operation_id = "nearby_stores",
     tag = "matching",
     params(
         ("latitude" = f64, Query, description = "Degrees, -90 to 90"),

@@ -1,4 +1,4 @@
-//! `spacall seed fleet`: verified therapists, customers and an admin, each with an access token; and [`stores`].
+//! `spacall seed fleet`: verified therapists, customers and an admin, each with an access token; and [`stores()`].
 //!
 //! Everything is drawn from the seed (see [`plan`]) but the ids, uuids, phone numbers and tokens, which the database
 //! or the system's randomness gives, so that a second run adds other people instead of colliding with the first.
