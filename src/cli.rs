@@ -111,6 +111,9 @@ pub struct SeedFleet {
     /// Customers, with an address
     #[arg(long, value_name = "M")]
     pub customers: u32,
+    /// Stores that there are at least, with opening hours and prices
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub stores: u32,
     /// Where they live; without it Metro Manila
     #[arg(long, value_name = "FILE")]
     pub city: Option<PathBuf>,

@@ -14,7 +14,7 @@ use crate::cli::{Command, Seed, SeedFleet, Serve, Token, TokenCreate};
 use crate::config::{Config, Database};
 use crate::node::{Node, NodeConfig};
 use crate::postgres::Cluster;
-use crate::store::seed::FleetPlan;
+use crate::store::seed::{FleetPlan, StorePlan};
 use crate::{cities, clock, http, store};
 
 /// The database of a private cluster.
@@ -196,6 +196,8 @@ async fn seed_fleet(pool: &PgPool, options: &SeedFleet) -> anyhow::Result<()> {
             cities::read_cities(&text).with_context(|| format!("--city is `{}`", path.display()))?
         }
     };
+    let stores = StorePlan { stores: options.stores, cities: cities.clone(), seed: options.seed };
+    store::seed::stores(pool, &stores).await?;
     let plan = FleetPlan { therapists: options.therapists, customers: options.customers, cities, seed: options.seed };
     let roster = store::seed::fleet(pool, &plan).await?;
     let mut lines = String::new();

@@ -13,9 +13,11 @@ use crate::cli;
 use crate::config::Config;
 use crate::demo::{self, Demo, Told};
 use crate::node::{Node, NodeConfig};
-use crate::store::seed::{self, FleetPlan};
+use crate::store::seed::{self, FleetPlan, StorePlan};
 use crate::wire::roster::Roster;
 
+/// Stores in the city; those of the demo before are still there.
+const STORES: u32 = 80;
 /// Somebody books this often, on average.
 const BOOK_EVERY: Duration = Duration::from_secs(3);
 
@@ -80,6 +82,8 @@ async fn limit(seconds: Option<u64>) {
 
 /// A new fleet for each demo; that of the one before is offline, nobody answers for it.
 async fn people(node: &Node, options: &cli::Demo) -> anyhow::Result<Roster> {
+    let stores = StorePlan { stores: STORES, cities: cities::metro_manila(), seed: options.seed };
+    seed::stores(&node.engine().pool, &stores).await?;
     let plan = FleetPlan {
         therapists: options.therapists,
         customers: options.customers,

@@ -1,4 +1,5 @@
-//! Weekly working hours, as `therapist_profiles.default_schedule` holds them, in the time of Manila.
+//! Weekly hours, in the time of Manila: working hours as `therapist_profiles.default_schedule` holds them (read here),
+//! opening hours of stores (read in [`stores::hours`](super::stores::hours)).
 
 use std::time::Duration;
 
@@ -9,12 +10,20 @@ use super::time::Timestamp;
 /// Asia/Manila is UTC+8; it has had no summer time since 1990, so no zone tables are needed.
 pub const MANILA_OFFSET_HOURS: i64 = 8;
 
-const DAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
+/// The days as JSON names them; their order is that of the week.
+pub(super) const DAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
 const DAY_MIN: u32 = 24 * 60;
 const WEEK_MIN: u32 = 7 * DAY_MIN;
 const WEEK_US: i64 = WEEK_MIN as i64 * 60_000_000;
 
-/// When someone works, week by week.
+/// From when to when on a day of [`DAYS`]: minutes since its midnight. An end before its start is on the next day.
+pub(super) struct Span {
+    pub(super) day: usize,
+    pub(super) start: u32,
+    pub(super) end: u32,
+}
+
+/// When someone works or is open, week by week.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Schedule {
     /// `None`: always. Else the open stretches of the week in minutes since Monday 00:00: sorted, apart, within the week.
@@ -93,11 +102,45 @@ impl Schedule {
                 if start == end {
                     return Err(InvalidSchedule::Empty { day, value: format!("{:02}:{:02}", start / 60, start % 60) });
                 }
-                let length = if end > start { end - start } else { end + DAY_MIN - start };
-                add(&mut open, index as u32 * DAY_MIN + start, length);
+                open.push(Span { day: index, start, end });
             }
         }
-        Ok(Self { open: Some(merge(open)) })
+        Ok(Self::of_week(open))
+    }
+
+    /// Open in these spans of every week and at no other time.
+    pub(super) fn of_week(spans: impl IntoIterator<Item = Span>) -> Self {
+        let mut open = Vec::new();
+        for Span { day, start, end } in spans {
+            let length = if end > start { end - start } else { end + DAY_MIN - start };
+            add(&mut open, day as u32 * DAY_MIN + start, length);
+        }
+        Self { open: Some(merge(open)) }
+    }
+
+    /// Whether this moment is within it. A span holds its first moment and not its last.
+    pub fn is_open(&self, at: Timestamp) -> bool {
+        self.covers(at, Duration::ZERO)
+    }
+
+    /// When it next changes after `at` from open to closed or back; `None`: it never does.
+    pub fn next_change(&self, at: Timestamp) -> Option<Timestamp> {
+        let open = self.open.as_deref()?;
+        let (&(first, first_end), us) = (open.first()?, |minutes: u32| i64::from(minutes) * 60_000_000);
+        let now = week_offset_us(at);
+        let change = match open.iter().find(|&&(_, end)| now < us(end)) {
+            // The stretch that ends with the week goes on where the first begins with it.
+            Some(&(start, WEEK_MIN)) if us(start) <= now && first == 0 => {
+                if start == 0 {
+                    return None;
+                }
+                WEEK_MIN + first_end
+            }
+            Some(&(start, end)) if us(start) <= now => end,
+            Some(&(start, _)) => start,
+            None => WEEK_MIN + first,
+        };
+        Some(at.plus(Duration::from_micros((us(change) - now).unsigned_abs())))
     }
 
     /// Whether all of `start..start + duration` is working time; spans that touch or overlap are one.
@@ -131,15 +174,19 @@ const fn week_offset_us(at: Timestamp) -> i64 {
 
 fn minute_of_day(day: &'static str, field: &'static str, value: Option<&Value>) -> Result<u32, InvalidSchedule> {
     let fail = || InvalidSchedule::NotATime { day, field, value: value.unwrap_or(&Value::Null).to_string() };
-    let text = value.and_then(Value::as_str).ok_or_else(fail)?;
-    let &[h1, h2, b':', m1, m2] = text.as_bytes() else { return Err(fail()) };
+    value.and_then(Value::as_str).and_then(|text| clock(text, field == "end")).ok_or_else(fail)
+}
+
+/// Minutes since midnight of `"00:00"` to `"23:59"`; `"24:00"` only as an end.
+pub(super) fn clock(text: &str, is_end: bool) -> Option<u32> {
+    let &[h1, h2, b':', m1, m2] = text.as_bytes() else { return None };
     if ![h1, h2, m1, m2].iter().all(u8::is_ascii_digit) {
-        return Err(fail());
+        return None;
     }
     let two = |tens: u8, ones: u8| u32::from(tens - b'0') * 10 + u32::from(ones - b'0');
     let (hour, minute) = (two(h1, h2), two(m1, m2));
-    let midnight = field == "end" && hour == 24 && minute == 0;
-    if (hour < 24 && minute < 60) || midnight { Ok(hour * 60 + minute) } else { Err(fail()) }
+    let midnight = is_end && hour == 24 && minute == 0;
+    ((hour < 24 && minute < 60) || midnight).then_some(hour * 60 + minute)
 }
 
 /// Adds a stretch, cut in two where it crosses from Sunday into Monday.
@@ -213,6 +260,41 @@ mod tests {
             (-7, 9, 0, 60, true), // any week
         ] {
             assert_eq!(s.covers(at(day, hour, minute), minutes(length)), open, "day {day} {hour}:{minute} + {length}");
+        }
+    }
+
+    #[test]
+    fn the_next_change_reads_as_a_table() {
+        let s = Schedule::parse(&json!({
+            "monday": [{"start": "09:00", "end": "18:00"}], "friday": [{"start": "22:00", "end": "02:00"}],
+            "sunday": [{"start": "20:00", "end": "01:30"}],
+        }))
+        .unwrap();
+        for (day, hour, minute, open, next) in [
+            (0, 0, 0, true, at(0, 1, 30)),  // Sunday's, past midnight and the end of the week
+            (0, 1, 30, false, at(0, 9, 0)), // the last moment is not open
+            (0, 9, 0, true, at(0, 18, 0)),  // the first is
+            (1, 12, 0, false, at(4, 22, 0)),
+            (4, 23, 59, true, at(5, 2, 0)),
+            (6, 23, 0, true, at(7, 1, 30)), // into the next week
+        ] {
+            let told = format!("day {day} {hour}:{minute}");
+            assert_eq!(
+                (s.is_open(at(day, hour, minute)), s.next_change(at(day, hour, minute))),
+                (open, Some(next)),
+                "{told}"
+            );
+        }
+        let only = Schedule::parse(&json!({"monday": [{"start": "09:00", "end": "18:00"}]})).unwrap();
+        assert_eq!(only.next_change(at(0, 18, 0)), Some(at(7, 9, 0)), "next Monday");
+        let all: serde_json::Map<_, _> =
+            DAYS.iter().map(|day| ((*day).to_owned(), json!([{"start": "00:00", "end": "24:00"}]))).collect();
+        for (never_changes, open) in [
+            (Schedule::always(), true),
+            (Schedule::of_week([]), false),
+            (Schedule::parse(&Value::Object(all)).unwrap(), true),
+        ] {
+            assert_eq!((never_changes.is_open(at(3, 3, 3)), never_changes.next_change(at(3, 3, 3))), (open, None));
         }
     }
 

@@ -1,5 +1,5 @@
 //! The one applier of row changes: it listens, re-reads the rows that were named, and puts what it read into the index,
-//! the settings and the catalog. One task, so changes apply in commit order; a lost connection ends in a whole rebuild.
+//! the stores, the settings and the catalog. One task, so changes apply in commit order; a lost connection ends in a whole rebuild.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use super::{Engine, rebuild};
+use super::{Engine, rebuild, stores};
 use crate::clock;
 use crate::core::ids::{BookingId, ProviderId, UserId};
 use crate::store::changes::{Change, Listener};
@@ -103,10 +103,11 @@ async fn listen(
     }
 }
 
-/// Settings, catalog, every therapist, every position.
+/// Settings, catalog, every store, every therapist, every position.
 async fn everything(engine: &Arc<Engine>) -> Result<(), StoreError> {
     engine.reload_settings().await?;
     engine.reload_catalog().await?;
+    stores::all(engine).await?;
     let started = clock::monotonic();
     let rebuilt = rebuild::all(&engine.pool, &engine.fleet, &engine.settings(), clock::now()).await?;
     if engine.readiness.set_index(true) {
@@ -144,7 +145,7 @@ async fn apply(
         engine.reload_settings().await?;
     }
     if changes.catalog {
-        // A service switched off is part of what each of its therapists offers.
+        // A service switched off is part of what each of its therapists and stores offers.
         engine.reload_catalog().await?;
         return everything(engine).await;
     }
@@ -158,6 +159,7 @@ async fn apply(
         if read.supply {
             engine.dispatcher.supply_appeared();
         }
+        stores::some(engine, &ids).await?;
     }
     // Full: bookings change faster than they can be told of, and the index waits for that rather than lose news.
     if !changes.bookings.is_empty() && news.send(changes.bookings).await.is_err() {

@@ -151,7 +151,8 @@ fn compare(
     differences
 }
 
-fn matchable(t: &Therapist, at: Option<(LatLng, Timestamp)>, now: Timestamp, stale_after: Duration) -> bool {
+/// Whether this therapist could be offered a booking of now, as far as he himself goes.
+pub fn matchable(t: &Therapist, at: Option<(LatLng, Timestamp)>, now: Timestamp, stale_after: Duration) -> bool {
     let fresh = at.is_some_and(|(_, at)| now.since(at) <= stale_after);
     t.verified && t.active && t.available && idle(&t.duty, now) && fresh
 }

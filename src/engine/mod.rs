@@ -7,6 +7,7 @@ pub mod dispatcher;
 mod jobs;
 mod readiness;
 mod rebuild;
+mod stores;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,7 @@ use crate::cluster::Bus;
 use crate::core::fleet::Fleet;
 use crate::core::ids::ProviderId;
 use crate::core::settings::Settings;
+use crate::core::stores::Stores;
 use crate::core::time::Timestamp;
 use crate::store::catalog::{self, Catalog};
 use crate::store::journal::Journal;
@@ -56,6 +58,7 @@ pub struct Engine {
     pub failed: CancellationToken,
     settings: Arc<ArcSwap<Settings>>,
     catalog: ArcSwap<Catalog>,
+    stores: ArcSwap<Stores>,
     refresh: mpsc::Sender<ProviderId>,
     tie_secret: u64,
 }
@@ -86,6 +89,7 @@ pub async fn start(pool: PgPool) -> Result<(Arc<Engine>, Running), StoreError> {
         failed: CancellationToken::new(),
         settings,
         catalog,
+        stores: ArcSwap::default(),
         refresh,
         tie_secret: rand::random(),
     });
@@ -123,6 +127,11 @@ impl Engine {
     /// As of the last change heard.
     pub fn catalog(&self) -> Arc<Catalog> {
         self.catalog.load_full()
+    }
+
+    /// Every store, as of the last change heard.
+    pub fn stores(&self) -> Arc<Stores> {
+        self.stores.load_full()
     }
 
     /// Breaks ties between therapists who stand in one cell, for who may not know their places.

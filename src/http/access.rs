@@ -75,6 +75,7 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/v1/me", Who::SignedIn),
     route("PUT", "/v1/me/availability", Who::Therapist),
     route("GET", "/v1/therapists/nearby", Who::Searcher),
+    route("GET", "/v1/stores/nearby", Who::Searcher),
     route("GET", "/v1/bookings", Who::SignedIn),
     route("POST", "/v1/bookings", Who::Customer),
     route("GET", "/v1/bookings/{uuid}", Who::SignedIn),
@@ -88,6 +89,7 @@ pub const ROUTES: &[Route] = &[
     route("PUT", "/v1/settings/{key}", Who::Admin),
     route("GET", "/v1/ops/consistency", Who::Admin),
     route("GET", "/v1/ops/fleet", Who::Admin),
+    route("GET", "/v1/ops/heat", Who::Admin),
     route("GET", "/v1/ops/bookings/{uuid}/explain", Who::Admin),
 ];
 

@@ -26,7 +26,8 @@ use super::problem::Problem;
 use super::rate_limit::RateLimiter;
 use super::stream::Desk;
 use super::{
-    BODY_LIMIT, bookings, docs, events, health, locations, me, nearby, offers, ops, problem, services, settings, stream,
+    BODY_LIMIT, bookings, docs, events, health, heat, locations, me, nearby, offers, ops, problem, services, settings,
+    stores, stream,
 };
 use crate::engine::Engine;
 use crate::telemetry::{Metrics, TelemetryError};
@@ -115,6 +116,7 @@ fn all_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(me::me))
         .routes(routes!(me::availability))
         .routes(routes!(nearby::nearby))
+        .routes(routes!(stores::nearby))
         .routes(routes!(bookings::list, bookings::create))
         .routes(routes!(bookings::show))
         .routes(routes!(bookings::timeline))
@@ -127,6 +129,7 @@ fn all_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(settings::put))
         .routes(routes!(ops::consistency))
         .routes(routes!(ops::fleet))
+        .routes(routes!(heat::cells))
         .routes(routes!(ops::explain))
 }
 

@@ -14,6 +14,7 @@ pub mod extract;
 mod fields;
 pub mod guard;
 pub mod health;
+pub mod heat;
 pub mod idempotency;
 pub mod locations;
 pub mod me;
@@ -27,6 +28,7 @@ pub mod rate_limit;
 pub mod revocation;
 pub mod services;
 pub mod settings;
+pub mod stores;
 pub mod stream;
 
 pub use app::{App, openapi};

@@ -26,9 +26,9 @@ use crate::store::catalog::{Catalog, Service};
 use crate::wire::time::WireTime;
 
 /// Radius that is searched when none is asked for, km.
-const DEFAULT_RADIUS_KM: f64 = 5.0;
-const DEFAULT_LIMIT: i64 = 10;
-const LARGEST_LIMIT: i64 = 50;
+pub(super) const DEFAULT_RADIUS_KM: f64 = 5.0;
+pub(super) const DEFAULT_LIMIT: i64 = 10;
+pub(super) const LARGEST_LIMIT: i64 = 50;
 
 /// A therapist can be looked for this far ahead.
 pub const HORIZON: Duration = Duration::from_secs(90 * 86_400);
@@ -78,7 +78,7 @@ pub struct Nearby {
 /// About the answer.
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct NearbyMeta {
-    /// How many therapists were looked at for it.
+    /// How many therapists (or stores) were looked at for it.
     pub considered: u32,
     /// The moment it is true of.
     #[schema(value_type = String, format = DateTime)]
@@ -226,7 +226,7 @@ fn gender(given: Given<'_>) -> Result<Gender, String> {
     Gender::parse(word).ok_or_else(|| format!("must be one of {}", WORDS.join(", ")))
 }
 
-fn future(given: Given<'_>, now: Timestamp) -> Result<Timestamp, String> {
+pub(super) fn future(given: Given<'_>, now: Timestamp) -> Result<Timestamp, String> {
     let WireTime(at) = read::time(given)?;
     if at <= now || at > now.plus(HORIZON) {
         let until = WireTime(Timestamp::from_secs(now.plus(HORIZON).micros() / 1_000_000));

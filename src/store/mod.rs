@@ -13,6 +13,7 @@ pub mod promos;
 pub mod seed;
 pub mod settings;
 pub mod stored;
+pub mod stores;
 pub mod therapists;
 pub mod timeline;
 pub mod tokens;

@@ -23,6 +23,7 @@ fn request(api: &Api, route: &Route, booking: &str, offer: i64) -> reqwest::Requ
         .replace("{file}", "index.html");
     let path = match route.path {
         "/v1/therapists/nearby" => nearby(HERE, ""),
+        "/v1/stores/nearby" => stores::nearby(HERE, ""),
         _ => path,
     };
     let request = api.request(route.method, &path);

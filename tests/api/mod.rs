@@ -6,9 +6,11 @@ mod bookings;
 mod documents;
 mod durability;
 mod events;
+mod heat;
 mod identity;
 mod main_job;
 mod races;
+mod stores;
 
 use chrono::Utc;
 use serde_json::{Value, json};

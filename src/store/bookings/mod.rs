@@ -2,6 +2,7 @@
 //! follows from it.
 
 mod create;
+mod demand;
 pub(crate) mod fit;
 mod lock;
 mod search;
@@ -11,6 +12,7 @@ mod transition;
 mod view;
 
 pub use create::{CreateOutcome, CreateRefused, NewBooking, Place, create};
+pub use demand::demand;
 pub(crate) use lock::{Locked, lock, read};
 pub use search::{Preferences, Search, search};
 pub use standing::{SearchRules, moved_lately, standing, unsettled};

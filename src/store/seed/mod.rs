@@ -1,15 +1,18 @@
-//! `spacall seed fleet`: verified therapists, customers and an admin, each with an access token.
+//! `spacall seed fleet`: verified therapists, customers and an admin, each with an access token; and [`stores()`].
 //!
 //! Everything is drawn from the seed (see [`plan`]) but the ids, uuids, phone numbers and tokens, which the database
 //! or the system's randomness gives, so that a second run adds other people instead of colliding with the first.
 
 mod names;
 mod plan;
+mod stores;
 
 use std::collections::{BTreeMap, HashMap};
 
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
+
+pub use self::stores::{StorePlan, stores};
 
 use self::plan::{Customer, Draw, Person, Service, Therapist};
 use super::StoreError;
@@ -150,6 +153,19 @@ async fn insert_users(
     role: &str,
     people: &[&Person],
 ) -> Result<Vec<User>, SeedError> {
+    let users = insert_people(db, phones, role, people).await?;
+    let ids: Vec<i64> = users.iter().map(|(id, _)| *id).collect();
+    let tokens = insert_tokens(db, &ids).await?;
+    Ok(users.into_iter().zip(tokens).map(|((id, uuid), token)| User { id, uuid, token }).collect())
+}
+
+/// Users with a role, as `(id, uuid)`, in the order of `people`.
+async fn insert_people(
+    db: &mut PgConnection,
+    phones: &mut Phones,
+    role: &str,
+    people: &[&Person],
+) -> Result<Vec<(i64, Uuid)>, SeedError> {
     let numbers: Vec<String> = people.iter().map(|_| phones.give()).collect();
     let column = |f: fn(&Person) -> &str| people.iter().map(|p| f(p)).collect::<Vec<_>>();
     let years: Vec<i32> = people.iter().map(|p| p.birth_year).collect();
@@ -183,8 +199,7 @@ async fn insert_users(
     .bind(role)
     .execute(&mut *db)
     .await?;
-    let tokens = insert_tokens(db, &ids).await?;
-    Ok(found.into_iter().zip(tokens).map(|((id, uuid), token)| User { id, uuid, token }).collect())
+    Ok(found)
 }
 
 /// One token each, in the order of `users`.

@@ -1,4 +1,4 @@
-//! Ordinary Filipino names.
+//! Ordinary Filipino names, of people, streets and spas.
 
 /// First names of women.
 pub(super) const FEMALE: [&str; 40] = [
@@ -151,3 +151,26 @@ pub(super) const STREETS: [&str; 16] = [
     "Molave Street",
     "Kamagong Street",
 ];
+
+/// First words of the names of stores: Filipino for what one goes there for.
+pub(super) const STORE_FIRST: [&str; 16] = [
+    "Ginhawa",
+    "Pahinga",
+    "Hilom",
+    "Luntian",
+    "Sampaguita",
+    "Lakambini",
+    "Tahanan",
+    "Bulaklak",
+    "Amihan",
+    "Habagat",
+    "Dalampasigan",
+    "Kapayapaan",
+    "Hinga",
+    "Lingap",
+    "Mayari",
+    "Tala",
+];
+
+/// Last words of the names of stores.
+pub(super) const STORE_LAST: [&str; 6] = ["Spa", "Wellness", "Massage", "Day Spa", "Hilot House", "Foot Spa"];

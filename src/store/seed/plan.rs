@@ -121,7 +121,7 @@ impl<'a> Draw<'a> {
     }
 }
 
-fn person(rng: &mut StdRng, places: &Places, women: f64) -> Person {
+pub(super) fn person(rng: &mut StdRng, places: &Places, women: f64) -> Person {
     let gender = if rng.random_bool(women) { Gender::Female } else { Gender::Male };
     let first = if gender == Gender::Female { &FEMALE } else { &MALE };
     let (city, place) = places.draw(rng);
@@ -143,15 +143,20 @@ fn offering(rng: &mut StdRng, service: &Service, service_radius_km: i32) -> Opti
     if !offers && service.slug != COMMON_SERVICE {
         return None;
     }
-    let near = service.base_price.decimal() * Decimal::from(100 + percent) / Decimal::ONE_HUNDRED;
     Some(Offering {
         service: service.id,
         slug: service.slug.clone(),
-        price: Money::rounded((near / Decimal::TEN).round() * Decimal::TEN),
+        price: near_base_price(service, percent),
         base_distance_km,
         per_km_surcharge: Money::centavos(surcharge * 100),
         max_travel_km: service_radius_km + farther,
     })
+}
+
+/// The base price and so many percent of it, in steps of ten pesos.
+pub(super) fn near_base_price(service: &Service, percent: i64) -> Money {
+    let near = service.base_price.decimal() * Decimal::from(100 + percent) / Decimal::ONE_HUNDRED;
+    Money::rounded((near / Decimal::TEN).round() * Decimal::TEN)
 }
 
 #[cfg(test)]
