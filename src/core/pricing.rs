@@ -32,6 +32,10 @@ pub struct Offering {
 
 /// For the way: `per_km_surcharge` x max(0, km - `base_distance_km`), km straight line to two decimals.
 pub fn surcharge(offering: &Offering, distance: Meters) -> Money {
+    // Most are nearer: they need no decimals.
+    if distance < Meters::from_km(f64::from(offering.base_distance_km)) {
+        return Money::ZERO;
+    }
     let beyond = (km_2(distance) - Decimal::from(offering.base_distance_km)).max(Decimal::ZERO);
     Money::rounded(offering.per_km_surcharge.decimal() * beyond)
 }

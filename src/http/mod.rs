@@ -17,6 +17,7 @@ pub mod health;
 pub mod idempotency;
 pub mod locations;
 pub mod me;
+mod measures;
 pub mod nearby;
 pub mod new_booking;
 pub mod offers;
