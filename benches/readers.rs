@@ -104,7 +104,7 @@ fn compare(wanted: u32, rate: f64, quiet: &Histogram<u64>, busy: &Histogram<u64>
     let line = |quantile: f64, name: &str, limit: Limit| {
         let (before, beside) = (quiet.value_at_quantile(quantile) as f64, busy.value_at_quantile(quantile) as f64);
         Line {
-            work: format!("{name} beside {wanted} moves/s (reached {rate:.0})"),
+            work: format!("{name} beside {wanted} moves/s"),
             figures: format!("quiet {} / busy {}", time(before), time(beside)),
             value: beside / before,
             limit,
@@ -112,5 +112,11 @@ fn compare(wanted: u32, rate: f64, quiet: &Histogram<u64>, busy: &Histogram<u64>
     };
     // The promise is about a million a second.
     let limit = if wanted == 1_000_000 { Limit::AtMost(2.5) } else { Limit::None };
-    vec![line(0.5, "p50", Limit::None), line(0.99, "p99", limit), line(0.999, "p99.9", Limit::None)]
+    let reached = Line {
+        work: format!("of {wanted} moves/s, reached"),
+        figures: format!("{rate:.0}"),
+        value: rate / f64::from(wanted),
+        limit: if wanted == 1_000_000 { Limit::AtLeast(0.95) } else { Limit::None },
+    };
+    vec![reached, line(0.5, "p50", Limit::None), line(0.99, "p99", limit), line(0.999, "p99.9", Limit::None)]
 }
