@@ -195,14 +195,14 @@ impl Floor {
         while block != NONE {
             let here = &self.blocks[block as usize];
             let mut squares = [0.0_f32; SLOTS];
-            for slot in 0..SLOTS {
-                let north = (here.lat[slot] - lat) as f32;
-                let east = (here.lng[slot] - lng) as f32 * east;
-                squares[slot] = north * north + east * east;
+            for ((square, there_lat), there_lng) in squares.iter_mut().zip(&here.lat).zip(&here.lng) {
+                let north = (there_lat - lat) as f32;
+                let east = (there_lng - lng) as f32 * east;
+                *square = north * north + east * east;
             }
-            for slot in 0..SLOTS {
-                if squares[slot] < best[K + SPARE - 1].0 {
-                    keep(best, (squares[slot], here.id[slot]));
+            for (&square, &id) in squares.iter().zip(&here.id) {
+                if square < best[K + SPARE - 1].0 {
+                    keep(best, (square, id));
                 }
             }
             block = self.next[block as usize];

@@ -70,7 +70,8 @@ struct Query<'a> {
     sort: Sort,
 }
 
-/// The nearest therapists, borrowed from the index's answer: written once, straight into the body.
+// Borrowed from the index's answer, and written once, straight into the body.
+/// The nearest therapists.
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct Nearby<'a> {
     /// In the order asked for; nearest first unless asked otherwise.
