@@ -8,6 +8,7 @@ use spacall::client::Wire;
 
 use crate::answers::Rule;
 use crate::onto::parse_target;
+use crate::peers::Peers;
 use crate::report::WantedSlo;
 
 /// Load for a running Spacall service, through the doors that real apps use.
@@ -20,6 +21,16 @@ pub(crate) struct Cli {
 
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Command {
+    #[command(flatten)]
+    Play(Scenario),
+    /// One question, of the service and of its peers, as fast as they answer
+    #[command(subcommand)]
+    Peers(Peers),
+}
+
+/// What is played and reported on.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Scenario {
     /// A made-up fleet about town, with customers who book
     Run(Run),
     /// A recorded day: one therapist a vehicle, one booking a ride
@@ -28,7 +39,7 @@ pub(crate) enum Command {
     Pings(PingsOnly),
 }
 
-impl Command {
+impl Scenario {
     pub(crate) fn common(&self) -> &Common {
         match self {
             Self::Run(options) => &options.common,
@@ -312,7 +323,7 @@ mod tests {
         let replay = "spacall-load replay --url http://127.0.0.1:1 --tokens t --gps g --rides r --date 2008-05-30 --speed 60 \
             --onto manila --seed 3 --from 08:00 --until 09:30 --json out --slo ping_ack_p99=250";
         let cli = Cli::try_parse_from(replay.split_whitespace()).expect("a replay");
-        let Command::Replay(options) = cli.command else { panic!("not a replay") };
+        let Command::Play(Scenario::Replay(options)) = cli.command else { panic!("not a replay") };
         assert_eq!((options.from, options.until, options.utc_offset), (28_800, 34_200, -25_200));
     }
 

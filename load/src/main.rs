@@ -8,6 +8,7 @@ mod greedy;
 mod ledger;
 mod limits;
 mod onto;
+mod peers;
 mod progress;
 mod recorded;
 mod replay;
@@ -22,12 +23,14 @@ use clap::Parser;
 use spacall::client::CancellationToken;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::{Cli, Command};
+use crate::args::{Cli, Command, Scenario};
 use crate::report::{Report, Verdict};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Err(problem) = cli.command.common().check() {
+    if let Command::Play(scenario) = &cli.command
+        && let Err(problem) = scenario.common().check()
+    {
         eprintln!("spacall-load: {problem}");
         return ExitCode::from(2);
     }
@@ -38,8 +41,14 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(play(&cli.command)) {
-        Ok(report) if report.verdict == Verdict::Pass => ExitCode::SUCCESS,
+    let done = runtime.block_on(async {
+        match &cli.command {
+            Command::Play(scenario) => play(scenario).await.map(|report| report.verdict),
+            Command::Peers(peers) => peers::run(peers).await.map(|()| Verdict::Pass),
+        }
+    });
+    match done {
+        Ok(Verdict::Pass) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {
             // `{:#}`: the whole chain of causes in one line.
@@ -49,7 +58,7 @@ fn main() -> ExitCode {
     }
 }
 
-async fn play(command: &Command) -> anyhow::Result<Report> {
+async fn play(scenario: &Scenario) -> anyhow::Result<Report> {
     let stop = CancellationToken::new();
     tokio::spawn({
         let stop = stop.clone();
@@ -60,13 +69,13 @@ async fn play(command: &Command) -> anyhow::Result<Report> {
             stop.cancel();
         }
     });
-    let mut report = match command {
-        Command::Replay(options) => replay::play(options, stop.clone()).await?,
-        Command::Run(options) => synthetic::run(options, stop.clone()).await?,
-        Command::Pings(options) => synthetic::pings(options, stop.clone()).await?,
+    let mut report = match scenario {
+        Scenario::Replay(options) => replay::play(options, stop.clone()).await?,
+        Scenario::Run(options) => synthetic::run(options, stop.clone()).await?,
+        Scenario::Pings(options) => synthetic::pings(options, stop.clone()).await?,
     };
-    let common = command.common();
-    let gap = if let Command::Replay(options) = command { options.max_gap } else { None };
+    let common = scenario.common();
+    let gap = if let Scenario::Replay(options) = scenario { options.max_gap } else { None };
     report.judge(&common.slo, gap, stop.is_cancelled());
     run::publish(&report, common.json.as_ref())?;
     Ok(report)

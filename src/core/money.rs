@@ -56,8 +56,12 @@ impl std::ops::Sub for Money {
 }
 
 impl std::fmt::Display for Money {
+    /// From the centavos where they are plain: an answer to a search has dozens of amounts, and the general way is slow.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:.2}", self.0)
+        match u32::try_from(self.0.mantissa()) {
+            Ok(centavos) if self.0.scale() == 2 => write!(f, "{}.{:02}", centavos / 100, centavos % 100),
+            _ => write!(f, "{:.2}", self.0),
+        }
     }
 }
 
@@ -87,6 +91,20 @@ mod tests {
         for (from, to) in [("0.005", "0.01"), ("-0.005", "-0.01"), ("1.004", "1.00"), ("2", "2.00")] {
             let amount: Decimal = from.parse().expect("a decimal");
             assert_eq!(Money::rounded(amount).to_string(), to);
+        }
+    }
+
+    #[test]
+    fn every_amount_is_written_with_its_two_decimals() {
+        for (amount, text) in [
+            (Money::centavos(80_000), "800.00"),
+            (Money::centavos(5), "0.05"),
+            (Money::centavos(-5), "-0.05"),
+            (Money::centavos(i64::MAX), "92233720368547758.07"),
+            (Money::ZERO, "0.00"),
+            (Money(Decimal::new(7, 0)), "7.00"),
+        ] {
+            assert_eq!(amount.to_string(), text);
         }
     }
 

@@ -22,6 +22,7 @@ use super::auth::{Authenticator, Caller};
 use super::desk::FrontDesk;
 use super::extract::Body;
 use super::guard::{self, Guard};
+use super::measures::Measures;
 use super::problem::Problem;
 use super::rate_limit::RateLimiter;
 use super::stream::Desk;
@@ -70,7 +71,7 @@ impl App {
             .layer(middleware::from_fn_with_state(guard, guard::admit))
             .fallback(guard::no_such_route)
             .layer(DefaultBodyLimit::max(BODY_LIMIT))
-            .layer(middleware::from_fn(guard::observe))
+            .layer(middleware::from_fn_with_state(Arc::new(Measures::new()), guard::observe))
             .with_state(state);
         Ok(Self { router, desk })
     }

@@ -208,8 +208,7 @@ impl Authenticator {
 }
 
 fn unexpired(principal: Option<Arc<Principal>>) -> Result<Arc<Principal>, AuthError> {
-    let now = clock::now();
-    principal.filter(|p| p.expires_at.is_none_or(|at| now < at)).ok_or(AuthError::BadToken)
+    principal.filter(|p| p.expires_at.is_none_or(|at| clock::now() < at)).ok_or(AuthError::BadToken)
 }
 
 async fn note_use(pool: PgPool, mut inbox: mpsc::Receiver<i64>, shutdown: CancellationToken) {

@@ -18,6 +18,7 @@ pub mod heat;
 pub mod idempotency;
 pub mod locations;
 pub mod me;
+mod measures;
 pub mod nearby;
 pub mod new_booking;
 pub mod offers;

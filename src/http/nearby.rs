@@ -4,17 +4,19 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
 use rust_decimal::Decimal;
-use serde::Serialize;
+use rust_decimal::prelude::ToPrimitive;
+use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
 use super::auth::{Caller, Principal};
 use super::extract::{Fields, Given, read};
 use super::problem::{Problem, ProblemBody};
 use crate::clock;
-use crate::core::geo::{LatLng, Meters, km_2, public_position};
+use crate::core::geo::{LatLng, Meters, km_2};
 use crate::core::matching::{Candidate, Filters, Precision, Request, When};
 use crate::core::money::Money;
 use crate::core::people::Gender;
@@ -29,6 +31,8 @@ use crate::wire::time::WireTime;
 pub(super) const DEFAULT_RADIUS_KM: f64 = 5.0;
 pub(super) const DEFAULT_LIMIT: i64 = 10;
 pub(super) const LARGEST_LIMIT: i64 = 50;
+/// A therapist's JSON is seldom longer.
+const THERAPIST_BYTES: usize = 512;
 
 /// A therapist can be looked for this far ahead.
 pub const HORIZON: Duration = Duration::from_secs(90 * 86_400);
@@ -56,9 +60,9 @@ impl Sort {
 }
 
 /// The query, checked.
-struct Query {
+struct Query<'a> {
     place: LatLng,
-    service: Service,
+    service: &'a Service,
     radius: Meters,
     limit: usize,
     when: When,
@@ -66,11 +70,12 @@ struct Query {
     sort: Sort,
 }
 
+// Borrowed from the index's answer, and written once, straight into the body.
 /// The nearest therapists.
 #[derive(Serialize, utoipa::ToSchema)]
-pub struct Nearby {
+pub struct Nearby<'a> {
     /// In the order asked for; nearest first unless asked otherwise.
-    pub data: Vec<NearbyTherapist>,
+    pub data: Vec<NearbyTherapist<'a>>,
     /// About the answer.
     pub meta: NearbyMeta,
 }
@@ -88,18 +93,18 @@ pub struct NearbyMeta {
 /// A therapist who could come. Distance, time, surcharge and total are from the centre of his H3 cell, unless the
 /// caller may know more.
 #[derive(Serialize, utoipa::ToSchema)]
-pub struct NearbyTherapist {
+pub struct NearbyTherapist<'a> {
     /// `providers.uuid`
     pub provider_uuid: Uuid,
     /// Given name.
-    pub first_name: String,
+    pub first_name: &'a str,
     /// 0.00 to 5.00.
     #[schema(value_type = f64, example = 4.85)]
     pub average_rating: f64,
     /// How many reviews that is of.
     pub total_reviews: u32,
     /// As in his profile.
-    pub specializations: Vec<String>,
+    pub specializations: &'a [String],
     /// Straight line, km to two decimals.
     #[schema(example = 1.23)]
     pub distance_km: f64,
@@ -116,7 +121,7 @@ pub struct NearbyTherapist {
     pub total: Money,
     /// `PHP`
     #[schema(example = "PHP")]
-    pub currency: String,
+    pub currency: &'a str,
     /// Never exact, whoever asks.
     pub approximate_location: ApproximateLocation,
     /// Age of the fix; null when the base location counts (`scheduled_at`).
@@ -127,8 +132,9 @@ pub struct NearbyTherapist {
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct ApproximateLocation {
     /// The cell, hexadecimal.
-    #[schema(example = "8969405b303ffff")]
-    pub h3: String,
+    #[schema(value_type = String, example = "8969405b303ffff")]
+    #[serde(serialize_with = "hexadecimal")]
+    pub h3: u64,
     /// Of the centre, degrees.
     pub latitude: f64,
     /// Of the centre, degrees.
@@ -164,10 +170,10 @@ pub async fn nearby(
     State(engine): State<Arc<Engine>>,
     Caller(caller): Caller,
     fields: Fields,
-) -> Result<Json<Nearby>, Problem> {
+) -> Result<Response, Problem> {
     let now = clock::now();
-    let settings = engine.settings();
-    let query = read_query(fields, &settings, &engine.catalog(), now)?;
+    let (settings, catalog) = (engine.settings(), engine.catalog());
+    let query = read_query(fields, &settings, &catalog, now)?;
     let precision =
         if caller.sees_exact() { Precision::Exact } else { Precision::Public { tie_key: engine.tie_key(now) } };
     let request = to_request(&query, &caller, &settings, precision);
@@ -175,10 +181,29 @@ pub async fn nearby(
     sort(&mut answer.candidates, query.sort);
     answer.candidates.truncate(query.limit);
     let data = answer.candidates.iter().map(|candidate| show(candidate, &query, now)).collect();
-    Ok(Json(Nearby { data, meta: NearbyMeta { considered: answer.considered, as_of: WireTime(now) } }))
+    json(&Nearby { data, meta: NearbyMeta { considered: answer.considered, as_of: WireTime(now) } })
 }
 
-fn read_query(mut fields: Fields, settings: &Settings, catalog: &Catalog, now: Timestamp) -> Result<Query, Problem> {
+/// As JSON, in a buffer that need not grow.
+fn json(nearby: &Nearby<'_>) -> Result<Response, Problem> {
+    let mut body = Vec::with_capacity(THERAPIST_BYTES * (nearby.data.len() + 1));
+    serde_json::to_writer(&mut body, nearby).map_err(|error| {
+        tracing::error!(%error, "an answer could not be written");
+        Problem::internal()
+    })?;
+    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())
+}
+
+fn hexadecimal<S: Serializer>(cell: &u64, s: S) -> Result<S::Ok, S::Error> {
+    s.collect_str(&format_args!("{cell:x}"))
+}
+
+fn read_query<'a>(
+    mut fields: Fields,
+    settings: &Settings,
+    catalog: &'a Catalog,
+    now: Timestamp,
+) -> Result<Query<'a>, Problem> {
     let largest_km = f64::from(settings.service_radius_max_km);
     let place = read::place(&mut fields);
     let service = fields.required("service", |given| service(given, catalog));
@@ -215,9 +240,9 @@ pub fn read_wishes(fields: &mut Fields) -> Filters {
 }
 
 /// A service of the catalogue, by slug or id.
-pub fn service(given: Given<'_>, catalog: &Catalog) -> Result<Service, String> {
+pub fn service<'a>(given: Given<'_>, catalog: &'a Catalog) -> Result<&'a Service, String> {
     let wanted = read::slug_or_id(given)?;
-    catalog.find(&wanted).cloned().ok_or_else(|| "must be the slug or id of a service (see /v1/services)".to_owned())
+    catalog.find(&wanted).ok_or_else(|| "must be the slug or id of a service (see /v1/services)".to_owned())
 }
 
 fn gender(given: Given<'_>) -> Result<Gender, String> {
@@ -235,7 +260,7 @@ pub(super) fn future(given: Given<'_>, now: Timestamp) -> Result<Timestamp, Stri
     Ok(at)
 }
 
-fn to_request(query: &Query, caller: &Principal, settings: &Settings, precision: Precision) -> Request {
+fn to_request(query: &Query<'_>, caller: &Principal, settings: &Settings, precision: Precision) -> Request {
     // In another order than distance the best may be the farthest: all within the radius must be seen.
     let limit = if matches!(query.sort, Sort::Distance | Sort::Eta) { query.limit } else { usize::MAX };
     Request {
@@ -264,27 +289,27 @@ fn sort(candidates: &mut [Candidate], by: Sort) {
     }
 }
 
-fn show(candidate: &Candidate, query: &Query, now: Timestamp) -> NearbyTherapist {
+fn show<'a>(candidate: &'a Candidate, query: &Query<'a>, now: Timestamp) -> NearbyTherapist<'a> {
     let therapist = &candidate.therapist;
-    let public = public_position(candidate.place);
+    let public = candidate.public;
     let leaves_at = match query.when {
         When::Now => now,
         When::At { start, .. } => start,
     };
     NearbyTherapist {
         provider_uuid: therapist.uuid,
-        first_name: therapist.first_name.clone(),
+        first_name: &therapist.first_name,
         average_rating: as_number(therapist.average_rating),
         total_reviews: therapist.total_reviews,
-        specializations: therapist.specializations.clone(),
+        specializations: &therapist.specializations,
         distance_km: as_number(km_2(candidate.distance)),
-        eta_minutes: travel::eta_minutes(candidate.place, query.place, leaves_at),
+        eta_minutes: travel::whole_minutes(travel::travel_time_over(candidate.distance, leaves_at)),
         price: candidate.price,
         distance_surcharge: candidate.surcharge,
         total: candidate.price + candidate.surcharge,
-        currency: query.service.currency.clone(),
+        currency: &query.service.currency,
         approximate_location: ApproximateLocation {
-            h3: format!("{:x}", public.cell),
+            h3: public.cell,
             latitude: public.centre.latitude(),
             longitude: public.centre.longitude(),
         },
@@ -294,7 +319,13 @@ fn show(candidate: &Candidate, query: &Query, now: Timestamp) -> NearbyTherapist
 
 /// A decimal of few digits as a JSON number; the nearest binary fraction prints as the same digits.
 pub fn as_number(decimal: Decimal) -> f64 {
-    f64::try_from(decimal).unwrap_or_default()
+    const EXACT: i128 = 1 << 53;
+    let mantissa = decimal.mantissa();
+    // Both are exact, so that the quotient is the nearest there is.
+    if mantissa.abs() <= EXACT && decimal.scale() <= 22 {
+        return mantissa as f64 / 10f64.powi(decimal.scale() as i32);
+    }
+    decimal.to_f64().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -318,12 +349,12 @@ mod tests {
         [service].into_iter().collect()
     }
 
-    fn read_with(extra: &[(&str, &str)]) -> Result<Query, Problem> {
+    fn read_with<'a>(extra: &[(&str, &str)], catalog: &'a Catalog) -> Result<Query<'a>, Problem> {
         let mut pairs = vec![("latitude", "14.55"), ("longitude", "121.02"), ("service", "sports-massage")];
         pairs.retain(|(name, _)| !extra.iter().any(|(n, _)| n == name));
         pairs.extend_from_slice(extra);
         let pairs = pairs.into_iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
-        read_query(Fields::of_query(pairs), &Settings::default(), &catalog(), NOW)
+        read_query(Fields::of_query(pairs), &Settings::default(), catalog, NOW)
     }
 
     #[test]
@@ -343,7 +374,7 @@ mod tests {
             ("max_price", "1.005", "must be an amount like 800.00"),
             ("sort", "name", "must be one of distance, eta, rating, price"),
         ] {
-            let Err(problem) = read_with(&[(name, value)]) else { panic!("{name}={value} was taken") };
+            let Err(problem) = read_with(&[(name, value)], &catalog()) else { panic!("{name}={value} was taken") };
             let json = problem.to_json();
             let text = json["errors"][name][0].as_str().unwrap_or_default();
             assert!(text.starts_with(&format!("The {name} field {allowed}")), "{name}={value}: {json}");
@@ -353,9 +384,10 @@ mod tests {
 
     #[test]
     fn the_defaults_are_five_kilometres_ten_answers_and_now() {
-        let query = read_with(&[]).expect("good");
+        let catalog = catalog();
+        let query = read_with(&[], &catalog).expect("good");
         assert_eq!((query.radius.km(), query.limit, query.when, query.sort), (5.0, 10, When::Now, Sort::Distance));
-        assert_eq!(read_with(&[("service", "3")]).expect("by id").service.slug, "sports-massage");
+        assert_eq!(read_with(&[("service", "3")], &catalog).expect("by id").service.slug, "sports-massage");
     }
 
     #[test]
@@ -363,7 +395,8 @@ mod tests {
         let settings = Settings { service_radius_max_km: 2, ..Settings::default() };
         let pairs = [("latitude", "14.55"), ("longitude", "121.02"), ("service", "3")];
         let pairs = pairs.map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec();
-        let query = read_query(Fields::of_query(pairs), &settings, &catalog(), NOW).expect("good");
+        let catalog = catalog();
+        let query = read_query(Fields::of_query(pairs), &settings, &catalog, NOW).expect("good");
         assert_eq!(query.radius.km(), 2.0);
     }
 

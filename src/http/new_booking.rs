@@ -153,7 +153,7 @@ pub async fn prepare(engine: &Engine, caller: &Principal, fields: Fields) -> Res
 }
 
 fn read_body(mut fields: Fields, catalog: &Catalog) -> Result<Asked, Problem> {
-    let service = fields.required("service", |given| service(given, catalog));
+    let service = fields.required("service", |given| service(given, catalog).cloned());
     let kind = fields.required("type", read::word(TYPES));
     let when = fields.required("booking_type", read::word(BOOKING_TYPES));
     let at = read_where(&mut fields);

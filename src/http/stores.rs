@@ -144,7 +144,7 @@ fn read_query(mut fields: Fields, settings: &Settings, catalog: &Catalog, now: T
             amenities,
             min_rating,
         },
-        service,
+        service: service.cloned(),
     });
     fields.finish(query)
 }

@@ -90,6 +90,10 @@ pub async fn fleet(pool: &PgPool, plan: &FleetPlan) -> Result<Vec<RosterEntry>, 
     for size in batches(plan.therapists) {
         let batch: Vec<Therapist> = (0..size).map(|_| draw.therapist()).collect();
         roster.extend(insert_therapists(db, &mut phones, &batch).await?);
+        if roster.len() == size {
+            // Planned while the table was empty, the foreign keys' checks would walk all therapists for each new one.
+            sqlx::query("ANALYZE providers").execute(&mut *db).await?;
+        }
     }
     for size in batches(plan.customers) {
         let batch: Vec<Customer> = (0..size).map(|_| draw.customer()).collect();

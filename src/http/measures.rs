@@ -1,0 +1,53 @@
+//! Requests, counted and timed by route. To look a metric up hashes its name and every label, so what a good answer of
+//! a known route needs is looked up once.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use metrics::{Counter, Histogram, counter, histogram};
+
+use super::access::ROUTES;
+
+const REQUESTS: &str = "spacall_http_requests_total";
+const SECONDS: &str = "spacall_http_request_seconds";
+
+/// The metrics of [`ROUTES`]. To be made after the process's recorder is set up: what is looked up before is lost.
+pub struct Measures {
+    /// In the order of [`ROUTES`].
+    routes: Vec<OfRoute>,
+}
+
+#[derive(Default)]
+struct OfRoute {
+    ok: OnceLock<Counter>,
+    seconds: OnceLock<Histogram>,
+}
+
+impl Measures {
+    /// Of all routes; none shows before its first request.
+    pub fn new() -> Self {
+        Self { routes: ROUTES.iter().map(|_| OfRoute::default()).collect() }
+    }
+
+    /// One answer. `route` is the pattern, never the path as it was asked.
+    pub fn note(&self, method: &str, route: &str, status: StatusCode, took: Duration) {
+        let known = ROUTES.iter().position(|known| known.path == route && known.method == method);
+        let Some((known, of)) = known.and_then(|at| Some((&ROUTES[at], self.routes.get(at)?))) else {
+            count(method, route, status).increment(1);
+            histogram!(SECONDS, "route" => route.to_owned()).record(took.as_secs_f64());
+            return;
+        };
+        if status == StatusCode::OK {
+            of.ok.get_or_init(|| count(method, route, status)).increment(1);
+        } else {
+            count(method, route, status).increment(1);
+        }
+        of.seconds.get_or_init(|| histogram!(SECONDS, "route" => known.path)).record(took.as_secs_f64());
+    }
+}
+
+fn count(method: &str, route: &str, status: StatusCode) -> Counter {
+    let labels = [("method", method.to_owned()), ("route", route.to_owned()), ("status", status.as_str().to_owned())];
+    counter!(REQUESTS, &labels)
+}
