@@ -23,7 +23,8 @@ const MAY_IMPORT: [(&str, &[&str]); 10] = [
 ];
 
 /// Crates that the pure core may use. None of them knows a clock, a socket, a file or a global source of chance.
-const CORE_CRATES: [&str; 7] = ["h3o", "rstar", "rust_decimal", "serde", "serde_json", "thiserror", "uuid"];
+const CORE_CRATES: [&str; 10] =
+    ["arc_swap", "h3o", "loom", "rstar", "rust_decimal", "serde", "serde_json", "smallvec", "thiserror", "uuid"];
 
 struct Source {
     /// From the root of the project.

@@ -137,6 +137,8 @@ pub struct Verdict {
     pub place: LatLng,
     /// How far.
     pub distance: Meters,
+    /// Age of the fix; `None` for [`When::At`].
+    pub fix_age: Option<Duration>,
     /// Why not; `None`: eligible.
     pub unfit: Option<Unfit>,
 }

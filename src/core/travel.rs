@@ -5,6 +5,9 @@ use std::time::Duration;
 use super::geo::{LatLng, Meters};
 use super::time::Timestamp;
 
+/// Nobody gets on faster than this through Metro Manila for long, km/h: how far one may be from where he was last seen.
+pub const TOP_SPEED_KMH: f64 = 60.0;
+
 /// Streets are this much longer than the straight line between their ends. Published means for cities lie between 1.2
 /// and 1.5; Metro Manila's rivers, gated villages and one-way streets put it near the upper end.
 pub const DETOUR: f64 = 1.4;

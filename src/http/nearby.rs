@@ -17,7 +17,7 @@ use super::extract::{Fields, Given, read};
 use super::problem::{Problem, ProblemBody};
 use crate::clock;
 use crate::core::geo::{LatLng, Meters, km_2};
-use crate::core::matching::{Candidate, Filters, Precision, Request, When};
+use crate::core::matching::{Answer, Candidate, Filters, Precision, Request, Unfit, Verdict, When};
 use crate::core::money::Money;
 use crate::core::people::Gender;
 use crate::core::settings::Settings;
@@ -68,6 +68,7 @@ struct Query<'a> {
     when: When,
     filters: Filters,
     sort: Sort,
+    certify: bool,
 }
 
 // Borrowed from the index's answer, and written once, straight into the body.
@@ -88,6 +89,25 @@ pub struct NearbyMeta {
     /// The moment it is true of.
     #[schema(value_type = String, format = DateTime)]
     pub as_of: WireTime,
+    /// What the answer rests on, if asked for with `certify`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Certified>,
+}
+
+/// What an answer from exact positions rests on.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Certified {
+    /// How many changes the live index had seen.
+    pub version: u64,
+    /// Nobody who may take the request and is no farther than this is missing, km.
+    pub proven_km: f64,
+    /// How many positions were looked at.
+    pub examined: u32,
+    /// Whether a therapist whose fix is too old to count, last seen within the radius, could by now be nearer than the
+    /// first, going at `top_speed_kmh` since.
+    pub stale_could_be_nearer: bool,
+    /// The speed that is assumed for that.
+    pub top_speed_kmh: f64,
 }
 
 /// A therapist who could come. Distance, time, surcharge and total are from the centre of his H3 cell, unless the
@@ -162,6 +182,7 @@ pub struct ApproximateLocation {
         ("specialization" = Option<String>, Query, description = "One that the therapist has"),
         ("min_rating" = Option<f64>, Query, description = "0 to 5"),
         ("max_price" = Option<String>, Query, description = "Of price and surcharge together"),
+        ("certify" = Option<bool>, Query, description = "For admins and tokens with `match:exact`: tells in `meta.certificate` what the answer rests on; looks at everybody within the radius"),
         ("sort" = Option<String>, Query, description = "`distance` (default), `eta`, `rating` (best first) or `price` (total, cheapest first), over everyone within the radius; ties by distance"),
     ),
     responses((status = 200, body = Nearby), (status = 422, body = ProblemBody))
@@ -177,11 +198,33 @@ pub async fn nearby(
     let precision =
         if caller.sees_exact() { Precision::Exact } else { Precision::Public { tie_key: engine.tie_key(now) } };
     let request = to_request(&query, &caller, &settings, precision);
+    if query.certify && precision != Precision::Exact {
+        return Err(Problem::forbidden("certify is for those who are answered from exact positions"));
+    }
     let mut answer = engine.fleet.nearest(&request, now);
+    let certificate = query.certify.then(|| certify(&engine, &request, &answer, now));
     sort(&mut answer.candidates, query.sort);
     answer.candidates.truncate(query.limit);
     let data = answer.candidates.iter().map(|candidate| show(candidate, &query, now)).collect();
-    json(&Nearby { data, meta: NearbyMeta { considered: answer.considered, as_of: WireTime(now) } })
+    json(&Nearby { data, meta: NearbyMeta { considered: answer.considered, as_of: WireTime(now), certificate } })
+}
+
+/// The candidates are in order of distance still.
+fn certify(engine: &Engine, request: &Request, answer: &Answer, now: Timestamp) -> Certified {
+    let nearest = answer.candidates.first().map_or(f64::INFINITY, |first| first.distance.get());
+    let could_be_nearer = |verdict: &Verdict| {
+        let age = verdict.fix_age.unwrap_or_default();
+        verdict.distance.get() - travel::TOP_SPEED_KMH / 3.6 * age.as_secs_f64() < nearest
+    };
+    let verdicts = engine.fleet.verdicts(request, now);
+    let mut stale = verdicts.iter().filter(|verdict| verdict.unfit == Some(Unfit::StaleFix));
+    Certified {
+        version: answer.certificate.version,
+        proven_km: answer.certificate.proven.km(),
+        examined: answer.certificate.examined,
+        stale_could_be_nearer: stale.any(could_be_nearer),
+        top_speed_kmh: travel::TOP_SPEED_KMH,
+    }
 }
 
 /// As JSON, in a buffer that need not grow.
@@ -213,6 +256,7 @@ fn read_query<'a>(
     let max_price = fields.optional("max_price", read::money);
     let filters = Filters { max_price, ..read_wishes(&mut fields) };
     let sort = fields.optional("sort", read::word(Sort::WORDS)).map_or(Sort::Distance, Sort::from_word);
+    let certify = fields.optional("certify", read::boolean).unwrap_or(false);
     let query = place.zip(service).map(|(place, service)| {
         let duration = Duration::from_secs(u64::from(service.duration_minutes) * 60);
         Query {
@@ -223,6 +267,7 @@ fn read_query<'a>(
             when: scheduled_at.map_or(When::Now, |start| When::At { start, duration }),
             filters,
             sort,
+            certify,
         }
     });
     fields.finish(query)

@@ -121,7 +121,10 @@ pub async fn nearby(State(engine): State<Arc<Engine>>, fields: Fields) -> Result
     let query = read_query(fields, &engine.settings(), &engine.catalog(), now)?;
     let answer = engine.stores().nearest(&query.question);
     let data = answer.found.iter().map(|found| show(found, &query, now)).collect();
-    Ok(Json(NearbyStores { data, meta: NearbyMeta { considered: answer.considered, as_of: WireTime(now) } }))
+    Ok(Json(NearbyStores {
+        data,
+        meta: NearbyMeta { considered: answer.considered, as_of: WireTime(now), certificate: None },
+    }))
 }
 
 fn read_query(mut fields: Fields, settings: &Settings, catalog: &Catalog, now: Timestamp) -> Result<Query, Problem> {

@@ -10,7 +10,7 @@ async fn the_documents_are_served_and_readable() {
     let api = Api::new(&server.base, None);
     let openapi = api.get("/openapi.json").await.json;
     assert_eq!(openapi["openapi"], "3.1.0");
-    assert!(openapi["paths"]["/v1/therapists/nearby"]["get"]["parameters"].as_array().is_some_and(|p| p.len() == 12));
+    assert!(openapi["paths"]["/v1/therapists/nearby"]["get"]["parameters"].as_array().is_some_and(|p| p.len() == 13));
     let asyncapi = api.get("/asyncapi.json").await.json;
     assert_eq!(asyncapi["asyncapi"], "3.0.0");
     let page = api.request("GET", "/docs").send().await.expect("an answer");

@@ -98,6 +98,30 @@ async fn customers_are_answered_from_public_positions_and_exact_tokens_from_exac
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn ops_learn_what_an_answer_rests_on_and_customers_do_not() {
+    let server = Server::start().await;
+    therapist_at(&server, "Luz", 310.0).await;
+    let customer = people::customer(server.pool()).await;
+    let backend = people::token(server.pool(), customer.user_id, r#"["*", "match:exact"]"#).await;
+    let question = format!("{}&certify=true", nearby(HERE, ""));
+    let refused = server.api(&customer.token).get(&question).await;
+    assert_eq!((refused.status, &refused.json["code"]), (403, &json!("forbidden")), "{}", refused.json);
+    let ask = || async { server.api(&backend).get(&question).await.json["meta"]["certificate"].clone() };
+    let fresh = ask().await;
+    assert!(fresh["version"].as_u64().is_some_and(|n| n > 0) && fresh["examined"] == json!(1), "{fresh}");
+    assert!(fresh["proven_km"].as_f64().is_some_and(|km| km > 1.0), "{fresh}");
+    assert_eq!(fresh["stale_could_be_nearer"], json!(false), "{fresh}");
+    // Last seen an hour ago: he may be anywhere within 60 km by now.
+    let (latitude, longitude) = north(1_730.0);
+    let gone = people::therapist(server.pool(), "Hiyas", latitude, longitude).await;
+    let hour_ago = now() - chrono::Duration::hours(1);
+    let fixes = json!({"fixes": [fix(1, hour_ago, latitude, longitude)]});
+    let sent = server.api(&gone.person.token).post("/v1/locations", fixes).await;
+    assert_eq!(sent.status, 200, "{}", sent.json);
+    assert_eq!(ask().await["stale_could_be_nearer"], json!(true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_answer_can_be_ordered_by_price_and_rating_over_the_whole_radius() {
     let server = Server::start().await;
     let near = therapist_at(&server, "Luz", 300.0).await;

@@ -15,7 +15,7 @@ const OWN_BIT: std::ops::Range<i64> = 0..32;
 pub(super) struct Card {
     provider: AtomicU64,
     user: AtomicU64,
-    /// Metres that he goes for each of his services; 0 if more than traits and distance decides about him.
+    /// One more than the metres that he goes for each of his services; 0 if more than traits and distance decides.
     reach: AtomicU64,
 }
 
@@ -34,18 +34,18 @@ impl Card {
 
     /// Whether he surely has neither booking nor offer.
     pub(super) fn is_idle(&self) -> bool {
-        self.reach() > 0
+        self.reach().is_some()
     }
 
-    /// Metres that he surely goes.
-    pub(super) fn reach(&self) -> u64 {
-        self.reach.load(Ordering::Relaxed)
+    /// Metres that he surely goes, if traits and distance are all that decides.
+    pub(super) fn reach(&self) -> Option<u64> {
+        self.reach.load(Ordering::Relaxed).checked_sub(1)
     }
 
     /// Whether he surely may take a quick request whose needed traits he has, if his fix is young enough. If not, all of
     /// him must be judged.
     pub(super) fn surely_may_take(&self, request: &Request, distance: Meters) -> bool {
-        self.reach() as f64 >= distance.get()
+        self.reach().is_some_and(|reach| reach as f64 >= distance.get())
             && self.user.load(Ordering::Relaxed).cast_signed() != request.customer.0
             && !request.exclude.contains(&self.provider())
             && request.only.is_none_or(|only| only == self.provider())
@@ -56,15 +56,15 @@ impl Card {
         let UserId(user) = therapist.user;
         self.provider.store(therapist.provider.0.cast_unsigned(), Ordering::Relaxed);
         self.user.store(user.cast_unsigned(), Ordering::Relaxed);
-        self.reach.store(reach_m(therapist), Ordering::Relaxed);
+        self.reach.store(reach_and_one(therapist), Ordering::Relaxed);
     }
 }
 
-fn reach_m(t: &Therapist) -> u64 {
+fn reach_and_one(t: &Therapist) -> u64 {
     let settled = t.blocked.is_empty()
         && t.busy.is_empty()
         && t.duty == Duty::Idle
         && t.services.iter().all(|offering| OWN_BIT.contains(&offering.service.0));
     let farthest = t.services.iter().filter(|o| o.home).map(|o| o.max_travel_km).min().unwrap_or(0);
-    if settled { u64::from(farthest.min(t.service_radius_km)) * 1_000 } else { 0 }
+    if settled { u64::from(farthest.min(t.service_radius_km)) * 1_000 + 1 } else { 0 }
 }

@@ -332,7 +332,8 @@ pub(super) fn verdicts(tables: &Tables, request: &Request, now: Timestamp) -> Re
         let stand = Stand { place, fix_at, distance };
         let therapist = person.therapist().load_full()?;
         let unfit = judge(&therapist, &stand, request, now).err();
-        Some(Verdict { therapist, place: stand.place, distance: stand.distance, unfit })
+        let fix_age = fix_at.map(|at| now.since(at));
+        Some(Verdict { therapist, place, distance, fix_age, unfit })
     };
     let mut all: Vec<Verdict> = met.into_iter().filter_map(verdict).collect();
     witness.stands()?;

@@ -31,6 +31,12 @@ fn nearest_equals_brute_force_everywhere_while_everything_changes() {
             if matches!(request.precision, Precision::Public { .. }) {
                 assert_eq!(got.considered, expect.considered, "considered: {}", context());
             }
+            let proven = got.certificate.proven;
+            if request.limit > 0 && request.only.is_none() {
+                let farthest = got.candidates.last().map_or(Meters::ZERO, |last| last.distance);
+                let all = if got.candidates.len() < request.limit { request.radius } else { farthest };
+                assert_eq!(proven, all, "proven: {}", context());
+            }
             cases += 1;
             found += usize::from(!got.candidates.is_empty());
             full += usize::from(request.limit > 0 && got.candidates.len() == request.limit);
