@@ -36,18 +36,14 @@ pub(super) async fn all(
     let (rows, unusable) = therapists::load(pool, None).await?;
     let kept: BTreeSet<ProviderId> = rows.iter().map(|t| t.provider).collect();
     let mut rebuilt = Rebuilt { therapists: rows.len(), unusable: unusable.len(), supply: true, ..Rebuilt::default() };
-    for therapist in rows {
-        fleet.put(therapist);
-    }
+    fleet.put_all(rows);
     for gone in before.difference(&kept) {
         fleet.remove(*gone);
     }
     report(&unusable);
     let fixes = therapists::newest_fixes(pool, None, horizon(settings, now)).await?;
     rebuilt.positions = fixes.len();
-    for (provider, fix) in fixes {
-        fleet.restore_position(provider, fix);
-    }
+    fleet.restore_all(&fixes);
     Ok(rebuilt)
 }
 

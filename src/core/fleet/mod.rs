@@ -35,7 +35,7 @@ pub use therapist::{Duty, Therapist};
 use word::Overlap;
 use writer::Writer;
 
-use super::geo::{LatLng, Meters};
+use super::geo::{LatLng, Meters, PublicPosition, public_position};
 use super::ids::{BookingId, ProviderId, UserId};
 use super::matching::{Answer, Request, Verdict};
 use super::settings::PingLimits;
@@ -170,9 +170,44 @@ impl Fleet {
         Some(FixOutcome { counted: applied.counted, newest: applied.newest, en_route })
     }
 
+    /// [`Self::put`] for many.
+    pub fn put_all(&self, therapists: Vec<Therapist>) {
+        self.write(|writer| writer.reserve(therapists.len()));
+        for therapist in therapists {
+            self.put(therapist);
+        }
+    }
+
     /// At start: the newest counted fix from SQL. Never moves back. False if unknown.
     pub fn restore_position(&self, provider: ProviderId, fix: Fix) -> bool {
-        self.write_known(provider, |writer, slot| writer.restore(slot, &fix)).is_some()
+        let public = public_position(fix.place);
+        self.write_known(provider, |writer, slot| {
+            writer.restore(slot, &fix, public);
+            writer.fit();
+        })
+        .is_some()
+    }
+
+    /// The same for many. H3 is asked on two threads: it is most of the work.
+    pub fn restore_all(&self, fixes: &[(ProviderId, Fix)]) {
+        let (first, second) = fixes.split_at(fixes.len() / 2);
+        let publics = |fixes: &[(ProviderId, Fix)]| fixes.iter().map(|(_, fix)| public_position(fix.place)).collect();
+        let publics: [Vec<PublicPosition>; 2] = std::thread::scope(|scope| {
+            let second = scope.spawn(|| publics(second));
+            [publics(first), second.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))]
+        });
+        let all: Vec<_> = fixes.iter().zip(publics.into_iter().flatten()).collect();
+        // Some at a time, so that pings need not wait for all.
+        for some in all.chunks(1_000) {
+            self.write(|writer| {
+                for ((provider, fix), public) in some {
+                    if let Some(slot) = self.slot_of(*provider) {
+                        writer.restore(slot, fix, *public);
+                    }
+                }
+            });
+        }
+        self.write(Writer::fit);
     }
 
     /// A therapist as he is now.

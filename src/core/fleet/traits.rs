@@ -100,8 +100,14 @@ const fn service_bit(service: i64) -> u64 {
 
 /// One of eight bits, the same for words that differ only in case.
 fn word_bit(word: &str) -> u64 {
-    let sum = word.to_lowercase().chars().fold(0u32, |sum, c| sum.wrapping_mul(31).wrapping_add(c as u32));
-    1 << (sum.wrapping_mul(0x9e37_79b1) >> 29)
+    let hash = |chars: &mut dyn Iterator<Item = char>| {
+        chars.fold(0u32, |sum, c| sum.wrapping_mul(31).wrapping_add(c as u32)).wrapping_mul(0x9e37_79b1) >> 29
+    };
+    // Most words are, and need no copy.
+    if word.is_ascii() {
+        return 1 << hash(&mut word.chars().map(|c| c.to_ascii_lowercase()));
+    }
+    1 << hash(&mut word.to_lowercase().chars())
 }
 
 fn rated(holds: impl Fn(u16) -> bool) -> u64 {

@@ -7,7 +7,7 @@ use super::tables::{LAYERS, Layer, Person, Tables};
 use super::tiling::Tiling;
 use super::word::Change;
 use super::{Duty, EnRoute, Therapist};
-use crate::core::geo::{InnerCircle, LatLng, public_position};
+use crate::core::geo::{InnerCircle, LatLng, PublicPosition, public_position};
 use crate::core::settings::PingLimits;
 use crate::core::time::Timestamp;
 use crate::core::track::{Applied, Fix, Track};
@@ -64,6 +64,13 @@ impl Writer {
     /// What readers are to read; others after an addition that needed more room.
     pub(super) const fn tables(&self) -> &Arc<Tables> {
         &self.tables
+    }
+
+    /// Makes room for so many more at once.
+    pub(super) fn reserve(&mut self, more: usize) {
+        if self.trails.len() + more > self.tables.capacity() {
+            self.rebuild_for(self.trails.len() + more);
+        }
     }
 
     /// A slot for a newcomer.
@@ -123,11 +130,12 @@ impl Writer {
         applied
     }
 
-    /// Takes over a fix from elsewhere if it is newer than the shown one.
-    pub(super) fn restore(&mut self, slot: u32, fix: &Fix) {
+    /// Takes over a fix from elsewhere, with its public position, if it is newer than the shown one.
+    pub(super) fn restore(&mut self, slot: u32, fix: &Fix, public: PublicPosition) {
         if self.position(slot).is_none_or(|(_, at)| at < fix.at) {
-            self.trails[slot as usize].track = Track::at(Some(fix));
-            self.show(slot, fix.place, fix.at);
+            let circle = Some(InnerCircle::of(public.centre));
+            self.trails[slot as usize] = Trail { track: Track::at(Some(fix)), circle };
+            self.place(slot, fix.place, fix.at, Some(public));
         }
     }
 
@@ -138,6 +146,12 @@ impl Writer {
         if let Some(public) = public {
             *circle = Some(InnerCircle::of(public.centre));
         }
+        self.place(slot, place, at, public);
+        self.fit();
+    }
+
+    /// With the public position if it may have changed.
+    fn place(&mut self, slot: u32, place: LatLng, at: Timestamp, public: Option<PublicPosition>) {
         let to = (Layer::Fix, Step::To(place));
         match public {
             // Public answers see the time of the fix alone change, by itself: a whole in any case.
@@ -147,6 +161,10 @@ impl Writer {
                 person.set_fix_public(public);
             }),
         }
+    }
+
+    /// Chooses the size of the cells anew when twice as many have come.
+    pub(super) fn fit(&mut self) {
         if self.tables.grid(Layer::Fix).len() >= self.next_fit {
             self.rebuild();
         }
@@ -239,17 +257,20 @@ impl Writer {
     /// Builds the tables anew: with room for twice as many, with cells of the size that suits them, and without blocks
     /// that nobody is in any more. Readers go on with the old ones, in which nothing changes. O(n).
     fn rebuild(&mut self) {
+        self.rebuild_for(2 * self.trails.len());
+    }
+
+    fn rebuild_for(&mut self, capacity: usize) {
         let (tables, stocks) = (1..)
-            .find_map(|room| self.built_anew(room).ok())
+            .find_map(|room| self.built_anew(capacity.max(LEAST), room).ok())
             .unwrap_or_else(|| unreachable!("some number of blocks is enough"));
         self.next_fit = 2 * tables.grid(Layer::Fix).len().max(LEAST);
         (self.tables, self.stocks) = (Arc::new(tables), stocks);
     }
 
     /// With room for 2^`room` times the blocks that are in use, and some.
-    fn built_anew(&self, room: u32) -> Result<(Tables, [Stock; LAYERS]), Full> {
+    fn built_anew(&self, capacity: usize, room: u32) -> Result<(Tables, [Stock; LAYERS]), Full> {
         let (old, mut stocks) = (&self.tables, <[Stock; LAYERS]>::default());
-        let capacity = (2 * self.trails.len()).max(LEAST);
         let grids = ALL.map(|layer| {
             let grid = old.grid(layer);
             let tiling =
