@@ -7,6 +7,7 @@ pub mod access;
 pub mod app;
 pub mod auth;
 pub mod bookings;
+mod credentials;
 mod desk;
 pub mod docs;
 pub mod events;
@@ -28,6 +29,7 @@ pub mod revocation;
 pub mod services;
 pub mod settings;
 pub mod stream;
+mod trackers;
 
 pub use app::{App, openapi};
 pub use docs::{asyncapi_json, openapi_json};

@@ -9,6 +9,7 @@ mod events;
 mod identity;
 mod main_job;
 mod races;
+mod trackers;
 
 use chrono::Utc;
 use serde_json::{Value, json};
