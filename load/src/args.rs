@@ -26,15 +26,20 @@ pub(crate) enum Command {
     Replay(Box<Replay>),
     /// Pings alone
     Pings(PingsOnly),
+    /// A websocket that only reads fixes: what `pings --ceilings` holds the service against
+    #[command(hide = true)]
+    BareSocket,
 }
 
 impl Command {
-    pub(crate) fn common(&self) -> &Common {
-        match self {
+    /// `None`: it plays nothing.
+    pub(crate) fn common(&self) -> Option<&Common> {
+        Some(match self {
             Self::Run(options) => &options.common,
             Self::Replay(options) => &options.common,
             Self::Pings(options) => &options.common,
-        }
+            Self::BareSocket => return None,
+        })
     }
 }
 
@@ -252,6 +257,16 @@ pub(crate) struct PingsOnly {
     /// Fixes a second, of all together
     #[arg(long, default_value_t = 100.0, value_parser = positive)]
     pub(crate) rate: f64,
+    /// The service's process: what it uses of processor and memory is told
+    #[arg(long, value_name = "PID")]
+    pub(crate) pid: Option<u32>,
+    /// As fast as can be, beside this machine's own ceilings: a bare COPY into the same table, and a bare websocket.
+    /// Needs --database-url and --pid, and writes rows of its own
+    #[arg(long, requires = "pid")]
+    pub(crate) ceilings: bool,
+    /// Rows copied, and rows sent to be stored, with --ceilings
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(20_000..))]
+    pub(crate) rows: u64,
 }
 
 fn number(text: &str, allowed: &str, ok: impl Fn(f64) -> bool) -> Result<f64, String> {

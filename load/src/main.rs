@@ -2,12 +2,15 @@
 
 mod answers;
 mod args;
+mod bare;
 mod cast;
+mod ceilings;
 mod demand;
 mod greedy;
 mod ledger;
 mod limits;
 mod onto;
+mod process;
 mod progress;
 mod recorded;
 mod replay;
@@ -23,11 +26,11 @@ use spacall::client::CancellationToken;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{Cli, Command};
-use crate::report::{Report, Verdict};
+use crate::report::Verdict;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Err(problem) = cli.command.common().check() {
+    if let Some(Err(problem)) = cli.command.common().map(args::Common::check) {
         eprintln!("spacall-load: {problem}");
         return ExitCode::from(2);
     }
@@ -39,7 +42,7 @@ fn main() -> ExitCode {
         }
     };
     match runtime.block_on(play(&cli.command)) {
-        Ok(report) if report.verdict == Verdict::Pass => ExitCode::SUCCESS,
+        Ok(Verdict::Pass) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {
             // `{:#}`: the whole chain of causes in one line.
@@ -49,7 +52,7 @@ fn main() -> ExitCode {
     }
 }
 
-async fn play(command: &Command) -> anyhow::Result<Report> {
+async fn play(command: &Command) -> anyhow::Result<Verdict> {
     let stop = CancellationToken::new();
     tokio::spawn({
         let stop = stop.clone();
@@ -63,13 +66,15 @@ async fn play(command: &Command) -> anyhow::Result<Report> {
     let mut report = match command {
         Command::Replay(options) => replay::play(options, stop.clone()).await?,
         Command::Run(options) => synthetic::run(options, stop.clone()).await?,
+        Command::Pings(options) if options.ceilings => return ceilings::run(options, &stop).await,
         Command::Pings(options) => synthetic::pings(options, stop.clone()).await?,
+        Command::BareSocket => return bare::serve().await,
     };
-    let common = command.common();
+    let Some(common) = command.common() else { return Ok(Verdict::Pass) };
     let gap = if let Command::Replay(options) = command { options.max_gap } else { None };
     report.judge(&common.slo, gap, stop.is_cancelled());
     run::publish(&report, common.json.as_ref())?;
-    Ok(report)
+    Ok(report.verdict)
 }
 
 /// Ctrl-C or SIGTERM. Listened for from the call on, not from the first poll.

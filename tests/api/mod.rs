@@ -1,6 +1,7 @@
 //! Black box over HTTP and websocket: what the contract promises, tried from outside.
 
 mod asking;
+mod audit;
 mod authorization;
 mod bookings;
 mod documents;

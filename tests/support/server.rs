@@ -51,6 +51,11 @@ impl Server {
         Api::new(&self.base, Some(token))
     }
 
+    /// What the node's handlers see: to break it from inside.
+    pub fn engine(&self) -> &std::sync::Arc<spacall::engine::Engine> {
+        self.node.as_ref().expect("a running node").engine()
+    }
+
     /// Stops the node and starts another over the same database.
     pub async fn restart(mut self) -> Self {
         self.node.take().expect("a running node").stop().await;

@@ -5,7 +5,8 @@ use crate::core::ids::ProviderId;
 use crate::core::track::Fix;
 
 /// The columns that [`Rows`] writes, in order.
-pub(super) const COPY: &str = "COPY provider_locations (provider_id, latitude, longitude, accuracy, heading, speed,
+pub(in crate::store) const COPY: &str =
+    "COPY provider_locations (provider_id, latitude, longitude, accuracy, heading, speed,
     is_moving, battery_level, counted, created_at, received_at) FROM STDIN (FORMAT binary)";
 
 const COLUMNS: i16 = 11;
@@ -18,17 +19,17 @@ const NEGATIVE: u16 = 0x4000;
 
 /// A batch being written. The buffer is kept from batch to batch.
 #[derive(Default)]
-pub(super) struct Rows(Vec<u8>);
+pub(in crate::store) struct Rows(Vec<u8>);
 
 impl Rows {
-    pub(super) fn begin(&mut self) {
+    pub(in crate::store) fn begin(&mut self) {
         self.0.clear();
         self.0.extend_from_slice(SIGNATURE);
         self.0.extend_from_slice(&[0; 8]); // no flags, no extension
     }
 
     /// Times in microseconds since 1970, of years that PostgreSQL knows.
-    pub(super) fn push(&mut self, provider: ProviderId, fix: &Fix, counted: bool, received_at: i64) {
+    pub(in crate::store) fn push(&mut self, provider: ProviderId, fix: &Fix, counted: bool, received_at: i64) {
         self.0.extend_from_slice(&COLUMNS.to_be_bytes());
         self.field(&provider.0.to_be_bytes());
         self.degrees(fix.place.lat_e7());
@@ -46,8 +47,12 @@ impl Rows {
         self.field(&(received_at - EPOCH).to_be_bytes());
     }
 
-    pub(super) fn end(&mut self) -> &[u8] {
+    pub(in crate::store) fn end(&mut self) -> &[u8] {
         self.0.extend_from_slice(&(-1_i16).to_be_bytes());
+        &self.0
+    }
+
+    pub(in crate::store) fn bytes(&self) -> &[u8] {
         &self.0
     }
 
