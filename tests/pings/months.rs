@@ -114,7 +114,11 @@ async fn the_newest_fix_is_found_before_and_after_a_months_end_and_when_the_mont
     insert(before, "2031-05-31T23:59:59.999999Z", true).await;
     run(pool, "SELECT ensure_provider_location_partition('2031-06-01')").await;
     let last = (before, "2031-05-31T23:59:59.999999Z".to_owned());
-    assert_eq!(newest("2031-05-31T12:00:00Z").await, std::slice::from_ref(&last), "June is empty, May has no partition");
+    assert_eq!(
+        newest("2031-05-31T12:00:00Z").await,
+        std::slice::from_ref(&last),
+        "June is empty, May has no partition"
+    );
     run(pool, "SELECT ensure_provider_location_partition('2031-05-01')").await;
     insert(after, "2031-05-31T23:00:00Z", true).await;
     insert(after, "2031-06-01T00:00:00Z", true).await;
