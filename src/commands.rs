@@ -126,6 +126,7 @@ async fn serve_at(
     let node = Node::start(NodeConfig {
         migrate: !options.no_migrate,
         rate_limit: config.rate_limit,
+        origins: config.origins.clone(),
         ..NodeConfig::new(place.options().clone(), config.listen)
     })
     .await?;

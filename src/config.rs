@@ -12,6 +12,8 @@ use std::str::FromStr;
 use sqlx::postgres::PgConnectOptions;
 use tracing_subscriber::EnvFilter;
 
+use crate::http::stream::Origins;
+
 /// What every command may be told.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -27,6 +29,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// `SPACALL_RATE_LIMIT`: requests per second and token; 0 is none.
     pub rate_limit: u32,
+    /// `SPACALL_ORIGINS`: web pages that may open the websocket, besides the service's own.
+    pub origins: Origins,
     /// `SPACALL_TOKEN`: an admin's token, for `audit`.
     pub token: Option<Secret>,
 }
@@ -119,6 +123,10 @@ pub struct Flags {
     /// Requests per second and token, 0 for no limit [env: SPACALL_RATE_LIMIT] [default: 100]
     #[arg(long, global = true, value_name = "N", alias = "spacall-rate-limit")]
     pub rate_limit: Option<String>,
+    /// Web pages that may open the websocket, besides the service's own: https://HOST[:PORT],…; apps need none
+    /// [env: SPACALL_ORIGINS]
+    #[arg(long, global = true, value_name = "ORIGINS", alias = "spacall-origins")]
+    pub origins: Option<String>,
 }
 
 impl Config {
@@ -177,6 +185,12 @@ impl Config {
             rate_limit: given.parsed("SPACALL_RATE_LIMIT", "--rate-limit", &flags.rate_limit, "100", |text| {
                 text.parse().ok().filter(|n| *n <= 1_000_000).ok_or("0 (no limit) to 1000000 requests per second")
             })?,
+            origins: match given.value("SPACALL_ORIGINS", "--origins", &flags.origins) {
+                Some(value) => Origins::parse(&value.text).ok_or_else(|| {
+                    value.refused("https://HOST[:PORT] or http://HOST[:PORT], separated by commas, or * for every page")
+                })?,
+                None => Origins::default(),
+            },
             token: given.value("SPACALL_TOKEN", "", &None).map(|t| Secret(t.text)),
         })
     }
@@ -286,6 +300,7 @@ mod tests {
             ("SPACALL_LOG", "spacall=loud", "LEVEL"),
             ("SPACALL_LOG_FORMAT", "xml", "text, json"),
             ("SPACALL_RATE_LIMIT", "-1", "0 (no limit)"),
+            ("SPACALL_ORIGINS", "app.example", "https://HOST"),
         ] {
             let error = with(&[(name, value)]).unwrap_err().to_string();
             assert!(error.starts_with(&format!("{name} is `{value}`, allowed: {allowed}")), "{error}");

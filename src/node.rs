@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::{self, Engine};
 use crate::http::app::App;
+use crate::http::stream::Origins;
 use crate::store;
 
 /// What is under way at the end may take this long.
@@ -30,12 +31,14 @@ pub struct NodeConfig {
     pub rate_limit: u32,
     /// Connections to the database, at most.
     pub max_connections: u32,
+    /// Web pages, besides this service's own, that may open the stream.
+    pub origins: Origins,
 }
 
 impl NodeConfig {
     /// The defaults of `spacall serve`.
     pub fn new(database: PgConnectOptions, listen: SocketAddr) -> Self {
-        Self { database, listen, migrate: true, rate_limit: 100, max_connections: 20 }
+        Self { database, listen, migrate: true, rate_limit: 100, max_connections: 20, origins: Origins::default() }
     }
 }
 
@@ -64,7 +67,7 @@ impl Node {
             .await
             .with_context(|| format!("SPACALL_LISTEN {} cannot be listened on", config.listen))?;
         let address = listener.local_addr()?;
-        let app = App::new(Arc::clone(&engine), config.rate_limit)?;
+        let app = App::new(Arc::clone(&engine), config.rate_limit, config.origins)?;
         let router = app.router();
         let closing = CancellationToken::new();
         let shutdown = closing.clone();

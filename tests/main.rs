@@ -7,6 +7,7 @@
 mod api;
 mod apps;
 mod bookings;
+mod chaos;
 mod pings;
 mod postgis;
 mod postgres;

@@ -26,6 +26,9 @@ pub(crate) enum Command {
     /// One question, of the service and of its peers, as fast as they answer
     #[command(subcommand)]
     Peers(Peers),
+    /// A websocket that only reads fixes: what `pings --ceilings` holds the service against
+    #[command(hide = true)]
+    BareSocket,
 }
 
 /// What is played and reported on.
@@ -263,6 +266,16 @@ pub(crate) struct PingsOnly {
     /// Fixes a second, of all together
     #[arg(long, default_value_t = 100.0, value_parser = positive)]
     pub(crate) rate: f64,
+    /// The service's process: what it uses of processor and memory is told
+    #[arg(long, value_name = "PID")]
+    pub(crate) pid: Option<u32>,
+    /// As fast as can be, beside this machine's own ceilings: a bare COPY into the same table, and a bare websocket.
+    /// Needs --database-url and --pid, and writes rows of its own
+    #[arg(long, requires = "pid")]
+    pub(crate) ceilings: bool,
+    /// Rows copied, and rows sent to be stored, with --ceilings
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(20_000..))]
+    pub(crate) rows: u64,
 }
 
 fn number(text: &str, allowed: &str, ok: impl Fn(f64) -> bool) -> Result<f64, String> {

@@ -2,13 +2,16 @@
 
 mod answers;
 mod args;
+mod bare;
 mod cast;
+mod ceilings;
 mod demand;
 mod greedy;
 mod ledger;
 mod limits;
 mod onto;
 mod peers;
+mod process;
 mod progress;
 mod recorded;
 mod replay;
@@ -24,7 +27,7 @@ use spacall::client::CancellationToken;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{Cli, Command, Scenario};
-use crate::report::{Report, Verdict};
+use crate::report::Verdict;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -43,8 +46,9 @@ fn main() -> ExitCode {
     };
     let done = runtime.block_on(async {
         match &cli.command {
-            Command::Play(scenario) => play(scenario).await.map(|report| report.verdict),
+            Command::Play(scenario) => play(scenario).await,
             Command::Peers(peers) => peers::run(peers).await.map(|()| Verdict::Pass),
+            Command::BareSocket => bare::serve().await,
         }
     });
     match done {
@@ -58,7 +62,7 @@ fn main() -> ExitCode {
     }
 }
 
-async fn play(scenario: &Scenario) -> anyhow::Result<Report> {
+async fn play(scenario: &Scenario) -> anyhow::Result<Verdict> {
     let stop = CancellationToken::new();
     tokio::spawn({
         let stop = stop.clone();
@@ -72,13 +76,14 @@ async fn play(scenario: &Scenario) -> anyhow::Result<Report> {
     let mut report = match scenario {
         Scenario::Replay(options) => replay::play(options, stop.clone()).await?,
         Scenario::Run(options) => synthetic::run(options, stop.clone()).await?,
+        Scenario::Pings(options) if options.ceilings => return ceilings::run(options, &stop).await,
         Scenario::Pings(options) => synthetic::pings(options, stop.clone()).await?,
     };
     let common = scenario.common();
     let gap = if let Scenario::Replay(options) = scenario { options.max_gap } else { None };
     report.judge(&common.slo, gap, stop.is_cancelled());
     run::publish(&report, common.json.as_ref())?;
-    Ok(report)
+    Ok(report.verdict)
 }
 
 /// Ctrl-C or SIGTERM. Listened for from the call on, not from the first poll.

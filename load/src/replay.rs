@@ -196,6 +196,7 @@ fn prepare(
         settle,
         clock_from_s: Some(options.from),
         database_url: options.common.database_url.clone(),
+        process: None,
         bad_rows: day.bad,
         quiet: options.common.quiet,
     }

@@ -26,6 +26,8 @@ pub(crate) struct Report {
     pub(crate) bad_rows: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) greedy: Option<Greedy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) server: Option<Server>,
     pub(crate) slo: Vec<Slo>,
     pub(crate) verdict: Verdict,
 }
@@ -105,6 +107,15 @@ pub(crate) struct Greedy {
     pub(crate) request_to_accept_ms: Percentiles,
     /// The service's share less this one, points.
     pub(crate) difference: Option<f64>,
+}
+
+/// What the service's process used.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub(crate) struct Server {
+    /// Of one processor, while fixes were sent.
+    pub(crate) processor_percent: f64,
+    /// Resident memory more than before anyone connected.
+    pub(crate) kib_per_socket: f64,
 }
 
 /// A limit and what was found.
@@ -258,6 +269,10 @@ impl Report {
                 line(name, columns.concat());
             }
         }
+        if let Some(server) = &self.server {
+            let Server { processor_percent, kib_per_socket } = server;
+            line("service", format!("{processor_percent:.1} % of one processor, {kib_per_socket:.1} KiB a socket"));
+        }
         for (code, count) in &self.errors {
             line("error", format!("{code}: {count}"));
         }
@@ -297,6 +312,7 @@ mod tests {
             bookings: Bookings::of(counts, none, none, none),
             errors: BTreeMap::new(),
             bad_rows: 0,
+            server: None,
             greedy: Some(Greedy {
                 requested: 10,
                 matched: 10,

@@ -17,8 +17,9 @@ use tokio::task::JoinSet;
 
 use crate::cast::{Driver, Listener, Source, Stage};
 use crate::demand::{self, Probes};
+use crate::process::Process;
 use crate::progress::Progress;
-use crate::report::{Bookings, Nearby, Pings, Report, Verdict};
+use crate::report::{Bookings, Nearby, Pings, Report, Server, Verdict};
 
 /// What is played.
 pub(crate) struct Play {
@@ -38,6 +39,8 @@ pub(crate) struct Play {
     /// Begin of the day for the progress line, seconds of the day.
     pub(crate) clock_from_s: Option<i64>,
     pub(crate) database_url: Option<String>,
+    /// The service's process, if it is to be looked at.
+    pub(crate) process: Option<Process>,
     pub(crate) bad_rows: u64,
     pub(crate) quiet: bool,
 }
@@ -62,6 +65,7 @@ pub(crate) async fn play(play: Play, stop: CancellationToken) -> Result<Report> 
         }
         None => None,
     };
+    let memory = play.process.map(Process::memory_kib).transpose()?;
     let curtain = CancellationToken::new();
     let mut apps = JoinSet::new();
     let customers = customer_apis(&play)?;
@@ -92,6 +96,7 @@ pub(crate) async fn play(play: Play, stop: CancellationToken) -> Result<Report> 
     }
     let progress = Progress::start(Arc::clone(&stage), play.clock_from_s, play.length, play.quiet);
     everyone_in(&stage, &mut apps, sockets, &stop).await?;
+    let cpu = play.process.map(Process::cpu).transpose()?;
 
     let begin = stage.start();
     let booking =
@@ -105,6 +110,14 @@ pub(crate) async fn play(play: Play, stop: CancellationToken) -> Result<Report> 
     booking.await.context("the task that books")?;
     probing.await.context("the task that asks who is near")?;
     let played = clock::monotonic().saturating_duration_since(begin);
+    let server = match (play.process, cpu, memory) {
+        (Some(process), Some(cpu), Some(memory)) => Some(Server {
+            processor_percent: process.cpu()?.saturating_sub(cpu).as_secs_f64() / played.as_secs_f64().max(0.001)
+                * 100.0,
+            kib_per_socket: process.memory_kib()?.saturating_sub(memory) as f64 / sockets.max(1) as f64,
+        }),
+        _ => None,
+    };
     if !customers.is_empty() {
         demand::settle(&stage, &customers, play.settle, &stop).await;
     }
@@ -126,7 +139,8 @@ pub(crate) async fn play(play: Play, stop: CancellationToken) -> Result<Report> 
         }
         None => None,
     };
-    Ok(report(&stage, play.scenario, sockets, played, stored, unacked, play.bad_rows))
+    let report = report(&stage, play.scenario, sockets, played, stored, unacked, play.bad_rows);
+    Ok(Report { server, ..report })
 }
 
 fn take_acked(driver: &Driver) -> Vec<Timestamp> {
@@ -253,6 +267,7 @@ fn report(
         errors: tally.errors(),
         bad_rows,
         greedy: None,
+        server: None,
         slo: Vec::new(),
         verdict: Verdict::Fail,
     }

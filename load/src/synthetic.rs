@@ -15,6 +15,7 @@ use crate::answers::{Rule, mix};
 use crate::args::{Behaviour, Common, PingsOnly, Run};
 use crate::cast::{LastPlace, Ride, Source, Stage, Wandering};
 use crate::demand::Probes;
+use crate::process::Process;
 use crate::report::Report;
 use crate::run::{self, Play, first_of};
 
@@ -50,7 +51,7 @@ pub(crate) async fn pings(options: &PingsOnly, stop: CancellationToken) -> Resul
     let rule = nobody_books(options.common.seed);
     let length = Duration::from_secs(options.duration);
     let play = fleet("pings", &options.common, rule, Vec::new(), therapists, every, length)?;
-    run::play(play, stop).await
+    run::play(run::Play { process: options.pid.map(Process), ..play }, stop).await
 }
 
 fn nobody_books(seed: u64) -> Rule {
@@ -90,6 +91,7 @@ fn fleet(
         settle: Duration::ZERO,
         clock_from_s: None,
         database_url: common.database_url.clone(),
+        process: None,
         bad_rows: 0,
         quiet: common.quiet,
     })

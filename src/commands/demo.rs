@@ -39,6 +39,7 @@ async fn show(
 ) -> anyhow::Result<()> {
     let node = Node::start(NodeConfig {
         rate_limit: config.rate_limit,
+        origins: config.origins.clone(),
         ..NodeConfig::new(place.options().clone(), config.listen)
     })
     .await?;

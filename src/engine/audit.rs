@@ -1,7 +1,12 @@
 //! Is the index a view of the database? Compares them, lets what is in flight arrive, compares what differed again,
 //! repairs and counts what still differs.
+//!
+//! Fixes are in the index before they are in the table, and both move on while they are read. So the index is looked at,
+//! the journal writes what it held then, the rows are read in one snapshot, and the index is looked at again: the row
+//! must be no older than the first look and no newer than the second, whatever streams meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -19,6 +24,10 @@ use crate::wire::time::WireTime;
 /// How long a difference must stand: longer than a batch of pings and a notification need, on a busy node too.
 const SETTLE: Duration = Duration::from_millis(400);
 const LOOKS: usize = 4;
+/// For the journal to write what it holds.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(5);
+/// Therapists whose difference is looked at again at once: so few that the index hardly moves while their rows are read.
+const AT_ONCE: usize = 1_000;
 
 /// `spacall audit` and `GET /v1/ops/consistency`. Lists hold `providers.uuid`.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
@@ -48,7 +57,8 @@ enum Difference {
     Different,
 }
 
-type Side = BTreeMap<ProviderId, (Therapist, Option<(LatLng, Timestamp)>)>;
+type Shown = Option<(LatLng, Timestamp)>;
+type Side = BTreeMap<ProviderId, (Arc<Therapist>, Shown)>;
 
 /// Compares, repairs, tells. Costs one read of every therapist and of his newest fix.
 pub async fn run(engine: &Engine) -> Result<Drift, StoreError> {
@@ -61,11 +71,20 @@ pub async fn run(engine: &Engine) -> Result<Drift, StoreError> {
         }
         tokio::time::sleep(SETTLE).await;
         let ids: Vec<_> = found.differences.keys().copied().collect();
-        found = look(engine, Some(&ids)).await?;
+        found = Look::default();
+        for part in ids.chunks(AT_ONCE) {
+            found.differences.extend(look(engine, Some(part)).await?.differences);
+        }
     }
     if !found.differences.is_empty() {
         let ids: Vec<_> = found.differences.keys().copied().collect();
         tracing::error!(providers = ?ids, "the index differs from the database: repaired");
+        for (provider, (_, _, phantom)) in &found.differences {
+            // The index never goes back to an older fix: who stands where no committed fix puts him is read anew.
+            if *phantom {
+                engine.fleet.remove(*provider);
+            }
+        }
         rebuild::some(&engine.pool, &engine.fleet, &ids, &engine.settings(), clock::now()).await?;
         let since = rebuild::horizon(&engine.settings(), clock::now());
         for (provider, fix) in therapists::newest_fixes(&engine.pool, Some(&ids), since).await? {
@@ -75,7 +94,7 @@ pub async fn run(engine: &Engine) -> Result<Drift, StoreError> {
     metrics::gauge!("spacall_index_drift").set(found.differences.len() as f64);
     metrics::counter!("spacall_index_repairs_total").increment(found.differences.len() as u64);
     let of = |kind: Difference| -> Vec<Uuid> {
-        found.differences.values().filter(|(d, _)| *d == kind).map(|(_, uuid)| *uuid).collect()
+        found.differences.values().filter(|(d, ..)| *d == kind).map(|(_, uuid, _)| *uuid).collect()
     };
     Ok(Drift {
         drift: found.differences.len(),
@@ -88,71 +107,88 @@ pub async fn run(engine: &Engine) -> Result<Drift, StoreError> {
     })
 }
 
+/// What differs, of whom, and whether the index has a fix that the table has not, and is not older.
+type Differences = BTreeMap<ProviderId, (Difference, Uuid, bool)>;
+
+#[derive(Default)]
 struct Look {
     checked: usize,
-    differences: BTreeMap<ProviderId, (Difference, Uuid)>,
+    differences: Differences,
 }
 
 async fn look(engine: &Engine, only: Option<&[ProviderId]>) -> Result<Look, StoreError> {
     let settings = engine.settings();
+    let wanted: Option<BTreeSet<_>> = only.map(|ids| ids.iter().copied().collect());
+    let before = index(engine, wanted.as_ref());
+    // Should it not write in time, the rows are older than the first look, and told as such.
+    let _written = tokio::time::timeout(WRITTEN_WITHIN, engine.journal.written_so_far()).await;
     let now = clock::now();
     let (rows, fixes) = therapists::consistent(&engine.pool, only, rebuild::horizon(&settings, now)).await?;
+    let after = index(engine, wanted.as_ref());
     let truth: Side = rows
         .into_iter()
         .map(|t| {
             let at = fixes.get(&t.provider).map(|fix| (fix.place, fix.at));
-            (t.provider, (t, at))
+            (t.provider, (Arc::new(t), at))
         })
         .collect();
-    let wanted: Option<BTreeSet<_>> = only.map(|ids| ids.iter().copied().collect());
-    let index: Side = engine
-        .fleet
-        .snapshot()
-        .into_iter()
-        .filter(|(t, _)| wanted.as_ref().is_none_or(|ids| ids.contains(&t.provider)))
-        .map(|(t, at)| (t.provider, ((*t).clone(), at)))
-        .collect();
-    Ok(Look { checked: truth.len(), differences: compare(&truth, &index, now, settings.stale_after()) })
+    Ok(Look { checked: truth.len(), differences: compare(&truth, [&before, &after], now, settings.stale_after()) })
 }
 
-fn compare(
-    truth: &Side,
-    index: &Side,
-    now: Timestamp,
-    stale_after: Duration,
-) -> BTreeMap<ProviderId, (Difference, Uuid)> {
-    let mut differences = BTreeMap::new();
+fn index(engine: &Engine, wanted: Option<&BTreeSet<ProviderId>>) -> Side {
+    let all = engine.fleet.snapshot().into_iter();
+    let some = all.filter(|(t, _)| wanted.is_none_or(|ids| ids.contains(&t.provider)));
+    some.map(|(t, at)| (t.provider, (t, at))).collect()
+}
+
+fn compare(truth: &Side, [before, after]: [&Side; 2], now: Timestamp, stale_after: Duration) -> Differences {
+    let mut differences = Differences::new();
+    let fresh = |at: Shown| at.filter(|(_, at)| now.since(*at) <= stale_after);
     for (provider, (row, at)) in truth {
-        let difference = match index.get(provider) {
-            None => matchable(row, *at, now, stale_after).then_some(Difference::Missing),
-            Some((seen, seen_at)) => {
-                let (by_rows, by_index) =
-                    (matchable(row, *at, now, stale_after), matchable(seen, *seen_at, now, stale_after));
-                if by_rows && !by_index {
-                    Some(Difference::Missing)
-                } else if by_index && !by_rows {
-                    Some(Difference::Extra)
-                } else if !same_place(*at, *seen_at, now, stale_after) {
-                    Some(Difference::Stale)
-                } else {
-                    (!same(row, seen, now)).then_some(Difference::Different)
-                }
+        let Some((seen, seen_at)) = after.get(provider) else {
+            if matchable(row, *at, now, stale_after) {
+                differences.insert(*provider, (Difference::Missing, row.uuid, false));
             }
+            continue;
+        };
+        let first = before.get(provider).and_then(|(_, at)| *at);
+        let agree = between(fresh(first), fresh(*at), fresh(*seen_at));
+        // Where they agree on the place, it is not what they differ in.
+        let shown = if agree { *at } else { *seen_at };
+        let (by_rows, by_index) = (matchable(row, *at, now, stale_after), matchable(seen, shown, now, stale_after));
+        let difference = match (by_rows, by_index) {
+            (true, false) => Some(Difference::Missing),
+            (false, true) => Some(Difference::Extra),
+            _ if !agree => Some(Difference::Stale),
+            _ => (!same(row, seen, now)).then_some(Difference::Different),
         };
         if let Some(difference) = difference {
-            differences.insert(*provider, (difference, row.uuid));
+            let phantom = !agree && seen_at.is_some_and(|(_, seen)| at.is_none_or(|(_, at)| at <= seen));
+            differences.insert(*provider, (difference, row.uuid, phantom));
         }
     }
-    for (provider, (seen, _)) in index {
-        if !truth.contains_key(provider) {
-            differences.insert(*provider, (Difference::Extra, seen.uuid));
+    for (provider, (seen, _)) in after {
+        // Who came only now is in no row that was read.
+        if !truth.contains_key(provider) && before.contains_key(provider) {
+            differences.insert(*provider, (Difference::Extra, seen.uuid, false));
         }
     }
     differences
 }
 
+/// Whether the row's fix is one that the index can have shown between two looks at it: not before `first`, not after
+/// `last`. Fixes that are too old to match with are none: the index need not know of them.
+fn between(first: Shown, row: Shown, last: Shown) -> bool {
+    let follows = |earlier: Shown, later: Shown| match (earlier, later) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(earlier), Some(later)) => earlier == later || earlier.1 < later.1,
+    };
+    follows(first, row) && follows(row, last)
+}
+
 /// Whether this therapist could be offered a booking of now, as far as he himself goes.
-pub fn matchable(t: &Therapist, at: Option<(LatLng, Timestamp)>, now: Timestamp, stale_after: Duration) -> bool {
+pub fn matchable(t: &Therapist, at: Shown, now: Timestamp, stale_after: Duration) -> bool {
     let fresh = at.is_some_and(|(_, at)| now.since(at) <= stale_after);
     t.verified && t.active && t.available && idle(&t.duty, now) && fresh
 }
@@ -165,17 +201,6 @@ fn idle(duty: &Duty, now: Timestamp) -> bool {
     }
 }
 
-/// Positions that are both too old to match with are alike: the index need not know of them.
-fn same_place(
-    truth: Option<(LatLng, Timestamp)>,
-    seen: Option<(LatLng, Timestamp)>,
-    now: Timestamp,
-    stale_after: Duration,
-) -> bool {
-    let fresh = |at: Option<(LatLng, Timestamp)>| at.filter(|(_, at)| now.since(*at) <= stale_after);
-    fresh(truth) == fresh(seen)
-}
-
 /// Attributes and state; an offer that is over is no offer, whoever has noticed.
 fn same(row: &Therapist, seen: &Therapist, now: Timestamp) -> bool {
     let plain = |t: &Therapist| {
@@ -186,4 +211,29 @@ fn same(row: &Therapist, seen: &Therapist, now: Timestamp) -> bool {
         t
     };
     plain(row) == plain(seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_agrees_when_the_index_can_have_shown_it_between_the_two_looks() {
+        let at =
+            |second: i64, north: i32| Some((LatLng::from_e7(north, 0).expect("a place"), Timestamp::from_secs(second)));
+        for (first, row, last, agree) in [
+            (None, None, None, true),
+            (at(1, 0), at(1, 0), at(1, 0), true),
+            (at(1, 0), at(2, 0), at(3, 0), true),
+            (None, at(1, 0), at(1, 0), true),
+            (None, None, at(1, 0), true),          // came after the rows were read
+            (at(1, 0), None, at(1, 0), false),     // shown, and in no row
+            (at(2, 0), at(1, 0), at(3, 0), false), // the same, with an older row
+            (None, at(1, 0), None, false),         // a row that the index does not know
+            (at(1, 0), at(3, 0), at(2, 0), false), // nor this newer one
+            (at(1, 0), at(1, 9), at(1, 0), false), // another place at that time
+        ] {
+            assert_eq!(between(first, row, last), agree, "{first:?} {row:?} {last:?}");
+        }
+    }
 }

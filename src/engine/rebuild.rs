@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sqlx::PgPool;
+use tokio::task::JoinSet;
 
 use crate::core::fleet::{Duty, Fleet, Therapist};
 use crate::core::ids::ProviderId;
@@ -33,7 +34,8 @@ pub(super) async fn all(
     now: Timestamp,
 ) -> Result<Rebuilt, StoreError> {
     let before: BTreeSet<ProviderId> = fleet.snapshot().iter().map(|(t, _)| t.provider).collect();
-    let (rows, unusable) = therapists::load(pool, None).await?;
+    let ((rows, unusable), fixes) =
+        tokio::try_join!(everyone(pool), therapists::newest_fixes(pool, None, horizon(settings, now)))?;
     let kept: BTreeSet<ProviderId> = rows.iter().map(|t| t.provider).collect();
     let mut rebuilt = Rebuilt { therapists: rows.len(), unusable: unusable.len(), supply: true, ..Rebuilt::default() };
     fleet.put_all(rows);
@@ -41,10 +43,30 @@ pub(super) async fn all(
         fleet.remove(*gone);
     }
     report(&unusable);
-    let fixes = therapists::newest_fixes(pool, None, horizon(settings, now)).await?;
     rebuilt.positions = fixes.len();
     fleet.restore_all(&fixes);
     Ok(rebuilt)
+}
+
+/// Every therapist's rows. A large fleet is read in parts at once, each in a task of its own: both the database and the
+/// reading of its answers take time. A therapist is in one part; what changes meanwhile is heard of by notification.
+async fn everyone(pool: &PgPool) -> Result<(Vec<Therapist>, Vec<therapists::Unusable>), StoreError> {
+    const PARTS: usize = 4;
+    const SMALLEST_PART: usize = 5_000;
+    let ids = therapists::ids(pool).await?;
+    let mut reading = JoinSet::new();
+    for part in ids.chunks(ids.len().div_ceil(PARTS).max(SMALLEST_PART)) {
+        let (pool, part) = (pool.clone(), part.to_vec());
+        reading.spawn(async move { therapists::load(&pool, Some(&part)).await });
+    }
+    let (mut rows, mut unusable) = (Vec::with_capacity(ids.len()), Vec::new());
+    while let Some(part) = reading.join_next().await {
+        // A part cannot be cancelled while this waits for it.
+        let (some, bad) = part.unwrap_or_else(|end| std::panic::resume_unwind(end.into_panic()))?;
+        rows.extend(some);
+        unusable.extend(bad);
+    }
+    Ok((rows, unusable))
 }
 
 /// Re-reads the rows of these therapists.

@@ -45,6 +45,18 @@ impl Who {
     }
 }
 
+/// How a request may carry its token. A bearer header is taken everywhere.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum TokenIn {
+    /// `Authorization: Bearer`.
+    Header,
+    /// Also as the password of `Authorization: Basic`: apps that know nothing else.
+    Password,
+    /// Also as `?token=`: apps of which only the URL can be set. Nowhere else, and it is taken out of the URL before
+    /// anything else sees the request: URLs end up in logs.
+    Url,
+}
+
 /// A method on a path, and who may call it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Route {
@@ -54,10 +66,17 @@ pub struct Route {
     pub path: &'static str,
     /// Who may call it.
     pub who: Who,
+    /// How it may bring its token.
+    pub token_in: TokenIn,
 }
 
 const fn route(method: &'static str, path: &'static str, who: Who) -> Route {
-    Route { method, path, who }
+    Route { method, path, who, token_in: TokenIn::Header }
+}
+
+/// For trackers that exist today.
+const fn tracker(method: &'static str, path: &'static str, token_in: TokenIn) -> Route {
+    Route { method, path, who: Who::Therapist, token_in }
 }
 
 /// Every route of the service.
@@ -72,6 +91,9 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/v1/services", Who::Anyone),
     route("GET", "/v1/stream", Who::OwnCheck),
     route("POST", "/v1/locations", Who::Therapist),
+    tracker("POST", "/v1/locations/owntracks", TokenIn::Password),
+    tracker("GET", "/v1/locations/osmand", TokenIn::Url),
+    tracker("POST", "/v1/locations/osmand", TokenIn::Url),
     route("GET", "/v1/me", Who::SignedIn),
     route("PUT", "/v1/me/availability", Who::Therapist),
     route("GET", "/v1/therapists/nearby", Who::Searcher),
@@ -95,8 +117,13 @@ pub const ROUTES: &[Route] = &[
 
 /// Who may call this; `None` for what is no route. HEAD is answered by GET's handler.
 pub fn who(method: &str, path: &str) -> Option<Who> {
+    find(method, path).map(|route| route.who)
+}
+
+/// The route of this; `None` for what is none. HEAD is answered by GET's handler.
+pub fn find(method: &str, path: &str) -> Option<&'static Route> {
     let method = if method == "HEAD" { "GET" } else { method };
-    ROUTES.iter().find(|route| route.method == method && route.path == path).map(|route| route.who)
+    ROUTES.iter().find(|route| route.method == method && route.path == path)
 }
 
 #[cfg(test)]
@@ -127,6 +154,14 @@ mod tests {
                 "/v1/stream"
             ]
         );
+    }
+
+    #[test]
+    fn only_trackers_bring_a_token_other_than_in_a_bearer_header() {
+        let others: Vec<_> =
+            ROUTES.iter().filter(|r| r.token_in != TokenIn::Header).map(|r| (r.path, r.token_in)).collect();
+        let (owntracks, osmand) = ("/v1/locations/owntracks", "/v1/locations/osmand");
+        assert_eq!(others, [(owntracks, TokenIn::Password), (osmand, TokenIn::Url), (osmand, TokenIn::Url)]);
     }
 
     #[test]

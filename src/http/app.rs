@@ -12,12 +12,12 @@ use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::response::ResponseBuilder;
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{Content, ContentBuilder, Ref, RefOr, SecurityRequirement};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::access::{self, Who};
+use super::access::{self, TokenIn, Who};
 use super::auth::{Authenticator, Caller};
 use super::desk::FrontDesk;
 use super::extract::Body;
@@ -25,15 +25,17 @@ use super::guard::{self, Guard};
 use super::measures::Measures;
 use super::problem::Problem;
 use super::rate_limit::RateLimiter;
-use super::stream::Desk;
+use super::stream::{Desk, Origins};
 use super::{
     BODY_LIMIT, bookings, docs, events, health, heat, locations, me, nearby, offers, ops, problem, services, settings,
-    stores, stream,
+    stores, stream, trackers,
 };
 use crate::engine::Engine;
 use crate::telemetry::{Metrics, TelemetryError};
 
 const BEARER: &str = "bearer";
+const BASIC: &str = "basic";
+const URL_TOKEN: &str = "url_token";
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 const PROBLEM_JSON: &str = "application/problem+json";
 const PROBLEM_SCHEMA: &str = "#/components/schemas/Problem";
@@ -53,14 +55,14 @@ struct AppState {
 }
 
 impl App {
-    /// `rate_limit`: requests a second and token, 0 for no limit. To be called within a runtime: it starts the tasks
+    /// `rate_limit`: requests a second and token, 0 for no limit. `origins`: web pages that may open the stream. To be called within a runtime: it starts the tasks
     /// that look after tokens, which end with the engine's shutdown.
     ///
     /// # Errors
     /// When the process's metrics cannot be collected.
-    pub fn new(engine: Arc<Engine>, rate_limit: u32) -> Result<Self, TelemetryError> {
+    pub fn new(engine: Arc<Engine>, rate_limit: u32, origins: Origins) -> Result<Self, TelemetryError> {
         let authenticator = Authenticator::start(engine.pool.clone(), engine.shutdown.clone());
-        let desk = Arc::new(FrontDesk::new(Arc::clone(&engine), authenticator.clone()));
+        let desk = Arc::new(FrontDesk::new(Arc::clone(&engine), authenticator.clone(), origins));
         let guard = Guard { authenticator, limiter: Arc::new(RateLimiter::new(rate_limit)) };
         let metrics = Metrics::install()?;
         tokio::spawn(keep_up(metrics.clone(), engine.shutdown.clone()));
@@ -114,6 +116,8 @@ fn all_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(services::services))
         .routes(routes!(open_stream))
         .routes(routes!(store_locations))
+        .routes(routes!(trackers::owntracks))
+        .routes(routes!(trackers::osmand_get, trackers::osmand_post))
         .routes(routes!(me::me))
         .routes(routes!(me::availability))
         .routes(routes!(nearby::nearby))
@@ -140,7 +144,8 @@ fn all_routes() -> OpenApiRouter<AppState> {
     path = "/v1/stream",
     tag = "stream",
     params(("Sec-WebSocket-Protocol" = Option<String>, Header, description = "`spacall.v1.json` or `spacall.v1.bin`")),
-    responses((status = 101, description = "A websocket"), (status = 401, body = problem::ProblemBody))
+    responses((status = 101, description = "A websocket"), (status = 401, body = problem::ProblemBody),
+        (status = 403, body = problem::ProblemBody, description = "A web page that `SPACALL_ORIGINS` does not list"))
 )]
 async fn open_stream(
     desk: State<Arc<FrontDesk>>,
@@ -181,6 +186,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = all_routes().into_openapi();
     let components = document.components.get_or_insert_default();
     components.add_security_scheme(BEARER, SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+    components.add_security_scheme(BASIC, SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)));
+    components.add_security_scheme(URL_TOKEN, SecurityScheme::ApiKey(ApiKey::Query(ApiKeyValue::new("token"))));
     for (path, item) in &mut document.paths.paths {
         let methods = [("GET", &mut item.get), ("PUT", &mut item.put), ("POST", &mut item.post)];
         for (method, operation) in methods {
@@ -190,8 +197,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
                     name_problems(response);
                 }
             }
-            if let Some(who) = access::who(method, path) {
-                describe_access(operation, who);
+            if let Some(route) = access::find(method, path) {
+                describe_access(operation, route.who, route.token_in);
             }
         }
     }
@@ -211,11 +218,13 @@ fn name_problems(response: &mut utoipa::openapi::Response) {
     }
 }
 
-fn describe_access(operation: &mut Operation, who: Who) {
+fn describe_access(operation: &mut Operation, who: Who, token_in: TokenIn) {
     if !who.needs_token() {
         return;
     }
-    operation.security = Some(vec![SecurityRequirement::new(BEARER, Vec::<String>::new())]);
+    let ways = [(BEARER, TokenIn::Header), (BASIC, TokenIn::Password), (URL_TOKEN, TokenIn::Url)];
+    let taken = ways.into_iter().filter(|(_, way)| *way <= token_in);
+    operation.security = Some(taken.map(|(name, _)| SecurityRequirement::new(name, Vec::<String>::new())).collect());
     let refusals = [
         ("401", "No token, or one that is not good", true),
         ("403", "Not one of those who may", who != Who::SignedIn),

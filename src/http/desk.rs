@@ -5,7 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::auth::{AuthError, Authenticator};
-use super::stream::{AuthFailure, Desk, Member, Refusal, Sockets, Standing, Timing};
+use super::stream::{AuthFailure, Desk, Member, Origins, Refusal, Sockets, Standing, Timing};
 use crate::cluster::Bus;
 use crate::core::fleet::Fleet;
 use crate::core::ids::{BookingId, OfferId, ProviderId};
@@ -25,8 +25,8 @@ pub(super) struct FrontDesk {
 }
 
 impl FrontDesk {
-    pub(super) fn new(engine: Arc<Engine>, authenticator: Authenticator) -> Self {
-        Self { engine, authenticator, sockets: Sockets::new(Timing::default()) }
+    pub(super) fn new(engine: Arc<Engine>, authenticator: Authenticator, origins: Origins) -> Self {
+        Self { engine, authenticator, sockets: Sockets::new(Timing::default()).with_origins(origins) }
     }
 
     /// A therapist whom the index does not know yet (inserted a moment ago) is read before his first fix is taken, else

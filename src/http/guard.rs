@@ -13,8 +13,9 @@ use futures_util::FutureExt;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::access::{self, Who};
-use super::auth::{self, Authenticator, Principal};
+use super::access;
+use super::auth::{Authenticator, Principal};
+use super::credentials;
 use super::measures::Measures;
 use super::problem::Problem;
 use super::rate_limit::RateLimiter;
@@ -88,19 +89,20 @@ pub async fn observe(State(measures): State<Arc<Measures>>, request: Request, ne
 }
 
 /// Lets in whom [`access::ROUTES`] lets in, at the rate that the token has. Handlers then find the caller with
-/// [`auth::Caller`]; a route that the table does not know finds none.
+/// [`super::auth::Caller`]; a route that the table does not know finds none.
 pub async fn admit(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>();
-    let Some(who) = route.and_then(|path| access::who(request.method().as_str(), path.as_str())) else {
+    let path = request.extensions().get::<MatchedPath>();
+    let Some(route) = path.and_then(|path| access::find(request.method().as_str(), path.as_str())) else {
         return next.run(request).await; // 404 or 405
     };
+    let who = route.who;
     if !who.needs_token() {
         request.extensions_mut().insert(guard.authenticator);
         return next.run(request).await;
     }
-    let caller = match authenticate(&guard, who, request.headers()).await {
+    let caller = match authenticate(&guard, credentials::take(&mut request, route.token_in)).await {
         Ok(caller) => caller,
-        Err(problem) => return problem.into_response(),
+        Err(problem) => return credentials::challenge(problem.into_response(), route.token_in),
     };
     let allowance = guard.limiter.take(caller.token, clock::monotonic());
     let mut response = match allowance.and_then(super::rate_limit::Allowance::refusal) {
@@ -120,10 +122,9 @@ pub async fn admit(State(guard): State<Guard>, mut request: Request, next: Next)
     response
 }
 
-async fn authenticate(guard: &Guard, who: Who, headers: &HeaderMap) -> Result<Arc<Principal>, Problem> {
-    debug_assert!(who.needs_token());
-    let token = auth::bearer(headers).ok_or_else(Problem::unauthenticated)?;
-    Ok(guard.authenticator.verify(token).await?)
+async fn authenticate(guard: &Guard, token: Option<String>) -> Result<Arc<Principal>, Problem> {
+    let token = token.ok_or_else(Problem::unauthenticated)?;
+    Ok(guard.authenticator.verify(&token).await?)
 }
 
 /// The client's id, if it is one that can be logged and sent back; else a new one.

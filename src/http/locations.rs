@@ -13,7 +13,8 @@ use super::auth::Caller;
 use super::extract::Body;
 use super::problem::Problem;
 use super::stream::Desk;
-use super::stream::intake::{Intake, TooFast};
+use super::stream::intake::{Intake, Taken, TooFast};
+use crate::core::ids::ProviderId;
 use crate::store::journal::{JournalStopped, Receipts};
 use crate::wire::stream::Rejected;
 
@@ -41,16 +42,28 @@ pub async fn create<D: Desk>(
         Some(_) => return Err(Problem::field("invalid", "fixes", "The fixes field must be a list.")),
         None => return Err(Problem::field("invalid", "fixes", "The fixes field is required.")),
     };
+    Ok(Json(store(&*desk, therapist, |intake| intake.json(&*desk, &fixes)).await?))
+}
+
+/// Takes fixes as `take` reads them, and returns after their commit.
+///
+/// # Errors
+/// 429 when none was taken, 503 when they were not committed in time: in both cases all of them are to be sent again.
+pub(super) async fn store<D: Desk>(
+    desk: &D,
+    therapist: ProviderId,
+    take: impl FnOnce(&mut Intake) -> Result<Taken, TooFast>,
+) -> Result<Stored, Problem> {
     let receipts = Arc::new(Receipts::default());
     let mut intake = Intake::new(therapist, Arc::clone(&receipts));
-    let taken = intake.json(&*desk, &fixes).map_err(|TooFast| too_fast())?;
+    let taken = take(&mut intake).map_err(|TooFast| too_fast())?;
     if let Some(shown) = taken.shown
         && desk.bus().is_watched(shown.booking)
     {
         desk.bus().position(shown.booking, shown.position());
     }
     let mut rejected = taken.rejected;
-    let Some(delivery) = taken.delivery else { return Ok(Json(Stored { acked_seq: None, rejected })) };
+    let Some(delivery) = taken.delivery else { return Ok(Stored { acked_seq: None, rejected }) };
     let commit = async {
         desk.journal().submit(delivery).await?;
         Ok::<_, JournalStopped>(receipts.settled().await)
@@ -58,7 +71,7 @@ pub async fn create<D: Desk>(
     match tokio::time::timeout(COMMIT_WITHIN, commit).await {
         Ok(Ok(settled)) => {
             rejected.extend(settled.rejected);
-            Ok(Json(Stored { acked_seq: settled.acked, rejected }))
+            Ok(Stored { acked_seq: settled.acked, rejected })
         }
         Ok(Err(JournalStopped)) | Err(_) => {
             Err(Problem::unavailable("The fixes could not be stored in time; send all of them again."))

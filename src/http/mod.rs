@@ -7,6 +7,7 @@ pub mod access;
 pub mod app;
 pub mod auth;
 pub mod bookings;
+mod credentials;
 mod desk;
 pub mod docs;
 pub mod events;
@@ -31,6 +32,7 @@ pub mod services;
 pub mod settings;
 pub mod stores;
 pub mod stream;
+mod trackers;
 
 pub use app::{App, openapi};
 pub use docs::{asyncapi_json, openapi_json};

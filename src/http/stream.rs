@@ -6,6 +6,7 @@ mod commands;
 pub mod desk;
 pub mod intake;
 mod link;
+mod origins;
 mod rate;
 mod session;
 mod sockets;
@@ -15,10 +16,11 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::extract::ws::{WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 pub use desk::{AuthFailure, Desk, Member, Refusal, Standing};
+pub use origins::Origins;
 pub use rate::FixRates;
 pub use sockets::{Sockets, Timing};
 
@@ -44,6 +46,10 @@ pub async fn open<D: Desk>(
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Response {
+    if !desk.sockets().origins().admit(&headers) {
+        let text = "This web page may not open the stream; SPACALL_ORIGINS lists those that may.";
+        return Problem::new(StatusCode::FORBIDDEN, "origin_not_allowed", text).into_response();
+    }
     let member = match headers.get(header::AUTHORIZATION) {
         None => None,
         Some(_) => match authenticate_header(&*desk, &headers).await {

@@ -1,11 +1,13 @@
 //! The ping journal: pings of all sockets and requests, in batches, into `provider_locations`; then their acks.
 //!
-//! One writer takes deliveries in order, commits them as batches of at most [`MAX_ROWS`] rows or [`MAX_WAIT`] of age,
-//! and settles each with its sender only after the commit: an acked ping is in PostGIS. What is not settled is kept and
+//! Each of [`LANES`] writers takes the deliveries of its therapists in order, commits them as batches of at most
+//! [`MAX_ROWS`] rows or [`MAX_WAIT`] of age, and settles each with its sender only after the commit: an acked ping is in
+//! PostGIS. A therapist's fixes are all in one lane, so lanes never wait for each other's rows. What is not settled is kept and
 //! tried again for as long as the database is away. Memory is bounded by [`CAPACITY`] rows: when it is reached
 //! [`Journal::submit`] waits, so the sockets are not read and the apps' own TCP waits. Nothing is ever dropped.
 
 mod receipt;
+mod rows;
 mod write;
 
 use std::collections::VecDeque;
@@ -15,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::PgPool;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::clock;
 use crate::core::ids::ProviderId;
@@ -23,8 +25,12 @@ use crate::core::time::Timestamp;
 use crate::core::track::Fix;
 
 pub use receipt::{Receipts, Settled};
+pub(super) use rows::{COPY, Rows};
 
-/// Rows of one INSERT.
+/// Writers at once.
+pub const LANES: usize = 2;
+
+/// Rows of one statement.
 pub const MAX_ROWS: usize = 1_000;
 
 /// A delivery waits for others to share its commit, at most this long.
@@ -48,7 +54,7 @@ pub struct Ping {
 
 /// Pings of one frame or request, settled together: at most [`MAX_ROWS`].
 pub struct Delivery {
-    /// Whose.
+    /// Whose. Deliveries of the same receipts are of one therapist: so they stay in order.
     pub provider: ProviderId,
     /// May be empty: then it only carries `upto` past rejected fixes, in order.
     pub pings: Vec<Ping>,
@@ -65,10 +71,10 @@ impl Delivery {
     }
 }
 
-/// A handle; clones share one queue. The writer ends when the last handle is gone and the queue is written.
+/// A handle; clones share the queues. The writers end when the last handle is gone and the queues are written.
 #[derive(Clone)]
 pub struct Journal {
-    queue: mpsc::UnboundedSender<Queued>,
+    lanes: [mpsc::UnboundedSender<Queued>; LANES],
     room: Arc<Semaphore>,
     state: Arc<State>,
 }
@@ -82,34 +88,52 @@ struct Queued {
 
 #[derive(Default)]
 struct State {
-    failing: AtomicBool,
+    /// By lane.
+    failing: [AtomicBool; LANES],
     stored: AtomicU64,
     refused: AtomicU64,
 }
 
 impl Journal {
-    /// Starts the writer on `pool`.
+    /// Starts the writers on `pool`. The task ends when they do, and at once when one of them dies.
     pub fn start(pool: PgPool) -> (Self, JoinHandle<()>) {
-        let (queue, incoming) = mpsc::unbounded_channel();
         let state = Arc::new(State::default());
-        let writer = Writer { pool, incoming, carried: None, state: Arc::clone(&state) };
-        let journal = Self { queue, room: Arc::new(Semaphore::new(CAPACITY as usize)), state };
-        (journal, tokio::spawn(writer.run()))
+        let mut writers = JoinSet::new();
+        let lanes = std::array::from_fn(|lane| {
+            let (queue, incoming) = mpsc::unbounded_channel();
+            let writer = Writer { pool: pool.clone(), incoming, carried: None, lane, state: Arc::clone(&state) };
+            writers.spawn(writer.run());
+            queue
+        });
+        let journal = Self { lanes, room: Arc::new(Semaphore::new(CAPACITY as usize)), state };
+        let all = async move {
+            while let Some(ended) = writers.join_next().await {
+                if let Err(error) = ended
+                    && let Ok(panic) = error.try_into_panic()
+                {
+                    // The other lanes die with it: half a journal would look like a whole one.
+                    std::panic::resume_unwind(panic);
+                }
+            }
+        };
+        (journal, tokio::spawn(all))
     }
 
     /// Hands a delivery over; waits while the journal is full. Cancelling the wait hands nothing over.
     ///
     /// # Errors
-    /// [`JournalStopped`] when the writer is gone; nothing was handed over, and nothing will be acked.
+    /// [`JournalStopped`] when the writers are gone; nothing was handed over, and nothing will be acked.
     pub async fn submit(&self, delivery: Delivery) -> Result<(), JournalStopped> {
         let rows = u32::try_from(delivery.rows()).unwrap_or(u32::MAX).min(CAPACITY);
         let room = Arc::clone(&self.room).acquire_many_owned(rows).await.map_err(|_| JournalStopped)?;
-        self.queue.send(Queued { delivery, since: clock::monotonic(), room }).map_err(|_| JournalStopped)
+        let lane = &self.lanes[delivery.provider.0.rem_euclid(LANES as i64) as usize];
+        lane.send(Queued { delivery, since: clock::monotonic(), room }).map_err(|_| JournalStopped)
     }
 
-    /// Whether the last attempt to write succeeded.
+    /// Whether each lane's last attempt to write succeeded.
     pub fn healthy(&self) -> bool {
-        !self.state.failing.load(Ordering::Relaxed) && !self.queue.is_closed()
+        let failing = self.state.failing.iter().any(|failing| failing.load(Ordering::Relaxed));
+        !failing && !self.lanes.iter().any(mpsc::UnboundedSender::is_closed)
     }
 
     /// Rows that wait for their commit.
@@ -122,7 +146,26 @@ impl Journal {
         (self.state.stored.load(Ordering::Relaxed), self.state.refused.load(Ordering::Relaxed))
     }
 
-    /// Returns when everything submitted so far is settled. Waits as long as the database is away: the caller decides
+    /// Returns when everything submitted before is settled, whatever is submitted meanwhile.
+    ///
+    /// # Errors
+    /// [`JournalStopped`]
+    pub async fn written_so_far(&self) -> Result<(), JournalStopped> {
+        let receipts = Arc::new(Receipts::default());
+        for lane in 0..LANES as i64 {
+            // Nothing to write, but it has its turn.
+            let provider = ProviderId(lane);
+            let turn = Delivery { provider, pings: Vec::new(), upto: 0, receipts: Arc::clone(&receipts) };
+            self.submit(turn).await?;
+        }
+        let mut lanes = 0;
+        while lanes < LANES {
+            lanes += receipts.settled().await.rows;
+        }
+        Ok(())
+    }
+
+    /// Returns when everything submitted so far is settled, and nothing else waits. Waits as long as the database is away: the caller decides
     /// how long that is worth.
     pub async fn drain(&self) {
         // All the room is free exactly when nothing waits. The semaphore is never closed.
@@ -130,7 +173,7 @@ impl Journal {
     }
 }
 
-/// The journal's writer has ended.
+/// The journal's writers have ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the ping journal has stopped")]
 pub struct JournalStopped;
@@ -140,13 +183,16 @@ struct Writer {
     incoming: mpsc::UnboundedReceiver<Queued>,
     /// Taken from the queue, but too large for the batch that was being made.
     carried: Option<Queued>,
+    lane: usize,
     state: Arc<State>,
 }
 
 impl Writer {
     async fn run(mut self) {
+        let (pool, state) = (self.pool.clone(), Arc::clone(&self.state));
+        let mut pen = write::Pen::new(&pool, &state.failing[self.lane]);
         while let Some(batch) = self.next_batch().await {
-            let refused = write::store(&self.pool, &batch.deliveries, &self.state.failing).await;
+            let refused = pen.store(&batch.deliveries).await;
             self.count(&batch, refused.len());
             settle(batch, refused);
         }

@@ -3,6 +3,7 @@
 pub mod backup;
 pub mod bookings;
 pub mod catalog;
+pub mod ceiling;
 pub mod changes;
 pub mod decisions;
 pub mod idempotency;

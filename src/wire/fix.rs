@@ -16,9 +16,9 @@ use crate::core::track::Fix;
 pub const MAX_FIXES: usize = 1_000;
 
 /// What `DECIMAL(8, 2)` holds, metres.
-const MAX_ACCURACY_M: f64 = 999_999.99;
+pub(super) const MAX_ACCURACY_M: f64 = 999_999.99;
 /// What `DECIMAL(6, 2)` holds, km/h.
-const MAX_SPEED_KMH: f64 = 9_999.99;
+pub(super) const MAX_SPEED_KMH: f64 = 9_999.99;
 
 /// Reads one element of `location.fixes`. Unknown fields are ignored (adding fields is free); null is missing.
 ///
@@ -37,7 +37,7 @@ pub fn read_fix(value: &Value, now: Timestamp, limits: &PingLimits) -> Result<(u
 }
 
 /// A code and a text that names field, value and what is allowed.
-type Fault = (&'static str, String);
+pub type Fault = (&'static str, String);
 
 fn read_fields<'a>(
     field: impl Fn(&str) -> Option<&'a Value>,
@@ -95,22 +95,23 @@ fn bad_time(text: &str) -> Fault {
     ("bad_time", format!("recorded_at {text:?} is not a time like 2026-11-22T09:00:00Z, with an offset"))
 }
 
-pub(super) fn rejected(seq: Option<u32>, code: &str, message: String) -> Rejected {
+/// The message that refuses a fix.
+pub fn rejected(seq: Option<u32>, code: &str, message: String) -> Rejected {
     Rejected { seq, code: code.to_owned(), message }
 }
 
-fn place(latitude: f64, longitude: f64) -> Result<LatLng, Fault> {
+pub(super) fn place(latitude: f64, longitude: f64) -> Result<LatLng, Fault> {
     LatLng::new(latitude, longitude).map_err(|e| ("out_of_range", e.to_string()))
 }
 
-fn ranged(name: &str, value: f64, high: f64) -> Result<f64, Fault> {
+pub(super) fn ranged(name: &str, value: f64, high: f64) -> Result<f64, Fault> {
     if (0.0..=high).contains(&value) {
         return Ok(value);
     }
     Err(("out_of_range", format!("{name} {value} is outside 0..{high}")))
 }
 
-fn heading(degrees: f64) -> Result<Option<f64>, Fault> {
+pub(super) fn heading(degrees: f64) -> Result<Option<f64>, Fault> {
     if degrees == -1.0 {
         return Ok(None);
     }

@@ -3,6 +3,8 @@
 pub mod binary;
 pub mod booking;
 pub mod fix;
+pub mod quick;
 pub mod roster;
 pub mod stream;
 pub mod time;
+pub mod trackers;

@@ -32,6 +32,7 @@ fn request(api: &Api, route: &Route, booking: &str, offer: i64) -> reqwest::Requ
         "/v1/settings/{key}" => json!({"value": 600}),
         "/v1/me/availability" => json!({"available": true}),
         "/v1/locations" => json!({"fixes": []}),
+        "/v1/locations/owntracks" => json!({"_type": "lwt"}),
         "/v1/bookings" => wanted(),
         _ => json!({}),
     };

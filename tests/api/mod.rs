@@ -1,6 +1,7 @@
 //! Black box over HTTP and websocket: what the contract promises, tried from outside.
 
 mod asking;
+mod audit;
 mod authorization;
 mod bookings;
 mod documents;
@@ -11,6 +12,7 @@ mod identity;
 mod main_job;
 mod races;
 mod stores;
+mod trackers;
 
 use chrono::Utc;
 use serde_json::{Value, json};

@@ -20,7 +20,7 @@ use spacall::core::ids::{BookingId, OfferId, ProviderId, UserId};
 use spacall::core::schedule::Schedule;
 use spacall::core::settings::Settings;
 use spacall::core::time::Timestamp;
-use spacall::http::stream::{self, AuthFailure, Desk, Member, Refusal, Sockets, Standing, Timing};
+use spacall::http::stream::{self, AuthFailure, Desk, Member, Origins, Refusal, Sockets, Standing, Timing};
 use spacall::store::journal::Journal;
 use spacall::wire::booking::{Booking, ServiceRef};
 use spacall::wire::stream::{OfferEnd, ServerMessage};
@@ -33,6 +33,9 @@ pub(super) const OTHER_THERAPIST: &str = "2|other";
 pub(super) const CUSTOMER: &str = "3|customer";
 /// The database is away while this one is checked.
 pub(super) const UNCHECKED: &str = "4|unchecked";
+
+/// A web page that may open the stream.
+pub(super) const LISTED_ORIGIN: &str = "https://app.example";
 
 /// The offer that is still live; any other is gone.
 pub(super) const LIVE_OFFER: OfferId = OfferId(9);
@@ -159,7 +162,7 @@ impl TestDesk {
             fleet,
             journal,
             bus: Bus::new(),
-            sockets: Sockets::new(timing),
+            sockets: Sockets::new(timing).with_origins(Origins::parse(LISTED_ORIGIN).expect("an origin")),
             settings: Mutex::new(Settings::default()),
             therapists,
             customer: user(&pool).await,

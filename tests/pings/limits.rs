@@ -7,7 +7,7 @@ use spacall::http::stream::{BINARY, Desk, Timing};
 use spacall::wire::stream::{OfferEnd, ServerMessage};
 use tokio_tungstenite::tungstenite::http::StatusCode;
 
-use super::desk::{CUSTOMER, LIVE_OFFER, Server, THERAPIST, UNCHECKED, fix, location};
+use super::desk::{CUSTOMER, LISTED_ORIGIN, LIVE_OFFER, Server, THERAPIST, UNCHECKED, fix, location};
 use super::socket::App;
 use crate::support::until;
 
@@ -16,6 +16,22 @@ async fn a_token_in_the_header_is_checked_before_the_upgrade() {
     let server = Server::start().await;
     assert_eq!(App::open(&server, Some("1|wrong"), None).await.err(), Some(StatusCode::UNAUTHORIZED));
     assert_eq!(App::open(&server, Some(UNCHECKED), None).await.err(), Some(StatusCode::SERVICE_UNAVAILABLE));
+}
+
+#[tokio::test]
+async fn a_web_page_of_another_host_is_refused_before_the_upgrade_and_apps_are_not_asked() {
+    let server = Server::start().await;
+    let own = format!("http://{}", server.address);
+    for (origin, answer) in [
+        (Some("https://evil.example"), Some(StatusCode::FORBIDDEN)),
+        (Some("null"), Some(StatusCode::FORBIDDEN)),
+        (Some(own.as_str()), None),
+        (Some(LISTED_ORIGIN), None),
+        (None, None),
+    ] {
+        let opened = App::from_page(&server, Some(THERAPIST), None, origin).await;
+        assert_eq!(opened.err(), answer, "{origin:?}");
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod desk;
 mod frames;
 mod journal;
 mod limits;
+mod months;
 mod outage;
 mod requests;
 mod socket;

@@ -35,6 +35,16 @@ impl App {
 
     /// Only the upgrade; the HTTP status if it is refused.
     pub async fn open(server: &Server, token: Option<&str>, protocol: Option<&str>) -> Result<Self, StatusCode> {
+        Self::from_page(server, token, protocol, None).await
+    }
+
+    /// The same in a browser, from a page of this origin.
+    pub async fn from_page(
+        server: &Server,
+        token: Option<&str>,
+        protocol: Option<&str>,
+        origin: Option<&str>,
+    ) -> Result<Self, StatusCode> {
         let mut request = format!("ws://{}/v1/stream", server.address).into_client_request().expect("a request");
         if let Some(token) = token {
             let value = HeaderValue::from_str(&format!("Bearer {token}")).expect("a header");
@@ -43,6 +53,9 @@ impl App {
         if let Some(protocol) = protocol {
             let value = HeaderValue::from_str(protocol).expect("a header");
             request.headers_mut().insert("sec-websocket-protocol", value);
+        }
+        if let Some(origin) = origin {
+            request.headers_mut().insert("origin", HeaderValue::from_str(origin).expect("a header"));
         }
         match tokio_tungstenite::connect_async(request).await {
             Ok((socket, response)) => {

@@ -51,6 +51,11 @@ impl Server {
         Api::new(&self.base, Some(token))
     }
 
+    /// What the node's handlers see: to break it from inside.
+    pub fn engine(&self) -> &std::sync::Arc<spacall::engine::Engine> {
+        self.node.as_ref().expect("a running node").engine()
+    }
+
     /// Stops the node and starts another over the same database.
     pub async fn restart(mut self) -> Self {
         self.node.take().expect("a running node").stop().await;
@@ -67,15 +72,21 @@ pub struct Process {
 impl Process {
     /// Starts `spacall serve` over this database and waits until it is ready.
     pub async fn serve(database: &TestDatabase) -> Self {
+        Self::at(database.url(), "warn", Stdio::inherit()).await
+    }
+
+    /// The same over the database of this URL, with its log going there.
+    pub async fn at(url: &str, log_filter: &str, log: Stdio) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_spacall"))
             .arg("serve")
-            .env("DATABASE_URL", database.url())
+            .env("DATABASE_URL", url)
             .env("SPACALL_LISTEN", "127.0.0.1:0")
             .env("SPACALL_RATE_LIMIT", "0")
-            .env("SPACALL_LOG", "warn")
+            .env("SPACALL_LOG", log_filter)
             .current_dir(std::env::temp_dir())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(log)
             .kill_on_drop(true)
             .spawn()
             .expect("the binary starts");

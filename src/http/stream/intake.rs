@@ -16,9 +16,10 @@ use crate::core::track::Fix;
 use crate::core::travel::eta_minutes;
 use crate::store::journal::{Delivery, Ping, Receipts};
 use crate::wire::binary::{self, BadFrame, RECORD};
-use crate::wire::fix::{MAX_FIXES, read_fix};
+use crate::wire::fix::{MAX_FIXES, read_fix, rejected};
 use crate::wire::stream::{Position, Rejected};
 use crate::wire::time::WireTime;
+use crate::wire::{quick, trackers};
 
 /// An older fix is backlog: never limited by a rate.
 const LIVE_FOR: Duration = Duration::from_secs(60);
@@ -91,6 +92,41 @@ impl Intake {
         for fix in fixes.iter().skip(MAX_FIXES) {
             let seq = fix.get("seq").and_then(Value::as_u64).and_then(|seq| u32::try_from(seq).ok());
             frame.excess(seq, &mut self.last_seq);
+        }
+        self.take(desk, frame, now, &limits)
+    }
+
+    /// Takes a whole `location` message of which every fix is good. `None`: it is another message or has a fault in it, and
+    /// nothing was done.
+    pub fn usual<D: Desk>(&mut self, desk: &D, text: &str) -> Option<Result<Taken, TooFast>> {
+        let (now, limits) = (clock::now(), desk.settings().pings);
+        let fixes = quick::location(text, now, &limits)?;
+        let mut frame = Sorted::with_capacity(fixes.len());
+        for fix in fixes {
+            frame.judge(Ok(fix), now, &mut self.last_seq);
+        }
+        Some(self.take(desk, frame, now, &limits))
+    }
+
+    /// Takes the positions of another program's message, numbered from 1, as `read` reads them.
+    ///
+    /// # Errors
+    /// [`TooFast`]
+    pub fn foreign<D: Desk>(
+        &mut self,
+        desk: &D,
+        read: impl FnOnce(Timestamp, &PingLimits) -> Vec<trackers::Read>,
+    ) -> Result<Taken, TooFast> {
+        let (now, limits) = (clock::now(), desk.settings().pings);
+        let fixes = read(now, &limits);
+        let mut frame = Sorted::with_capacity(fixes.len());
+        for (seq, fix) in (1_u32..).zip(fixes) {
+            if seq as usize > MAX_FIXES {
+                frame.excess(Some(seq), &mut self.last_seq);
+                continue;
+            }
+            let fix = fix.map(|fix| (seq, fix)).map_err(|(code, text)| rejected(Some(seq), code, text));
+            frame.judge(fix, now, &mut self.last_seq);
         }
         self.take(desk, frame, now, &limits)
     }

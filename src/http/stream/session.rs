@@ -271,10 +271,17 @@ impl<D: Desk> Session<D> {
                 }
                 Err(bad) => self.not_understood("bad_frame", bad.to_string(), link).await,
             },
-            Frame::Text(text) => match serde_json::from_str(&text) {
-                Ok(message) => self.message(message, link).await,
-                Err(error) => self.not_understood("bad_message", error.to_string(), link).await,
+            Frame::Text(text) => match self.intake.as_mut().and_then(|intake| intake.usual(&*self.desk, &text)) {
+                Some(taken) => self.taken(Some(taken), link).await,
+                None => self.text(&text, link).await,
             },
+        }
+    }
+
+    async fn text(&mut self, text: &str, link: &mut Link) -> Result<(), Close> {
+        match serde_json::from_str(text) {
+            Ok(message) => self.message(message, link).await,
+            Err(error) => self.not_understood("bad_message", error.to_string(), link).await,
         }
     }
 

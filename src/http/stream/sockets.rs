@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::origins::Origins;
 use super::rate::FixRates;
 
 /// How long a socket waits for what.
@@ -44,12 +45,19 @@ pub struct Sockets {
     closing: CancellationToken,
     rates: FixRates,
     timing: Timing,
+    origins: Origins,
 }
 
 impl Sockets {
     /// None yet.
     pub fn new(timing: Timing) -> Self {
         Self { timing, ..Self::default() }
+    }
+
+    /// Opened by pages of these origins too.
+    #[must_use]
+    pub fn with_origins(self, origins: Origins) -> Self {
+        Self { origins, ..self }
     }
 
     /// Closes all sockets with 1012, once their pings in flight are acked or [`Timing::drain_within`] is over, and
@@ -75,6 +83,10 @@ impl Sockets {
 
     pub(super) fn tracker(&self) -> &TaskTracker {
         &self.tracker
+    }
+
+    pub(super) fn origins(&self) -> &Origins {
+        &self.origins
     }
 
     pub(super) fn timing(&self) -> Timing {

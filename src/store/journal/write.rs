@@ -1,11 +1,16 @@
 //! Batches into `provider_locations`.
+//!
+//! A batch is copied in, which is the fastest way that PostgreSQL has and costs no more with every constraint and index
+//! in place. It fails as a whole when one of its fixes is known already (sent again after a lost ack), and leaves dead
+//! rows then: such a batch is inserted with `ON CONFLICT DO NOTHING`, and so are the next ones, until repetitions cease.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
+use super::rows::{COPY, Rows, hundredths};
 use super::{Delivery, Ping};
 use crate::core::ids::ProviderId;
 use crate::wire::stream::Rejected;
@@ -23,29 +28,129 @@ pub(super) struct Refused {
     pub(super) rejected: Rejected,
 }
 
-/// Commits every row of the batch that the database takes and returns the others, by delivery. Tries for as long as
-/// the database is away; `failing` says so meanwhile.
-pub(super) async fn store(pool: &PgPool, deliveries: &[Delivery], failing: &AtomicBool) -> Vec<Refused> {
-    let mut refused = Vec::new();
-    let mut rows = rows(deliveries, &mut refused);
-    // One order for all writers: two that insert the same keys in different orders would wait for each other.
-    rows.sort_by_key(|row| (row.provider, row.created_at));
-    // A stack of slices that are still to be written; only a slice with a bad row is ever split.
-    let mut slices = vec![rows.as_slice()];
-    while let Some(slice) = slices.pop() {
-        if slice.is_empty() {
-            continue;
+/// Batches without a repeated fix until copying is tried again: one in so many is done twice, at worst.
+const CAREFUL_BATCHES: u32 = 64;
+
+/// How one lane of the journal writes.
+pub(super) struct Pen<'a> {
+    pool: &'a PgPool,
+    /// Says that the database does not take what it is given.
+    failing: &'a AtomicBool,
+    buffer: Rows,
+    /// Batches that are still to be inserted rather than copied.
+    careful: u32,
+}
+
+impl<'a> Pen<'a> {
+    pub(super) fn new(pool: &'a PgPool, failing: &'a AtomicBool) -> Self {
+        Self { pool, failing, buffer: Rows::default(), careful: 0 }
+    }
+
+    /// Commits every row of the batch that the database takes and returns the others, by delivery. Tries for as long as
+    /// the database is away.
+    pub(super) async fn store(&mut self, deliveries: &[Delivery]) -> Vec<Refused> {
+        let mut refused = Vec::new();
+        let mut rows = rows(deliveries, &mut refused);
+        // One order for all writers: two that insert the same keys in different orders would wait for each other.
+        rows.sort_by_key(|row| (row.provider, row.created_at));
+        // A stack of slices that are still to be written; only a slice with a bad row is ever split.
+        let mut slices = vec![rows.as_slice()];
+        while let Some(slice) = slices.pop() {
+            if slice.is_empty() {
+                continue;
+            }
+            let Err(problem) = self.until_answered(slice).await else { continue };
+            if slice.len() == 1
+                || (problem.provider_is_gone && slice.iter().all(|row| row.provider == slice[0].provider))
+            {
+                refused.extend(slice.iter().map(|row| row.refuse(&problem)));
+            } else {
+                let (left, right) = slice.split_at(slice.len() / 2);
+                slices.extend([right, left]);
+            }
         }
-        let Err(problem) = insert_until_answered(pool, slice, failing).await else { continue };
-        if slice.len() == 1 || (problem.provider_is_gone && slice.iter().all(|row| row.provider == slice[0].provider)) {
-            refused.extend(slice.iter().map(|row| row.refuse(&problem)));
-        } else {
-            let (left, right) = slice.split_at(slice.len() / 2);
-            slices.extend([right, left]);
+        refused.sort_by_key(|r| (r.delivery, r.rejected.seq));
+        refused
+    }
+
+    /// One slice, again and again until it is committed or refused for good.
+    async fn until_answered(&mut self, rows: &[Row<'_>]) -> Result<(), Problem> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let error = match self.write(rows).await {
+                Ok(()) => {
+                    if self.failing.swap(false, Ordering::Relaxed) {
+                        tracing::info!("pings are stored again");
+                    }
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            if let Some(problem) = Problem::of(&error) {
+                return Err(problem);
+            }
+            if !self.failing.swap(true, Ordering::Relaxed) {
+                tracing::error!(rows = rows.len(), "pings cannot be stored, trying until they can: {error}");
+            }
+            metrics::counter!("spacall_journal_retries_total").increment(1);
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
-    refused.sort_by_key(|r| (r.delivery, r.rejected.seq));
-    refused
+
+    async fn write(&mut self, rows: &[Row<'_>]) -> Result<(), sqlx::Error> {
+        if self.careful == 0 {
+            match self.copy(rows).await {
+                Err(error) if is_known(&error) => {
+                    metrics::counter!("spacall_journal_copies_repeated_total").increment(1)
+                }
+                done => return done,
+            }
+        }
+        let stored = insert(self.pool, rows).await?;
+        let repeated = stored < rows.len() as u64;
+        self.careful = if repeated { CAREFUL_BATCHES } else { self.careful.saturating_sub(1) };
+        Ok(())
+    }
+
+    async fn copy(&mut self, rows: &[Row<'_>]) -> Result<(), sqlx::Error> {
+        self.buffer.begin();
+        for row in rows {
+            self.buffer.push(row.provider, &row.ping.fix, row.ping.counted, row.ping.received_at.micros());
+        }
+        let bytes = self.buffer.end();
+        in_time(self.pool, async |connection| {
+            let mut copy = connection.copy_in_raw(COPY).await?;
+            copy.send(bytes).await?;
+            copy.finish().await
+        })
+        .await
+        .map(drop)
+    }
+}
+
+/// A fix that is stored already, or stands twice in the batch.
+fn is_known(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("23505"))
+}
+
+/// Runs a statement on a connection of the pool, for as long as one may take.
+async fn in_time(
+    pool: &PgPool,
+    statement: impl AsyncFnOnce(&mut PgConnection) -> Result<u64, sqlx::Error>,
+) -> Result<u64, sqlx::Error> {
+    let mut connection = pool.acquire().await?;
+    match tokio::time::timeout(STATEMENT_LIMIT, statement(&mut connection)).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            // It is in the middle of an answer: not to be used again.
+            connection.close_on_drop();
+            Err(sqlx::Error::Io(std::io::Error::new(
+                std::io::ErrorKind::TimedOut,
+                format!("no answer within {} s", STATEMENT_LIMIT.as_secs()),
+            )))
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -122,31 +227,6 @@ impl Problem {
     }
 }
 
-/// One statement, again and again until it is committed or refused for good.
-async fn insert_until_answered(pool: &PgPool, rows: &[Row<'_>], failing: &AtomicBool) -> Result<(), Problem> {
-    let mut pause = FIRST_PAUSE;
-    loop {
-        let error = match insert(pool, rows).await {
-            Ok(()) => {
-                if failing.swap(false, Ordering::Relaxed) {
-                    tracing::info!("pings are stored again");
-                }
-                return Ok(());
-            }
-            Err(error) => error,
-        };
-        if let Some(problem) = Problem::of(&error) {
-            return Err(problem);
-        }
-        if !failing.swap(true, Ordering::Relaxed) {
-            tracing::error!(rows = rows.len(), "pings cannot be stored, trying until they can: {error}");
-        }
-        metrics::counter!("spacall_journal_retries_total").increment(1);
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
-    }
-}
-
 /// Numbers travel as integers of their column's last decimal, so that they arrive exactly.
 const INSERT: &str = "
     INSERT INTO provider_locations (provider_id, latitude, longitude, accuracy, heading, speed,
@@ -159,11 +239,11 @@ const INSERT: &str = "
                is_moving, battery_level, counted, created_at, received_at)
     ON CONFLICT DO NOTHING";
 
-async fn insert(pool: &PgPool, rows: &[Row<'_>]) -> Result<(), sqlx::Error> {
+/// Rows that were not known before.
+async fn insert(pool: &PgPool, rows: &[Row<'_>]) -> Result<u64, sqlx::Error> {
     fn column<'a, T>(rows: &'a [Row<'a>], of: impl Fn(&Row<'a>) -> T) -> Vec<T> {
         rows.iter().map(of).collect()
     }
-    let mut connection = pool.acquire().await?;
     let statement = sqlx::query(INSERT)
         .bind(column(rows, |r| r.provider.0))
         .bind(column(rows, |r| r.ping.fix.place.lat_e7()))
@@ -175,22 +255,6 @@ async fn insert(pool: &PgPool, rows: &[Row<'_>]) -> Result<(), sqlx::Error> {
         .bind(column(rows, |r| r.ping.fix.battery_percent.map(i32::from)))
         .bind(column(rows, |r| r.ping.counted))
         .bind(column(rows, |r| r.created_at))
-        .bind(column(rows, |r| r.received_at))
-        .execute(&mut *connection);
-    match tokio::time::timeout(STATEMENT_LIMIT, statement).await {
-        Ok(answer) => answer.map(drop),
-        Err(_) => {
-            // It is in the middle of an answer: not to be used again.
-            connection.close_on_drop();
-            Err(sqlx::Error::Io(std::io::Error::new(
-                std::io::ErrorKind::TimedOut,
-                format!("no answer within {} s", STATEMENT_LIMIT.as_secs()),
-            )))
-        }
-    }
-}
-
-/// Rounds half away from zero; what does not fit saturates and is then refused by its column.
-fn hundredths(value: f64) -> i32 {
-    (value * 100.0).round() as i32
+        .bind(column(rows, |r| r.received_at));
+    in_time(pool, async |connection| Ok(statement.execute(connection).await?.rows_affected())).await
 }

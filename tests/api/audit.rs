@@ -1,0 +1,151 @@
+//! The index against the database: what differs is told by kind and by id, repaired and counted; what is only under way
+//! is not told.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use spacall::core::geo::LatLng;
+use spacall::core::ids::ProviderId;
+use spacall::core::settings::Settings;
+use spacall::core::track::Fix;
+
+use super::*;
+
+/// Changes rows without a trigger telling of it, as a lost notification would leave them.
+async fn in_silence(server: &Server, statement: &'static str, provider: i64) {
+    let mut tx = server.pool().begin().await.expect("a transaction");
+    sqlx::query("SET LOCAL session_replication_role = replica").execute(&mut *tx).await.expect("silence");
+    let changed = sqlx::query(statement).bind(provider).execute(&mut *tx).await.expect("a change");
+    assert_eq!(changed.rows_affected(), 1, "{statement}");
+    tx.commit().await.expect("committed");
+}
+
+async fn repairs(server: &Server) -> u64 {
+    let text = Api::new(&server.base, None).request("GET", "/metrics").send().await.expect("metrics").text().await;
+    let text = text.expect("a text");
+    let line = text.lines().find_map(|line| line.strip_prefix("spacall_index_repairs_total "));
+    line.and_then(|count| count.parse().ok()).unwrap_or(0)
+}
+
+fn sorted(mut list: Vec<String>) -> Vec<String> {
+    list.sort();
+    list
+}
+
+fn ids(audit: &Value, kind: &str) -> Vec<String> {
+    let list = audit[kind].as_array().expect("a list");
+    sorted(list.iter().map(|id| id.as_str().expect("a uuid").to_owned()).collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_kind_of_drift_is_told_with_its_ids_repaired_and_counted() {
+    let server = Server::start().await;
+    let admin = people::admin(server.pool()).await;
+    let mut people = Vec::new();
+    for (nth, name) in ["Amor", "Bituin", "Carmela", "Dalisay", "Esmeralda", "Florante"].into_iter().enumerate() {
+        people.push(therapist_at(&server, name, 300.0 * (nth + 1) as f64).await);
+    }
+    let [missing, extra, deleted, behind, ahead, different] = &people[..] else { panic!("six people") };
+    let before = repairs(&server).await;
+    let api = server.api(&admin.token);
+    assert_eq!(api.get("/v1/ops/consistency").await.json["drift"], 0);
+
+    let fleet = Arc::clone(&server.engine().fleet);
+    assert!(fleet.therapist(ProviderId(missing.provider_id)).is_some());
+    fleet.remove(ProviderId(missing.provider_id));
+    in_silence(&server, "UPDATE providers SET is_available = FALSE WHERE id = $1", extra.provider_id).await;
+    in_silence(&server, "DELETE FROM providers WHERE id = $1", deleted.provider_id).await;
+    // A committed fix that the index has not seen, and one that the index shows and no table has.
+    let newer = "INSERT INTO provider_locations (provider_id, latitude, longitude) VALUES ($1, 14.6, 121.0)";
+    in_silence(&server, newer, behind.provider_id).await;
+    let nowhere = Fix::new(spacall::clock::now(), LatLng::new(14.5548, 121.0245).expect("a place"));
+    let shown = fleet.apply_fix(
+        ProviderId(ahead.provider_id),
+        &Fix { place: at_the_place_of(ahead, &fleet), ..nowhere },
+        &Settings::default().pings,
+    );
+    assert!(shown.is_some_and(|outcome| outcome.newest));
+    in_silence(&server, "UPDATE providers SET average_rating = 4.75 WHERE id = $1", different.provider_id).await;
+
+    let audit = api.get("/v1/ops/consistency").await.json;
+    let of = |people: &[&Therapist]| sorted(people.iter().map(|t| t.provider_uuid.to_string()).collect());
+    assert_eq!(ids(&audit, "missing"), of(&[missing]), "{audit}");
+    assert_eq!(ids(&audit, "extra"), of(&[extra, deleted]), "{audit}");
+    assert_eq!(ids(&audit, "stale"), of(&[behind, ahead]), "{audit}");
+    assert_eq!(ids(&audit, "different"), of(&[different]), "{audit}");
+    assert_eq!((&audit["drift"], &audit["checked"]), (&json!(6), &json!(5)), "{audit}");
+    assert!(repairs(&server).await >= before + 6);
+
+    let again = api.get("/v1/ops/consistency").await.json;
+    assert_eq!((&again["drift"], &again["checked"]), (&json!(0), &json!(5)), "{again}");
+    let seen = api.get(&nearby(HERE, "")).await.json;
+    let found: Vec<String> = seen["data"]
+        .as_array()
+        .expect("data")
+        .iter()
+        .map(|t| t["provider_uuid"].as_str().expect("a uuid").to_owned())
+        .collect();
+    assert_eq!(sorted(found), of(&[missing, behind, ahead, different]), "{seen}");
+}
+
+fn at_the_place_of(therapist: &Therapist, fleet: &spacall::core::fleet::Fleet) -> LatLng {
+    fleet.position(ProviderId(therapist.provider_id)).expect("a position").0
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_says_drift_with_its_exit_code_and_prints_what_the_node_says() {
+    let server = Server::start().await;
+    let admin = people::admin(server.pool()).await;
+    let therapist = therapist_at(&server, "Gliceria", 300.0).await;
+    in_silence(&server, "UPDATE providers SET is_available = FALSE WHERE id = $1", therapist.provider_id).await;
+    for (code, drift) in [(1, 1), (0, 0)] {
+        let (base, token) = (server.base.clone(), admin.token.clone());
+        let run = move || {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_spacall"));
+            command.args(["audit", "--json", "--url", &base]).env("SPACALL_TOKEN", token).output().expect("it runs")
+        };
+        let out = tokio::task::spawn_blocking(run).await.expect("it ends");
+        let audit: Value = serde_json::from_slice(&out.stdout).expect("JSON");
+        assert_eq!((out.status.code(), &audit["drift"]), (Some(code), &json!(drift)), "{audit}");
+        assert_eq!(ids(&audit, "extra").len(), drift, "{audit}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pings_on_their_way_and_changes_just_made_are_no_drift() {
+    let server = Server::start().await;
+    let admin = people::admin(server.pool()).await;
+    let over = Arc::new(AtomicBool::new(false));
+    let mut senders = Vec::new();
+    for nth in 0..8 {
+        let therapist = therapist_at(&server, "Hilaria", 200.0 * f64::from(nth + 1)).await;
+        let (api, over, pool) = (server.api(&therapist.person.token), Arc::clone(&over), server.pool().clone());
+        senders.push(tokio::spawn(async move {
+            let (mut sent, (latitude, longitude)) = (0_u32, north(200.0 * f64::from(nth + 1)));
+            while !over.load(Ordering::Relaxed) {
+                stand(&api, 1, latitude, longitude + f64::from(sent % 10) * 1e-5).await;
+                sent += 1;
+                if !sent.is_multiple_of(8) {
+                    continue;
+                }
+                sqlx::query("UPDATE providers SET average_rating = $2 WHERE id = $1")
+                    .bind(therapist.provider_id)
+                    .bind(rust_decimal::Decimal::new(i64::from(sent % 500), 2))
+                    .execute(&pool)
+                    .await
+                    .expect("a change");
+            }
+            sent
+        }));
+    }
+    let api = server.api(&admin.token);
+    for _ in 0..5 {
+        let audit = api.get("/v1/ops/consistency").await.json;
+        assert_eq!((&audit["drift"], &audit["checked"]), (&json!(0), &json!(8)), "{audit}");
+    }
+    over.store(true, Ordering::Relaxed);
+    for sender in senders {
+        assert!(sender.await.expect("a sender") > 0);
+    }
+}
