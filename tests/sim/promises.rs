@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use spacall::core::dispatch::EndReason;
+use spacall::core::dispatch::{EndReason, Policy};
 use spacall::core::ids::{BookingId, OfferId, ProviderId};
 
 use super::store::{Booking, OfferStatus, Status};
@@ -96,7 +96,11 @@ impl Promises {
             }
             for (provider, _) in store.nearest(id, row.rules.radius_max, &store.excluded(id), row.chosen, false, now) {
                 let since = self.neglected_since.get(&(id, provider)).copied().unwrap_or(world.elapsed);
-                assert!(world.elapsed - since < limit, "booking {id} overlooks therapist {provider}");
+                let window = match row.rules.policy {
+                    Policy::Batched { window } if row.chosen.is_none() => window.as_micros() as i64,
+                    _ => 0,
+                };
+                assert!(world.elapsed - since < limit + window, "booking {id} overlooks therapist {provider}");
                 lonely.insert((id, provider), since);
             }
         }

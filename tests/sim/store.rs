@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use spacall::core::dispatch::{EndReason, Job, LiveOffer, NotPersisted, Rules, Standing};
+use spacall::core::dispatch::{EndReason, Job, LiveOffer, NotPersisted, Policy, Rules, Standing};
 use spacall::core::geo::Meters;
 use spacall::core::ids::{BookingId, OfferId, ProviderId};
 use spacall::core::time::Timestamp;
 
 pub(crate) const PENDING_FOR: Duration = Duration::from_secs(180);
-pub(crate) const SET_OUT_WITHIN: Duration = Duration::from_secs(100);
+pub(crate) const SET_OUT_WITHIN: Duration = Duration::from_secs(170);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Status {
@@ -76,6 +76,27 @@ pub(crate) struct Store {
     pub(crate) therapists: BTreeMap<ProviderId, Therapist>,
     /// Counts writes, so that what only a write can break is looked at only after one.
     pub(crate) writes: u64,
+    /// Planted.
+    pub(crate) flaw: Option<Flaw>,
+}
+
+/// What a careless store would do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Flaw {
+    /// An accept does not look whether the booking is still to be had.
+    UnguardedAccept,
+    /// An accept leaves the other offers of its booking live.
+    LosersKept,
+}
+
+impl Booking {
+    /// How many may be asked at a time.
+    fn width(&self) -> usize {
+        match self.rules.policy {
+            Policy::Broadcast { width, .. } if self.chosen.is_none() => width.into(),
+            _ => 1,
+        }
+    }
 }
 
 impl Store {
@@ -186,11 +207,15 @@ impl Store {
     /// `set_out_by`
     pub(crate) fn accept(&mut self, id: OfferId, now: Timestamp) -> Option<Timestamp> {
         self.writes += 1;
-        let offer = *self.offers.get(&id).filter(|o| o.status == OfferStatus::Offered && o.expires_at > now)?;
-        if !self.pending(offer.booking) || self.busy(offer.provider) {
+        let offer = *self.offers.get(&id)?;
+        let live = offer.status == OfferStatus::Offered && offer.expires_at > now;
+        let guarded = live && self.pending(offer.booking) && !self.busy(offer.provider);
+        if !guarded && self.flaw != Some(Flaw::UnguardedAccept) {
             return None;
         }
-        self.withdraw_all(offer.booking);
+        if self.flaw != Some(Flaw::LosersKept) {
+            self.withdraw_all(offer.booking);
+        }
         self.offers.get_mut(&id)?.status = OfferStatus::Accepted;
         let row = self.bookings.get_mut(&offer.booking)?;
         row.status = Status::Accepted;
@@ -259,9 +284,9 @@ impl Store {
         }
     }
 
-    fn job(&self, booking: BookingId, row: &Booking) -> (Job, Option<LiveOffer>) {
+    fn job(&self, booking: BookingId, row: &Booking) -> (Job, Vec<LiveOffer>) {
         let of = || self.offers.iter().filter(move |(_, offer)| offer.booking == booking);
-        let live = of().find(|(_, offer)| offer.status == OfferStatus::Offered);
+        let live = of().filter(|(_, offer)| offer.status == OfferStatus::Offered);
         let job = Job {
             booking,
             created_at: row.created_at,
@@ -272,7 +297,7 @@ impl Store {
             round: 1 + of().map(|(_, offer)| offer.round).max().unwrap_or(0),
         };
         let live = live.map(|(&offer, row)| LiveOffer { provider: row.provider, offer, expires_at: row.expires_at });
-        (job, live)
+        (job, live.collect())
     }
 
     fn withdraw_all(&mut self, booking: BookingId) {
@@ -285,13 +310,13 @@ impl Store {
 
     /// What the database promises, whatever dispatch does.
     pub(crate) fn check(&self) -> Result<(), String> {
-        for &id in self.bookings.keys() {
+        for (&id, row) in &self.bookings {
             let winners = self.offers.values().filter(|o| o.booking == id && o.status == OfferStatus::Accepted).count();
             if winners > 1 {
                 return Err(format!("booking {id} has {winners} winners"));
             }
             let asked = self.live().filter(|(_, offer)| offer.booking == id).count();
-            if asked > 1 {
+            if asked > row.width() {
                 return Err(format!("booking {id} has {asked} live offers"));
             }
         }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::cost::{Merit, Weights};
 use super::messages::{EndReason, Found, NotPersisted};
 use crate::core::ids::{BookingId, OfferId, ProviderId};
 use crate::core::time::Timestamp;
@@ -56,6 +57,15 @@ pub enum Decided {
         /// Why not.
         why: NotPersisted,
     },
+    /// Batched: whom the window's matching gave it.
+    Matched {
+        /// Bookings that were matched together.
+        bookings: u32,
+        /// Therapists who were free for one of them.
+        therapists: u32,
+        /// To be offered to him; `None`: to nobody of those.
+        provider: Option<ProviderId>,
+    },
     /// Offered; committed.
     Offered {
         /// To whom.
@@ -109,10 +119,17 @@ pub struct Seen {
     pub provider: ProviderId,
     /// To the booking's place.
     pub distance_m: f64,
+    /// What else counts.
+    #[serde(flatten)]
+    pub merit: Merit,
+    /// What sending him costs by the weights of then: milliseconds of travel, lower is better.
+    pub cost: i64,
 }
 
-impl From<&Found> for Seen {
-    fn from(found: &Found) -> Self {
-        Self { provider: found.provider, distance_m: found.distance.get() }
+impl Seen {
+    /// A candidate, judged.
+    pub fn new(found: &Found, weights: &Weights) -> Self {
+        let Found { provider, distance, merit } = *found;
+        Self { provider, distance_m: distance.get(), merit, cost: weights.cost(&merit) }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::cost::{Merit, Weights};
 use super::log::Decision;
 use crate::core::geo::Meters;
 use crate::core::ids::{BookingId, OfferId, ProviderId};
@@ -32,6 +33,10 @@ pub struct Job {
 /// How one booking is offered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rules {
+    /// Who is asked when. A booking that names its therapist is sequential by nature, whatever stands here.
+    pub policy: Policy,
+    /// What makes a candidate better than another.
+    pub weights: Weights,
     /// Life of an offer from the app's receipt.
     pub offer_ttl: Duration,
     /// The same for a booking that names its therapist.
@@ -44,6 +49,26 @@ pub struct Rules {
     pub radius_step: Meters,
     /// But no farther than this.
     pub radius_max: Meters,
+}
+
+/// Who is asked when.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "policy", rename_all = "snake_case")]
+pub enum Policy {
+    /// The best first; the next one when he says no, or nothing.
+    Sequential,
+    /// Several at a time: the first who accepts has it, what else is live is withdrawn in that transaction.
+    Broadcast {
+        /// Live offers of a booking at a time, at most; at least 1.
+        width: u16,
+        /// Head start of each over the next; zero: all at once. Who takes the place of a no is asked at once.
+        stagger: Duration,
+    },
+    /// Whoever waits when a window ends is matched at once, at least total cost; one offer at a time.
+    Batched {
+        /// Windows end at its multiples, so that bookings of one window length meet.
+        window: Duration,
+    },
 }
 
 /// An offer that is committed and unanswered.
@@ -64,6 +89,8 @@ pub struct Found {
     pub provider: ProviderId,
     /// To the booking's place, straight line.
     pub distance: Meters,
+    /// The way there, and what else tells candidates apart.
+    pub merit: Merit,
 }
 
 /// Where a booking stands in the database.
@@ -73,8 +100,8 @@ pub enum Standing {
     Pending {
         /// The search, as the rows give it.
         job: Job,
-        /// Its live offer.
-        live: Option<LiveOffer>,
+        /// Its live offers.
+        live: Vec<LiveOffer>,
     },
     /// `accepted`, not yet on the way.
     Accepted {
@@ -110,7 +137,7 @@ pub enum Input {
         /// The search.
         job: Job,
         /// Committed before a restart.
-        live: Option<LiveOffer>,
+        live: Vec<LiveOffer>,
     },
     /// Answer to [`Effect::FindCandidates`].
     Candidates {
