@@ -137,7 +137,9 @@ impl World {
             let of = |offer: &&super::store::Offer| offer.booking == booking && Some(offer.provider) == row.chosen;
             self.store.offers.values().filter(of).any(|offer| offer.status == status)
         };
-        let over = row.deadline <= self.database_now().plus(std::time::Duration::from_secs(1));
+        // No search of a booking ends before its first one would have, or the newest (after a clock that was set back).
+        let first = row.created_at.plus(super::store::PENDING_FOR);
+        let over = first.min(row.deadline) <= self.database_now().plus(std::time::Duration::from_secs(1));
         let fine = match reason {
             EndReason::NoTherapistAvailable => over,
             EndReason::ProviderDeclined => answered(OfferStatus::Declined) || answered(OfferStatus::Expired),

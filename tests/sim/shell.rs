@@ -66,8 +66,8 @@ impl World {
                 let list = list.collect();
                 self.answer(Input::Candidates { booking, ask, list });
             }
-            Effect::PersistOffer { booking, ask, provider, round, rank, ttl, grace, deadline, .. } => {
-                let wish = Wish { booking, provider, round, rank, life: ttl + grace, deadline };
+            Effect::PersistOffer { booking, ask, provider, round, rank, ttl, grace, deadline, width, .. } => {
+                let wish = Wish { booking, provider, round, rank, life: ttl + grace, deadline, width };
                 let written = if fails { Err(NotPersisted::StoreFailed) } else { self.store.persist_offer(&wish, now) };
                 if let Ok((offer, _)) = written {
                     self.count("offered");
@@ -104,7 +104,8 @@ impl World {
                 }
             }
             Effect::EndBooking { booking, reason } => {
-                self.check_ending(booking, reason);
+                let not_due = self.store.ends_too_early(booking, now);
+                let fails = fails || not_due;
                 let ended = !fails && self.store.end(booking, Some(reason));
                 if ended {
                     self.count(reason.as_str());

@@ -50,6 +50,7 @@ pub(crate) struct Offer {
     pub(crate) round: u16,
     pub(crate) rank: u16,
     pub(crate) status: OfferStatus,
+    pub(crate) made_at: Timestamp,
     pub(crate) expires_at: Timestamp,
 }
 
@@ -67,6 +68,7 @@ pub(crate) struct Wish {
     pub(crate) rank: u16,
     pub(crate) life: Duration,
     pub(crate) deadline: Timestamp,
+    pub(crate) width: u16,
 }
 
 #[derive(Default)]
@@ -151,8 +153,9 @@ impl Store {
 
     pub(crate) fn persist_offer(&mut self, wish: &Wish, now: Timestamp) -> Result<(OfferId, Timestamp), NotPersisted> {
         self.writes += 1;
-        if !self.pending(wish.booking) {
-            return Err(NotPersisted::BookingGone);
+        let search = |row: &Booking| row.status == Status::Pending && row.deadline == wish.deadline;
+        if !self.bookings.get(&wish.booking).is_some_and(search) {
+            return Err(NotPersisted::BookingGone); // or given back since, and searched for anew
         }
         let key = (wish.booking, wish.round, wish.rank);
         if let Some((&id, offer)) = self.offers.iter().find(|(_, o)| (o.booking, o.round, o.rank) == key) {
@@ -170,6 +173,10 @@ impl Store {
         if !self.therapists.get(&wish.provider).is_some_and(|t| t.online) {
             return Err(NotPersisted::ProviderUnfit);
         }
+        let live = |(_, offer): &(OfferId, &Offer)| offer.booking == wish.booking && offer.expires_at > now;
+        if self.live().filter(live).count() >= wish.width.into() {
+            return Err(NotPersisted::StoreFailed);
+        }
         let expires_at = wish.deadline.min(now.plus(wish.life));
         if expires_at <= now {
             return Err(NotPersisted::StoreFailed); // booking_offers_expiry
@@ -181,7 +188,10 @@ impl Store {
         assert!(!self.offers.values().any(|o| (o.booking, o.round, o.provider) == key), "twice in a round: {key:?}");
         let id = OfferId(self.offers.len() as i64 + 1);
         let &Wish { booking, provider, round, rank, .. } = wish;
-        self.offers.insert(id, Offer { booking, provider, round, rank, status: OfferStatus::Offered, expires_at });
+        self.offers.insert(
+            id,
+            Offer { booking, provider, round, rank, status: OfferStatus::Offered, made_at: now, expires_at },
+        );
         Ok((id, expires_at))
     }
 
@@ -232,6 +242,12 @@ impl Store {
             offer.status = OfferStatus::Declined;
         }
         live
+    }
+
+    /// The guard of the ending by the system: not before the deadline, unless the booking names its therapist.
+    pub(crate) fn ends_too_early(&self, booking: BookingId, now: Timestamp) -> bool {
+        let row = self.bookings.get(&booking).filter(|row| row.status == Status::Pending);
+        row.is_some_and(|row| row.chosen.is_none() && row.deadline > now)
     }
 
     /// `reason`: by the system, from pending; `None`: by the customer, before the therapist is on the way.
@@ -315,7 +331,10 @@ impl Store {
             if winners > 1 {
                 return Err(format!("booking {id} has {winners} winners"));
             }
-            let asked = self.live().filter(|(_, offer)| offer.booking == id).count();
+            // Unswept ones past their time may stand beside one that was made since.
+            let newest = self.live().filter(|(_, o)| o.booking == id).map(|(_, o)| o.made_at).max();
+            let at_once = |o: &Offer| o.booking == id && newest.is_some_and(|at| o.expires_at > at);
+            let asked = self.live().filter(|(_, offer)| at_once(offer)).count();
             if asked > row.width() {
                 return Err(format!("booking {id} has {asked} live offers"));
             }

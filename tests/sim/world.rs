@@ -183,6 +183,9 @@ impl World {
             let Some(effect) = self.machine.poll_effect() else { break };
             self.say(|_| format!("    -> {effect:?}"));
             if let Effect::Log(decision) = &effect {
+                if let Decided::GivenUp { reason } = decision.what {
+                    self.check_ending(decision.booking, reason);
+                }
                 self.count(match decision.what {
                     Decided::InDoubt => "in doubt",
                     Decided::Skipped { .. } => "skipped",

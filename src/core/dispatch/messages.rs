@@ -306,7 +306,8 @@ pub enum Effect {
         /// This therapist or nobody.
         only: Option<ProviderId>,
     },
-    /// Write an offer, and send it once committed. In one transaction: lock the booking, check that it is pending;
+    /// Write an offer, and send it once committed. In one transaction: lock the booking, check that it is pending and its
+    /// deadline still this one (a write may come after the search that wanted it);
     /// a row of this `(booking, round, rank)` that is there already is the answer, whatever its status and whoever's (an
     /// earlier try whose answer was lost); expire what is due of this therapist; insert with
     /// `expires_at = min(deadline, now() + ttl + grace)`.
@@ -330,6 +331,9 @@ pub enum Effect {
         grace: Duration,
         /// Of the booking.
         deadline: Timestamp,
+        /// With so many live offers the booking has enough: then this is a write that was given up and comes late, or
+        /// one that is still to be expired is in its way. Not written, [`NotPersisted::StoreFailed`].
+        width: u16,
     },
     /// `offered` -> `expired`, guarded by the status alone (the machine says when). Answer: [`Input::Expired`] (also
     /// when it already was), [`Input::ExpireRefused`], [`Input::ExpireFailed`].

@@ -1,9 +1,13 @@
 //! Defects that tests plant, to show that the simulation finds them. Without the feature `planted` none can be.
 
+// Without the feature nobody can name them.
+#![cfg_attr(not(feature = "planted"), allow(unreachable_pub))]
+
 use super::Dispatch;
 
 /// One mistake that a machine like this can make.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(not(feature = "planted"), expect(dead_code))]
 pub enum Defect {
     /// Believes any accept, also one older than a give-back.
     OldAcceptBelieved,
@@ -11,7 +15,7 @@ pub enum Defect {
     MissingDeadline,
     /// An offer that is to be closed, and whose closing has no answer, is not closed again.
     LostWithdraw,
-    /// One therapist more is asked at a time than the policy says.
+    /// One therapist more is asked at a time than the policy says, and the store is told so.
     OneTooMany,
     /// A second try of a write has a new rank, so that the store takes it for another offer.
     DoubleEffect,
@@ -50,7 +54,6 @@ impl Dispatch {
     }
 
     #[cfg(not(feature = "planted"))]
-    #[expect(clippy::unused_self)]
     pub(super) const fn planted(&self, _defect: Defect) -> bool {
         false
     }

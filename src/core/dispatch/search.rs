@@ -251,6 +251,7 @@ impl Dispatch {
             ttl: if search.job.chosen.is_some() { rules.chosen_ttl } else { rules.offer_ttl },
             grace: rules.receipt_grace,
             deadline: search.job.deadline,
+            width: u16::try_from(search.width() + usize::from(self.planted(Defect::OneTooMany))).unwrap_or(u16::MAX),
         });
     }
 

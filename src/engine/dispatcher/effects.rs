@@ -24,8 +24,8 @@ pub(super) async fn perform(shared: &Shared, effect: Effect) -> Vec<Input> {
         Effect::FindCandidates { booking, ask, radius, exclude, only } => {
             find(shared, booking, ask, radius, exclude, only).await.into_iter().collect()
         }
-        Effect::PersistOffer { booking, ask, provider, round, rank, distance, ttl, grace, deadline: _ } => {
-            let new = NewOffer { booking, provider, round, rank, distance, ttl, grace };
+        Effect::PersistOffer { booking, ask, provider, round, rank, distance, ttl, grace, deadline, width } => {
+            let new = NewOffer { booking, provider, round, rank, distance, ttl, grace, deadline, width };
             vec![persist(shared, ask, &new).await]
         }
         Effect::ExpireOffer { booking, offer } => vec![expire(shared, booking, offer).await],
@@ -131,6 +131,7 @@ async fn persist(shared: &Shared, ask: u64, new: &NewOffer) -> Input {
         }
         Ok(PersistOutcome::ProviderTaken) => not(NotPersisted::ProviderTaken),
         Ok(PersistOutcome::ProviderUnfit) => not(NotPersisted::ProviderUnfit),
+        Ok(PersistOutcome::Enough) => not(NotPersisted::StoreFailed),
         Ok(PersistOutcome::BookingGone) => not(NotPersisted::BookingGone),
         Err(error) => {
             tracing::warn!(%error, booking_id = booking.0, provider_id = provider.0, "an offer could not be written");
