@@ -167,7 +167,7 @@ pub struct ReplayDecisions {
     /// Until this time (RFC 3339)
     #[arg(long, value_name = "TIME")]
     pub until: String,
-    /// sequential, broadcast or batched; without it, what the setting says now
+    /// sequential, broadcast or batched; without it, each booking's own as logged
     #[arg(long, value_name = "POLICY")]
     pub policy: Option<String>,
     /// Print JSON

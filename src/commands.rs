@@ -71,6 +71,7 @@ async fn with_pool(command: Command, pool: &PgPool) -> anyhow::Result<ExitCode> 
         Command::Partitions => return partitions(pool).await,
         Command::Seed(Seed::Fleet(options)) => seed_fleet(pool, &options).await?,
         Command::Token(Token::Create(options)) => token(pool, &options).await?,
+        Command::ReplayDecisions(options) => simulate::replay_decisions(pool, &options).await?,
         other => bail!("{other:?} needs no database"),
     }
     Ok(ExitCode::SUCCESS)

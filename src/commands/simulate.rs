@@ -5,15 +5,20 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use crate::cli::{DemandSource, Simulate};
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+
+use crate::cli::{DemandSource, ReplayDecisions, Simulate};
 use crate::clock;
 use crate::core::dispatch::{Policy, Rules, Weights};
 use crate::core::geo::Meters;
-use crate::core::settings::{CostWeights, Settings};
+use crate::core::settings::{CostWeights, DispatchPolicy, Settings};
 use crate::simulate::demand::{Demand, manila, san_francisco};
 use crate::simulate::optimum::gaps;
+use crate::simulate::replay::replay;
 use crate::simulate::report::{PolicyReport, Report};
 use crate::simulate::run::{Behaviour, Scenario, run};
+use crate::store::{self, decisions};
 
 pub(super) fn simulate(options: &Simulate) -> anyhow::Result<ExitCode> {
     let demand = demand(options)?;
@@ -53,6 +58,52 @@ pub(super) fn simulate(options: &Simulate) -> anyhow::Result<ExitCode> {
         print!("{}", report.text());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// More are not read at once: some hundred bytes each.
+const MOST_DECISIONS: u32 = 1_000_000;
+
+/// `spacall replay-decisions`: what would have changed.
+pub(super) async fn replay_decisions(pool: &PgPool, options: &ReplayDecisions) -> anyhow::Result<()> {
+    let time = |name: &str, text: &str| {
+        let at = text.parse::<DateTime<Utc>>();
+        at.with_context(|| format!("--{name} {text}: wanted is a time like 2026-01-05T18:00:00Z"))
+    };
+    let (since, until) = (time("since", &options.since)?, time("until", &options.until)?);
+    let mut settings = Settings::default();
+    for row in store::settings::list(pool).await? {
+        settings.set(&row.key, &row.value)?;
+    }
+    let radius_max = Meters::from_km(settings.service_radius_max_km.into());
+    let of = &mut settings.dispatch;
+    if let Some(policy) = &options.policy {
+        of.policy = match policy.as_str() {
+            "sequential" => DispatchPolicy::Sequential,
+            "broadcast" => DispatchPolicy::Broadcast,
+            "batched" => DispatchPolicy::Batched,
+            other => bail!("--policy {other}: allowed are sequential, broadcast, batched"),
+        };
+    }
+    let standard = of.rules("", None, radius_max);
+    let rules = |logged: Option<Rules>| match (logged, &options.policy) {
+        (Some(logged), None) => logged,
+        (Some(logged), Some(_)) => Rules { policy: standard.policy, ..logged },
+        (None, _) => standard,
+    };
+    let (log, unknown) = decisions::between(pool, since, until, MOST_DECISIONS).await?;
+    if log.len() as u32 == MOST_DECISIONS {
+        bail!("more than {MOST_DECISIONS} decisions from {since} to {until}: take a shorter stretch");
+    }
+    if unknown > 0 {
+        tracing::warn!(unknown, "decisions that this version does not know are left out");
+    }
+    let replayed = replay(&log, rules);
+    if options.json {
+        println!("{}", serde_json::to_string_pretty(&replayed)?);
+    } else {
+        print!("{}", replayed.text());
+    }
+    Ok(())
 }
 
 fn demand(options: &Simulate) -> anyhow::Result<Demand> {

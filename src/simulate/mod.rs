@@ -1,12 +1,14 @@
 //! `spacall simulate`: the core's own dispatch machine and live index on a virtual clock, without a database.
 //!
 //! [`demand`] says who wants what when, [`town`] holds the fleet and what therapists do, [`run`] lets a day pass under one
-//! policy, [`measure`] makes numbers of it, [`optimum`] compares with who knows the future, [`report`] prints.
+//! policy, [`measure`] makes numbers of it, [`optimum`] compares with who knows the future, [`report`] prints, [`replay`] feeds a log of the
+//! real service through the same machine.
 //! The same seed gives the same day, and the same therapist answers the same booking alike under every policy.
 
 pub mod demand;
 pub mod measure;
 pub mod optimum;
+pub mod replay;
 pub mod report;
 pub mod run;
 mod town;

@@ -10,7 +10,7 @@ use super::demand::{Demand, Wish};
 use super::measure::{Journey, Outcome};
 pub use super::town::Behaviour;
 use super::town::{Answer, Town};
-use crate::core::dispatch::{Dispatch, Effect, Found, Input, Job, LiveOffer, NotPersisted, Rules, Standing};
+use crate::core::dispatch::{Decision, Dispatch, Effect, Found, Input, Job, LiveOffer, NotPersisted, Rules, Standing};
 use crate::core::fleet::Duty;
 use crate::core::ids::{BookingId, OfferId, ProviderId, UserId};
 use crate::core::time::Timestamp;
@@ -67,10 +67,27 @@ struct World<'a> {
     offers: BTreeMap<OfferId, Offer>,
     offers_made: i64,
     journeys: Vec<Journey>,
+    /// What was decided, if it is to be kept.
+    log: Option<Vec<Decision>>,
+}
+
+/// The same, and every decision on the way.
+pub fn run_logged(demand: &Demand, scenario: &Scenario, rules: Rules) -> (Outcome, Vec<Decision>) {
+    let (outcome, log) = live(demand, scenario, rules, Some(Vec::new()));
+    (outcome, log.unwrap_or_default())
 }
 
 /// Lets the demand's bookings be dispatched under `rules` until the last is over.
 pub fn run(demand: &Demand, scenario: &Scenario, rules: Rules) -> Outcome {
+    live(demand, scenario, rules, None).0
+}
+
+fn live(
+    demand: &Demand,
+    scenario: &Scenario,
+    rules: Rules,
+    log: Option<Vec<Decision>>,
+) -> (Outcome, Option<Vec<Decision>>) {
     let start = demand.wishes.first().map_or(Timestamp::from_micros(0), |wish| wish.at);
     let mut world = World {
         demand,
@@ -85,6 +102,7 @@ pub fn run(demand: &Demand, scenario: &Scenario, rules: Rules) -> Outcome {
         offers: BTreeMap::new(),
         offers_made: 0,
         journeys: demand.wishes.iter().map(|wish| Journey::new(wish.at)).collect(),
+        log,
     };
     for (booking, wish) in demand.wishes.iter().enumerate() {
         world.plan(wish.at, Event::Book(booking));
@@ -92,7 +110,7 @@ pub fn run(demand: &Demand, scenario: &Scenario, rules: Rules) -> Outcome {
     while world.step() {}
     let day = world.now.since(start);
     let busy = world.town.records.iter().map(|record| record.busy_s).collect();
-    Outcome { journeys: world.journeys, busy_s: busy, day }
+    (Outcome { journeys: world.journeys, busy_s: busy, day }, world.log)
 }
 
 fn id(booking: usize) -> BookingId {
@@ -167,7 +185,7 @@ impl World<'_> {
     }
 
     fn free(&mut self, provider: ProviderId) {
-        self.town.fleet.set_duty(provider, Duty::Idle);
+        self.town.set_duty(provider, Duty::Idle);
         self.machine.handle(Input::SupplyAppeared, self.now);
     }
 
@@ -181,7 +199,7 @@ impl World<'_> {
             Answer::Yes => self.accepted(row),
             Answer::No => {
                 self.offers.remove(&offer);
-                self.town.fleet.set_duty(row.provider, Duty::Idle);
+                self.town.set_duty(row.provider, Duty::Idle);
                 self.machine.handle(Input::Declined { booking: id(row.booking), offer }, self.now);
                 self.machine.handle(Input::SupplyAppeared, self.now);
             }
@@ -200,7 +218,7 @@ impl World<'_> {
             .collect();
         for (offer, loser) in &losers {
             self.offers.remove(offer);
-            self.town.fleet.set_duty(*loser, Duty::Idle);
+            self.town.set_duty(*loser, Duty::Idle);
         }
         let wish = *self.wish(booking);
         let way = self.town.way(id(booking), provider, wish.place, self.now);
@@ -215,7 +233,7 @@ impl World<'_> {
         }
         let booked =
             Duty::Booked { booking: id(booking), booking_uuid: Uuid::nil(), customer: UserId(-1), en_route_to: None };
-        self.town.fleet.set_duty(provider, booked);
+        self.town.set_duty(provider, booked);
         self.plan(arrives.plus(wish.service), Event::Finish(booking, provider));
         self.machine.handle(Input::Accepted { booking: id(booking), provider, set_out_by: None }, self.now);
         if losers.len() > 1 {
@@ -252,7 +270,7 @@ impl World<'_> {
             }
             Effect::ExpireOffer { booking, offer } => match self.offers.remove(&offer) {
                 Some(row) => {
-                    self.town.fleet.set_duty(row.provider, Duty::Idle);
+                    self.town.set_duty(row.provider, Duty::Idle);
                     self.machine.handle(Input::Expired { booking, offer }, self.now);
                     Input::SupplyAppeared
                 }
@@ -264,7 +282,7 @@ impl World<'_> {
                 let live: Vec<_> = self.offers.iter().filter(|(_, o)| o.booking == at).map(|(&o, _)| o).collect();
                 for offer in live {
                     if let Some(row) = self.offers.remove(&offer) {
-                        self.town.fleet.set_duty(row.provider, Duty::Idle);
+                        self.town.set_duty(row.provider, Duty::Idle);
                     }
                 }
                 self.machine.handle(Input::Ended { booking }, self.now);
@@ -275,7 +293,10 @@ impl World<'_> {
                 let standing = Box::new(self.standing(booking));
                 Input::Loaded { booking, ask, standing }
             }
-            Effect::Log(_) => return None,
+            Effect::Log(decision) => {
+                self.log.as_mut()?.push(decision);
+                return None;
+            }
         })
     }
 
@@ -299,7 +320,7 @@ impl World<'_> {
         let offer = OfferId(self.offers_made);
         let expires_at = deadline.min(self.now.plus(ttl));
         self.offers.insert(offer, Offer { booking: at, provider, expires_at, live: true });
-        self.town.fleet.set_duty(provider, Duty::Offered { until: expires_at });
+        self.town.set_duty(provider, Duty::Offered { until: expires_at });
         self.journeys[at].offers += 1;
         let (_, takes) = self.town.answer(booking, provider);
         self.plan(self.now.plus(takes), Event::Answer(offer));

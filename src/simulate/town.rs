@@ -65,6 +65,8 @@ pub(super) struct Town {
     seed: u64,
     /// By therapist, from 1: idle since, busy so far in seconds, travelled so far in seconds, jobs.
     pub(super) records: Vec<Record>,
+    /// How many do nothing: when there are none, nobody need be looked for.
+    idle: usize,
 }
 
 /// One therapist's day.
@@ -91,7 +93,7 @@ impl Town {
             }
             records.push(Record { idle_since: start, busy_s: 0.0, jobs: 0, rating });
         }
-        Self { fleet, behaviour, seed, records }
+        Self { fleet, behaviour, seed, records, idle: therapists }
     }
 
     pub(super) fn record(&mut self, provider: ProviderId) -> Option<&mut Record> {
@@ -107,6 +109,9 @@ impl Town {
         exclude: std::collections::BTreeSet<ProviderId>,
         now: Timestamp,
     ) -> Vec<Candidate> {
+        if self.idle == 0 {
+            return Vec::new();
+        }
         let request = Request {
             service: SERVICE,
             place,
@@ -133,6 +138,16 @@ impl Town {
             rating: record.map(|record| record.rating),
             acceptance: None,
             preferred: false,
+        }
+    }
+
+    pub(super) fn set_duty(&mut self, provider: ProviderId, duty: Duty) {
+        let was = self.idle(provider);
+        self.fleet.set_duty(provider, duty);
+        match (was, duty == Duty::Idle) {
+            (true, false) => self.idle -= 1,
+            (false, true) => self.idle += 1,
+            _ => {}
         }
     }
 

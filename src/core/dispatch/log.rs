@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::cost::{Merit, Weights};
-use super::messages::{EndReason, Found, NotPersisted};
+use super::messages::{EndReason, Found, NotPersisted, Rules};
 use crate::core::ids::{BookingId, OfferId, ProviderId};
 use crate::core::time::Timestamp;
 
@@ -33,6 +33,9 @@ pub enum Decided {
         chosen: Option<ProviderId>,
         /// Never asked.
         excluded: Vec<ProviderId>,
+        /// What it goes by. (Logs of earlier versions do not say.)
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rules: Option<Rules>,
     },
     /// The index was asked, and answered. While a booking waits, only the answer that ends its wait.
     Asked {

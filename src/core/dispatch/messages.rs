@@ -31,7 +31,7 @@ pub struct Job {
 }
 
 /// How one booking is offered.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Rules {
     /// Who is asked when. A booking that names its therapist is sequential by nature, whatever stands here.
     pub policy: Policy,
@@ -44,11 +44,29 @@ pub struct Rules {
     /// A receipt may take this long, at most.
     pub receipt_grace: Duration,
     /// Radius of the first round.
+    #[serde(with = "metres")]
     pub radius_start: Meters,
     /// Each round looks this much farther.
+    #[serde(with = "metres")]
     pub radius_step: Meters,
     /// But no farther than this.
+    #[serde(with = "metres")]
     pub radius_max: Meters,
+}
+
+/// A length as a plain number.
+mod metres {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::core::geo::Meters;
+
+    pub(super) fn serialize<S: Serializer>(length: &Meters, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_f64(length.get())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Meters, D::Error> {
+        f64::deserialize(from).map(Meters::new)
+    }
 }
 
 /// Who is asked when.

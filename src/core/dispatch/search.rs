@@ -17,6 +17,7 @@ impl Dispatch {
             round: job.round,
             chosen: job.chosen,
             excluded: refused.iter().copied().collect(),
+            rules: Some(job.rules),
         };
         self.log(job.booking, now, what);
         let mut search = Box::new(Pending {
