@@ -12,6 +12,9 @@ use crate::cities::{Places, metro_manila, offset};
 use crate::core::geo::LatLng;
 use crate::core::time::Timestamp;
 
+/// Draws a place.
+type Draw = dyn FnMut(&mut StdRng) -> LatLng;
+
 /// One booking to be.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Wish {
@@ -88,7 +91,7 @@ pub fn san_francisco(data: &Path, day: &str) -> anyhow::Result<Demand> {
 pub fn manila(data: Option<&Path>, bookings: usize, seed: u64) -> anyhow::Result<Demand> {
     let mut rng = StdRng::seed_from_u64(seed);
     let barangays = data.map(|data| data.join("places/ph_barangays_psgc_2026q1.csv.gz"));
-    let (name, mut draw): (_, Box<dyn FnMut(&mut StdRng) -> LatLng>) = match barangays {
+    let (name, mut draw): (_, Box<Draw>) = match barangays {
         Some(file) => {
             let places = barangays_of_manila(&file)?;
             let total = places.last().map_or(0, |(upto, ..)| *upto);
@@ -105,7 +108,7 @@ pub fn manila(data: Option<&Path>, bookings: usize, seed: u64) -> anyhow::Result
         }
     };
     let all: u32 = BY_HOUR.iter().sum();
-    let wish = |rng: &mut StdRng, draw: &mut dyn FnMut(&mut StdRng) -> LatLng| {
+    let wish = |rng: &mut StdRng, draw: &mut Draw| {
         let mut left = rng.random_range(0..all);
         let hour = BY_HOUR.iter().position(|&share| {
             let here = left < share;

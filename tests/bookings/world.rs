@@ -145,7 +145,7 @@ impl World {
             ttl: Duration::from_secs(20),
             grace: Duration::from_secs(5),
             deadline: from_chrono(deadline),
-            width: 1,
+            width: 20,
         }
     }
 
