@@ -336,3 +336,46 @@ impl World<'_> {
         Standing::Pending { job: self.job(at), live: live.collect() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::dispatch::Policy;
+    use crate::core::geo::Meters;
+    use crate::core::settings::Settings;
+    use crate::simulate::demand::manila;
+    use crate::simulate::measure::Measures;
+
+    fn day(policy: Policy) -> (Outcome, Measures) {
+        let demand = manila(None, 1_500, 5).expect("built in");
+        let scenario =
+            Scenario { therapists: 150, behaviour: Behaviour::default(), patience: Duration::from_secs(300), seed: 5 };
+        let rules = Settings::default().dispatch.rules("", None, Meters::from_km(20.0));
+        let outcome = run(&demand, &scenario, Rules { policy, ..rules });
+        let measures = outcome.measures();
+        (outcome, measures)
+    }
+
+    const BATCHED: Policy = Policy::Batched { window: Duration::from_secs(2) };
+
+    #[test]
+    fn a_seed_is_a_day() {
+        assert_eq!(day(BATCHED), day(BATCHED));
+    }
+
+    #[test]
+    fn near_the_limit_a_window_serves_more_bookings_sooner() {
+        let (sequential, batched) = (day(Policy::Sequential).1, day(BATCHED).1);
+        assert!(sequential.matched < 1.0, "the load is high: {sequential:?}");
+        assert!(batched.matched >= sequential.matched, "{batched:?} {sequential:?}");
+        assert!(batched.to_arrival_s.mean < sequential.to_arrival_s.mean, "{batched:?} {sequential:?}");
+    }
+
+    #[test]
+    fn a_broadcast_is_accepted_sooner_and_costs_more_offers() {
+        let broadcast = day(Policy::Broadcast { width: 3, stagger: Duration::ZERO }).1;
+        let sequential = day(Policy::Sequential).1;
+        assert!(broadcast.to_accept_s.p50 < sequential.to_accept_s.p50);
+        assert!(broadcast.offers > sequential.offers);
+    }
+}
