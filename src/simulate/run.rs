@@ -4,17 +4,14 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
-use uuid::Uuid;
-
 use super::demand::{Demand, Wish};
 use super::measure::{Journey, Outcome};
 pub use super::town::Behaviour;
 use super::town::{Answer, Town};
 use crate::core::dispatch::{Decision, Dispatch, Effect, Found, Input, Job, LiveOffer, NotPersisted, Rules, Standing};
 use crate::core::fleet::Duty;
-use crate::core::ids::{BookingId, OfferId, ProviderId, UserId};
+use crate::core::ids::{BookingId, OfferId, ProviderId};
 use crate::core::time::Timestamp;
-use crate::core::track::Fix;
 
 /// What is simulated, besides demand and policy.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -161,12 +158,8 @@ impl World<'_> {
             Event::Finish(booking, provider) => {
                 self.status[booking] = Status::Over;
                 let place = self.wish(booking).ends_at;
-                self.town.fleet.restore_position(provider, Fix::new(self.now, place));
-                let now = self.now;
-                if let Some(record) = self.town.record(provider) {
-                    record.idle_since = now;
-                }
-                self.free(provider);
+                self.town.back(provider, place, self.now);
+                self.machine.handle(Input::SupplyAppeared, self.now);
             }
         }
     }
@@ -182,11 +175,6 @@ impl World<'_> {
             excluded: Default::default(),
             round: 1,
         }
-    }
-
-    fn free(&mut self, provider: ProviderId) {
-        self.town.set_duty(provider, Duty::Idle);
-        self.machine.handle(Input::SupplyAppeared, self.now);
     }
 
     fn answered(&mut self, offer: OfferId) {
@@ -231,9 +219,7 @@ impl World<'_> {
             record.busy_s += (way + wish.service).as_secs_f64();
             record.jobs += 1;
         }
-        let booked =
-            Duty::Booked { booking: id(booking), booking_uuid: Uuid::nil(), customer: UserId(-1), en_route_to: None };
-        self.town.set_duty(provider, booked);
+        self.town.leave(provider);
         self.plan(arrives.plus(wish.service), Event::Finish(booking, provider));
         self.machine.handle(Input::Accepted { booking: id(booking), provider, set_out_by: None }, self.now);
         if losers.len() > 1 {

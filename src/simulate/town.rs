@@ -151,6 +151,24 @@ impl Town {
         }
     }
 
+    /// He is on a booking: nobody need look at him until he is back.
+    pub(super) fn leave(&mut self, provider: ProviderId) {
+        if self.idle(provider) {
+            self.idle -= 1;
+        }
+        self.fleet.remove(provider);
+    }
+
+    /// His booking is over, and he is free at this place.
+    pub(super) fn back(&mut self, provider: ProviderId, place: LatLng, now: Timestamp) {
+        let Some(record) = self.record(provider) else { return };
+        record.idle_since = now;
+        let rating = record.rating;
+        self.fleet.put(therapist(provider, rating));
+        self.fleet.restore_position(provider, Fix::new(now, place));
+        self.idle += 1;
+    }
+
     pub(super) fn idle(&self, provider: ProviderId) -> bool {
         self.fleet.therapist(provider).is_some_and(|t| t.duty == Duty::Idle)
     }
