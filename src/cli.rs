@@ -39,6 +39,10 @@ pub enum Command {
     /// Access tokens
     #[command(subcommand)]
     Token(Token),
+    /// Compare dispatch policies over a simulated day: the same core on a virtual clock, no database
+    Simulate(Simulate),
+    /// Feed logged decisions through the dispatch machine again, under the same or another policy
+    ReplayDecisions(ReplayDecisions),
     /// Write a dump of the database
     Backup(Backup),
     /// Read a dump into an empty database
@@ -90,6 +94,82 @@ pub struct Audit {
     /// The running node [default: http:// and the address of SPACALL_LISTEN]
     #[arg(long)]
     pub url: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where simulated bookings come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum DemandSource {
+    /// Rides of one recorded day in San Francisco; needs the data folder
+    Sf,
+    /// Drawn over Metro Manila, by barangay with the data folder, else by city
+    Manila,
+}
+
+/// `spacall simulate`
+#[derive(Clone, Debug, Args)]
+pub struct Simulate {
+    /// Where bookings come from
+    #[arg(long, value_enum, default_value = "manila")]
+    pub demand: DemandSource,
+    /// The day of `sf`, 2008-05-17 to 2008-05-31
+    #[arg(long, default_value = "2008-05-30", value_name = "DATE")]
+    pub day: String,
+    /// Bookings of `manila`
+    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub bookings: u32,
+    /// Therapists, on shift all day
+    #[arg(long, default_value_t = 500, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub therapists: u32,
+    /// Of sequential, broadcast, batched, batched-fair; separated by commas
+    #[arg(long, default_value = "sequential,broadcast,batched")]
+    pub policies: String,
+    /// Therapists asked at a time by `broadcast`
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=20))]
+    pub width: u16,
+    /// Head start of each over the next under `broadcast`, seconds
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=600))]
+    pub stagger: u64,
+    /// Window of `batched`, seconds, 0.1 to 60
+    #[arg(long, default_value_t = 2.0)]
+    pub window: f64,
+    /// Share of offers that are accepted, 0 to 1
+    #[arg(long, default_value_t = 0.8)]
+    pub accepts: f64,
+    /// A booking that nobody takes ends after so many seconds
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub patience: u64,
+    /// Also compare with the optimum that knows the future, over so many small instances
+    #[arg(long, default_value_t = 0, value_name = "INSTANCES", value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub gap: u32,
+    /// The same seed, the same day
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// The folder with demand/ and places/ [default: SPACALL_DATA]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Write a page with pictures
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
+
+/// `spacall replay-decisions`
+#[derive(Clone, Debug, Args)]
+pub struct ReplayDecisions {
+    /// From this time on (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    pub since: String,
+    /// Until this time (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    pub until: String,
+    /// sequential, broadcast or batched; without it, each booking's own as logged
+    #[arg(long, value_name = "POLICY")]
+    pub policy: Option<String>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -177,6 +257,8 @@ mod tests {
             "spacall audit --url http://127.0.0.1:8080 --json",
             "spacall seed fleet --therapists 10 --customers 5 --city f.json --seed 7 --tokens t.jsonl",
             "spacall token create --phone +639171234567 --ability match:exact --ability x",
+            "spacall simulate --demand sf --therapists 400 --policies sequential,batched --gap 50 --json",
+            "spacall replay-decisions --since 2026-01-05T00:00:00Z --until 2026-01-05T01:00:00Z --policy batched",
             "spacall backup",
             "spacall restore dump.backup",
             "spacall openapi",

@@ -2,6 +2,7 @@
 
 mod audit;
 mod demo;
+mod simulate;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -28,6 +29,7 @@ pub async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Serve(options) => serve(&config, options).await,
         Command::Demo(options) => demo::run(&config, options).await,
         Command::Audit(options) => audit::run(&config, options).await,
+        Command::Simulate(options) => simulate::simulate(&options),
         Command::Openapi => {
             println!("{}", http::openapi_json()?);
             Ok(ExitCode::SUCCESS)
@@ -69,6 +71,7 @@ async fn with_pool(command: Command, pool: &PgPool) -> anyhow::Result<ExitCode> 
         Command::Partitions => return partitions(pool).await,
         Command::Seed(Seed::Fleet(options)) => seed_fleet(pool, &options).await?,
         Command::Token(Token::Create(options)) => token(pool, &options).await?,
+        Command::ReplayDecisions(options) => simulate::replay_decisions(pool, &options).await?,
         other => bail!("{other:?} needs no database"),
     }
     Ok(ExitCode::SUCCESS)

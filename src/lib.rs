@@ -16,6 +16,7 @@ pub mod engine;
 pub mod http;
 pub mod node;
 pub mod postgres;
+pub mod simulate;
 pub mod store;
 pub mod telemetry;
 pub mod wire;

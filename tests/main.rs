@@ -6,6 +6,7 @@
 
 mod api;
 mod apps;
+mod assignment;
 mod bookings;
 mod chaos;
 mod pings;

@@ -1,6 +1,7 @@
 //! The pure core: no clock, no socket, no database, no global randomness. Inputs and `now` go in, answers and effects
 //! come out; the same inputs give the same outputs, byte for byte.
 
+pub mod assignment;
 pub mod booking;
 pub mod dispatch;
 pub mod fleet;

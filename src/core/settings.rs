@@ -2,8 +2,14 @@
 
 use std::time::Duration;
 
+mod dispatch;
+
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
+
+pub use dispatch::{
+    Area, BatchSettings, BroadcastSettings, CostWeights, DispatchOverride, DispatchPolicy, DispatchSettings,
+};
 
 /// Every setting that this service reads.
 #[derive(Clone, PartialEq, Debug)]
@@ -61,34 +67,6 @@ const fn five_minutes() -> u32 {
     300
 }
 
-/// How offers are made.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DispatchSettings {
-    /// One offer at a time, best first. (Others come with the dispatch policies.)
-    pub policy: DispatchPolicy,
-    /// Seconds from the app's receipt until an offer expires.
-    pub offer_ttl_s: u32,
-    /// The same for a booking that names its therapist.
-    pub chosen_ttl_s: u32,
-    /// Seconds that a receipt may take, at most.
-    pub receipt_grace_s: u32,
-    /// Radius of the first round, km.
-    pub radius_start_km: f64,
-    /// Each round looks this much farther, km.
-    pub radius_step_km: f64,
-    /// A scheduled booking is searched for until this many seconds before its time.
-    pub lead_s: u32,
-}
-
-/// `dispatch.policy`
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DispatchPolicy {
-    /// One offer at a time, best first.
-    Sequential,
-}
-
 /// What is taken from a therapist's app.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -130,15 +108,7 @@ impl Default for Settings {
             },
             service_radius_max_km: 20,
             location_stale_after_s: 600,
-            dispatch: DispatchSettings {
-                policy: DispatchPolicy::Sequential,
-                offer_ttl_s: 20,
-                chosen_ttl_s: 60,
-                receipt_grace_s: 5,
-                radius_start_km: 3.0,
-                radius_step_km: 3.0,
-                lead_s: 3_600,
-            },
+            dispatch: DispatchSettings::default(),
             pings: PingLimits {
                 max_speed_kmh: 300.0,
                 max_accuracy_m: 500.0,
@@ -195,7 +165,7 @@ impl Settings {
                 within("the value", v, 1, 86_400).map_err(fail)?;
                 self.location_stale_after_s = v;
             }
-            "dispatch" => self.dispatch = checked_dispatch(value).map_err(fail)?,
+            "dispatch" => self.dispatch = DispatchSettings::read(value).map_err(fail)?,
             "pings" => self.pings = checked_pings(value).map_err(fail)?,
             _ => return Ok(false),
         }
@@ -206,17 +176,6 @@ impl Settings {
     pub const fn stale_after(&self) -> Duration {
         Duration::from_secs(self.location_stale_after_s as u64)
     }
-}
-
-fn checked_dispatch(value: &serde_json::Value) -> Result<DispatchSettings, String> {
-    let v: DispatchSettings = shape(value)?;
-    within("offer_ttl_s", v.offer_ttl_s, 1, 3_600)?;
-    within("chosen_ttl_s", v.chosen_ttl_s, 1, 86_400)?;
-    within("receipt_grace_s", v.receipt_grace_s, 0, 600)?;
-    within("radius_start_km", v.radius_start_km, 0.1, 500.0)?;
-    within("radius_step_km", v.radius_step_km, 0.1, 500.0)?;
-    within("lead_s", v.lead_s, 0, 86_400)?;
-    Ok(v)
 }
 
 fn checked_pings(value: &serde_json::Value) -> Result<PingLimits, String> {

@@ -10,6 +10,7 @@
 mod decisions;
 mod effects;
 mod moves;
+mod records;
 mod task;
 mod tell;
 
@@ -32,6 +33,7 @@ use crate::core::matching::Request;
 use crate::core::settings::Settings;
 use crate::store::bookings::{self, Search, SearchRules};
 use crate::store::{StoreError, offers};
+use records::Records;
 use tell::Told;
 
 /// Inputs that wait for the machine, at most; then callers wait.
@@ -59,6 +61,7 @@ struct Shared {
     /// What matching knows of the bookings in search.
     searches: Mutex<HashMap<BookingId, Arc<Search>>>,
     told: Mutex<Told>,
+    records: Records,
     /// Moves between their transaction and the end of their telling.
     moves: TaskTracker,
 }
@@ -81,6 +84,7 @@ pub fn start(
         supply: Notify::new(),
         searches: Mutex::default(),
         told: Mutex::default(),
+        records: Records::default(),
         moves: TaskTracker::new(),
     });
     let task = tokio::spawn(task::run(Arc::clone(&shared), taken, shutdown));
@@ -117,7 +121,7 @@ impl DispatcherHandle {
     /// asks. `None`: there is no such booking.
     pub async fn question(&self, booking: BookingId) -> Result<Option<Request>, StoreError> {
         let Some(search) = bookings::search(&self.shared.pool, booking).await? else { return Ok(None) };
-        let radius = self.shared.search_rules().rules.radius_max;
+        let radius = self.shared.search_rules().radius_max;
         Ok(Some(effects::request(&self.shared, &search, radius, BTreeSet::new(), None)))
     }
 
@@ -138,6 +142,7 @@ impl DispatcherHandle {
     /// # Errors
     /// When the rows could not be read; what was taken up until then stays.
     pub async fn reconcile(&self) -> Result<(), StoreError> {
+        self.shared.records.load(&self.shared.pool).await?;
         let rules = self.shared.search_rules();
         for (booking, standing) in bookings::unsettled(&self.shared.pool, &rules).await? {
             match standing {

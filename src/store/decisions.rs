@@ -7,7 +7,7 @@ use sqlx::types::chrono::{DateTime, Utc};
 use crate::core::dispatch::Decision;
 use crate::core::ids::BookingId;
 use crate::store::StoreError;
-use crate::wire::time::{WireTime, to_chrono};
+use crate::wire::time::{WireTime, from_chrono, to_chrono};
 
 /// A decision as it is read back.
 #[derive(Clone, PartialEq, Debug, Serialize, utoipa::ToSchema)]
@@ -50,6 +50,34 @@ pub async fn append(pool: &PgPool, batch: &[Decision]) -> Result<(), StoreError>
     .execute(pool)
     .await?;
     Ok(())
+}
+
+/// Decisions from `since` to before `until`, in the order they were made, at most `limit`. One that this version does
+/// not know is left out; how many were is told.
+pub async fn between(
+    pool: &PgPool,
+    since: DateTime<Utc>,
+    until: DateTime<Utc>,
+    limit: u32,
+) -> Result<(Vec<Decision>, usize), StoreError> {
+    let rows: Vec<(i64, DateTime<Utc>, String, serde_json::Value)> = sqlx::query_as(
+        "SELECT booking_id, decided_at, kind, detail FROM dispatch_decisions
+         WHERE decided_at >= $1 AND decided_at < $2 ORDER BY id LIMIT $3",
+    )
+    .bind(since)
+    .bind(until)
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await?;
+    let all = rows.len();
+    let decision = |(booking, at, kind, mut detail): (i64, DateTime<Utc>, String, serde_json::Value)| {
+        detail.as_object_mut()?.insert("kind".to_owned(), kind.into());
+        let what = serde_json::from_value(detail).ok()?;
+        Some(Decision { booking: BookingId(booking), at: from_chrono(at), what })
+    };
+    let known: Vec<_> = rows.into_iter().filter_map(decision).collect();
+    let unknown = all - known.len();
+    Ok((known, unknown))
 }
 
 /// The decisions about a booking, oldest first, at most `limit`.

@@ -49,7 +49,7 @@ async fn of_many_bookings_that_want_one_therapist_exactly_one_offer_is_made() {
     let therapist = w.therapist().await;
     let mut tasks = Vec::new();
     for _ in 0..8 {
-        let (pool, new) = (w.pool().clone(), super::world::new_offer(w.booking().await, therapist, 1));
+        let (pool, new) = (w.pool().clone(), w.new_offer(w.booking().await, therapist, 1).await);
         tasks.push(tokio::spawn(async move { offers::persist(&pool, &new).await.expect("a statement") }));
     }
     let mut offered = 0;
@@ -118,7 +118,7 @@ async fn the_receipt_of_a_booking_that_names_its_therapist_leaves_him_a_minute()
     let mut new = w.new_booking(w.customer().await).await;
     new.chosen = Some(therapist.provider);
     let booking = w.create(&new).await;
-    let mut asked = super::world::new_offer(booking, therapist, 1);
+    let mut asked = w.new_offer(booking, therapist, 1).await;
     asked.ttl = TTLS.chosen;
     let PersistOutcome::Offered(made) = offers::persist(w.pool(), &asked).await.expect("a statement") else { panic!() };
     offers::received(w.pool(), made.offer, therapist.provider, TTLS).await.expect("a statement");

@@ -25,16 +25,16 @@ use super::world::{Therapist, World};
 /// Generous: the machine is shared.
 const SOON: Duration = Duration::from_secs(20);
 
-struct Node {
-    dispatcher: DispatcherHandle,
+pub(super) struct Node {
+    pub dispatcher: DispatcherHandle,
     fleet: Arc<Fleet>,
-    bus: Arc<Bus>,
+    pub bus: Arc<Bus>,
     shutdown: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Node {
-    fn start(w: &World, change: impl FnOnce(&mut Settings)) -> Self {
+    pub fn start(w: &World, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings::default();
         change(&mut settings);
         let (fleet, bus, shutdown) = (Arc::new(Fleet::new()), Arc::new(Bus::new()), CancellationToken::new());
@@ -49,7 +49,7 @@ impl Node {
     }
 
     /// Puts a therapist into the index, `km` north of the customer's place.
-    async fn place(&self, w: &World, therapist: Therapist, km: f64) {
+    pub async fn place(&self, w: &World, therapist: Therapist, km: f64) {
         let (rows, bad) = therapists::load(w.pool(), Some(&[therapist.provider])).await.expect("a statement");
         assert!(bad.is_empty() && rows.len() == 1, "{bad:?}");
         for row in rows {
@@ -63,14 +63,14 @@ impl Node {
         self.fleet.therapist(therapist.provider).expect("in the index").duty
     }
 
-    async fn book(&self, w: &World, customer: UserId) -> BookingId {
+    pub async fn book(&self, w: &World, customer: UserId) -> BookingId {
         match self.dispatcher.create(w.new_booking(customer).await, None).await.expect("a statement") {
             CreateOutcome::Created { view, .. } => view.id,
             other => panic!("{other:?}"),
         }
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.shutdown.cancel();
         tokio::time::timeout(SOON, self.task).await.expect("it stops").expect("no panic");
     }
@@ -83,14 +83,14 @@ async fn hear(app: &mut Connection) -> Arc<ServerMessage> {
     }
 }
 
-async fn hear_offer(app: &mut Connection) -> OfferId {
+pub(super) async fn hear_offer(app: &mut Connection) -> OfferId {
     match &*hear(app).await {
         ServerMessage::Offer(offer) => offer.offer_id,
         other => panic!("an offer was expected: {other:?}"),
     }
 }
 
-async fn hear_closed(app: &mut Connection) -> (OfferId, OfferEnd) {
+pub(super) async fn hear_closed(app: &mut Connection) -> (OfferId, OfferEnd) {
     match &*hear(app).await {
         ServerMessage::OfferClosed { offer_id, reason } => (*offer_id, *reason),
         other => panic!("an offer's end was expected: {other:?}"),
@@ -104,7 +104,7 @@ async fn hear_status(app: &mut Connection) -> String {
     }
 }
 
-async fn transition(node: &Node, w: &World, booking: BookingId, user: UserId, to: Status) {
+pub(super) async fn transition(node: &Node, w: &World, booking: BookingId, user: UserId, to: Status) {
     let uuid: String = w.text("SELECT uuid::text FROM bookings WHERE id = $1", booking.0).await;
     let wish = Wish { booking: uuid.parse().expect("a uuid"), actor: Actor { user, admin: false }, to, reason: None };
     let outcome = node.dispatcher.transition(wish).await.expect("a statement");

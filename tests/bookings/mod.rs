@@ -5,5 +5,6 @@ mod answers;
 mod create;
 mod dispatcher;
 mod moves;
+mod policies;
 mod search;
 mod world;

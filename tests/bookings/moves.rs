@@ -144,7 +144,7 @@ async fn who_gives_a_booking_back_is_not_asked_again_and_the_promo_stays() {
     assert!(matches!(gone, TransitionOutcome::NotFound), "no longer his: {gone:?}");
     // He is free again, and another may take it.
     let other = w.therapist().await;
-    let mut second = super::world::new_offer(booking, other, 1);
+    let mut second = w.new_offer(booking, other, 1).await;
     second.round = 2;
     assert!(matches!(
         offers::persist(w.pool(), &second).await.expect("a statement"),

@@ -10,6 +10,7 @@ use spacall::core::money::Money;
 use spacall::core::pricing;
 use spacall::store::bookings::{self, CreateOutcome, NewBooking, Place};
 use spacall::store::offers::{self, NewOffer, PersistOutcome, Persisted};
+use spacall::wire::time::from_chrono;
 use sqlx::PgPool;
 
 use crate::support::{TestDatabase, database};
@@ -126,7 +127,26 @@ impl World {
     }
 
     pub async fn persist(&self, booking: BookingId, therapist: Therapist, rank: u16) -> PersistOutcome {
-        offers::persist(self.pool(), &new_offer(booking, therapist, rank)).await.expect("a statement")
+        offers::persist(self.pool(), &self.new_offer(booking, therapist, rank).await).await.expect("a statement")
+    }
+
+    /// What the search of `booking`, as it stands, would write.
+    pub async fn new_offer(&self, booking: BookingId, therapist: Therapist, rank: u16) -> NewOffer {
+        let deadline = sqlx::query_scalar(
+            "SELECT created_at + make_interval(secs => dispatch_timeout_s) FROM bookings WHERE id = $1",
+        );
+        let deadline = deadline.bind(booking.0).fetch_one(self.pool()).await.expect("a booking");
+        NewOffer {
+            booking,
+            provider: therapist.provider,
+            round: 1,
+            rank,
+            distance: Meters::new(2_500.0),
+            ttl: Duration::from_secs(20),
+            grace: Duration::from_secs(5),
+            deadline: from_chrono(deadline),
+            width: 20,
+        }
     }
 
     /// Runs a statement with one id.
@@ -172,17 +192,5 @@ impl World {
     /// Puts a booking's deadline into the past.
     pub async fn make_overdue(&self, booking: BookingId) {
         self.run("UPDATE bookings SET created_at = created_at - interval '301 s' WHERE id = $1", booking.0).await;
-    }
-}
-
-pub(super) fn new_offer(booking: BookingId, therapist: Therapist, rank: u16) -> NewOffer {
-    NewOffer {
-        booking,
-        provider: therapist.provider,
-        round: 1,
-        rank,
-        distance: Meters::new(2_500.0),
-        ttl: Duration::from_secs(20),
-        grace: Duration::from_secs(5),
     }
 }

@@ -4,7 +4,10 @@
 //!
 //! After every step the promises are looked at ([`promises`]); at the end of each run the weather calms down and
 //! everything must come to an end. A failing seed is printed; `SPACALL_SIM_SEED=n` replays it with a trace.
+//! The runs take turns: all bookings sequential, all broadcast, all batched, each booking its own.
+//! `SPACALL_SIM_RUNS=10000 cargo test --release --test it sim::` is the whole of it.
 
+mod defects;
 mod people;
 mod promises;
 mod rng;
@@ -17,11 +20,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use promises::Promises;
 use world::{Tally, World};
 
-const SEEDS: u64 = 2_000;
-const STEPS: u64 = 300;
+/// Runs, unless `SPACALL_SIM_RUNS` says otherwise: what an ordinary test run has time for, unoptimised.
+const RUNS: u64 = 1_000;
+const STEPS: u64 = 500;
 
 fn run(seed: u64, trace: bool) -> Tally {
-    let mut world = World::new(seed, trace);
+    live_through(World::new(seed, trace))
+}
+
+fn live_through(mut world: World) -> Tally {
     let mut promises = Promises::default();
     for step in 0..STEPS {
         world.step();
@@ -49,9 +56,10 @@ fn dispatch_keeps_its_promises_whatever_goes_wrong() {
         println!("{:#?}", run(seed, true));
         return;
     }
+    let runs = std::env::var("SPACALL_SIM_RUNS").map_or(RUNS, |n| n.parse().expect("SPACALL_SIM_RUNS is a number"));
     let workers = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
     let total = std::thread::scope(|scope| {
-        let share = |worker| scope.spawn(move || (worker..SEEDS).step_by(workers as usize).map(run_or_say).collect());
+        let share = |worker| scope.spawn(move || (worker..runs).step_by(workers as usize).map(run_or_say).collect());
         let shares: Vec<_> = (0..workers).map(share).collect();
         let mut total = Tally::new();
         for tallies in shares {
@@ -76,6 +84,8 @@ fn dispatch_keeps_its_promises_whatever_goes_wrong() {
         "in doubt",
         "skipped",
         "waiting",
+        "matched",
+        "not matched",
         "overdue",
         "taken",
         "unfit",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use spacall::core::dispatch::{Input, Rules, Standing};
+use spacall::core::dispatch::{Input, Policy, Rules, Standing, Weights};
 use spacall::core::geo::Meters;
 use spacall::core::ids::{BookingId, OfferId, ProviderId};
 
@@ -17,6 +17,8 @@ impl World {
         let id = BookingId(self.store.bookings.len() as i64 + 1);
         let chosen = self.rng.chance(25).then(|| ProviderId(self.rng.between(1, self.store.therapists.len() as i64)));
         let rules = Rules {
+            policy: self.policy(),
+            weights: self.weights(),
             offer_ttl: Duration::from_secs(20),
             chosen_ttl: Duration::from_secs(60),
             receipt_grace: Duration::from_secs(5),
@@ -44,6 +46,22 @@ impl World {
         }
         let after = self.rng.between(1, 100) * SECOND;
         self.plan(after, Event::Book);
+    }
+
+    /// Most runs have one policy, some have several side by side.
+    fn policy(&mut self) -> Policy {
+        match self.policy.unwrap_or_else(|| self.rng.between(0, 2)) {
+            0 => Policy::Sequential,
+            1 => {
+                let stagger = Duration::from_secs(self.rng.between(0, 4) as u64 / 2 * 3);
+                Policy::Broadcast { width: self.rng.between(2, 4) as u16, stagger }
+            }
+            _ => Policy::Batched { window: Duration::from_secs(self.rng.between(1, 3) as u64) },
+        }
+    }
+
+    fn weights(&mut self) -> Weights {
+        if self.rng.chance(50) { Weights::default() } else { Weights::TRAVEL_ONLY }
     }
 
     pub(crate) fn tell_wanted(&mut self, booking: BookingId) {

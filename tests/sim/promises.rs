@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use spacall::core::dispatch::EndReason;
+use spacall::core::dispatch::{EndReason, Policy};
 use spacall::core::ids::{BookingId, OfferId, ProviderId};
 
 use super::store::{Booking, OfferStatus, Status};
@@ -96,7 +96,11 @@ impl Promises {
             }
             for (provider, _) in store.nearest(id, row.rules.radius_max, &store.excluded(id), row.chosen, false, now) {
                 let since = self.neglected_since.get(&(id, provider)).copied().unwrap_or(world.elapsed);
-                assert!(world.elapsed - since < limit, "booking {id} overlooks therapist {provider}");
+                let window = match row.rules.policy {
+                    Policy::Batched { window } if row.chosen.is_none() => window.as_micros() as i64,
+                    _ => 0,
+                };
+                assert!(world.elapsed - since < limit + window, "booking {id} overlooks therapist {provider}");
                 lonely.insert((id, provider), since);
             }
         }
@@ -133,7 +137,9 @@ impl World {
             let of = |offer: &&super::store::Offer| offer.booking == booking && Some(offer.provider) == row.chosen;
             self.store.offers.values().filter(of).any(|offer| offer.status == status)
         };
-        let over = row.deadline <= self.database_now().plus(std::time::Duration::from_secs(1));
+        // No search of a booking ends before its first one would have, or the newest (after a clock that was set back).
+        let first = row.created_at.plus(super::store::PENDING_FOR);
+        let over = first.min(row.deadline) <= self.database_now().plus(std::time::Duration::from_secs(1));
         let fine = match reason {
             EndReason::NoTherapistAvailable => over,
             EndReason::ProviderDeclined => answered(OfferStatus::Declined) || answered(OfferStatus::Expired),

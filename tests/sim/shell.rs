@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use spacall::core::dispatch::{Dispatch, Effect, Found, Input, NotPersisted, Standing};
+use spacall::core::dispatch::{Dispatch, Effect, Found, Input, Merit, NotPersisted, Standing};
 use spacall::core::geo::Meters;
 
 use super::store::{Booking, Status, Wish};
@@ -22,12 +22,16 @@ impl World {
     pub(crate) fn crash(&mut self) {
         self.count("crash");
         self.life += 1;
-        self.machine = Dispatch::new();
+        self.machine = self.new_machine();
         self.down = true;
         let after = self.rng.between(1, 10) * SECOND;
         self.plan(after, Event::Restart);
         let after = self.rng.between(20, 300) * SECOND;
         self.plan(after, Event::Crash);
+    }
+
+    pub(crate) fn new_machine(&self) -> Dispatch {
+        self.defect.map_or_else(Dispatch::new, Dispatch::with_defect)
     }
 
     pub(crate) fn restart(&mut self) {
@@ -54,13 +58,16 @@ impl World {
         match effect {
             Effect::FindCandidates { booking, ask, radius, exclude, only } => {
                 let stale = !self.calm && self.rng.chance(15);
-                let found = self.store.nearest(booking, radius, &exclude, only, stale, now);
-                let list =
-                    found.into_iter().map(|(provider, d)| Found { provider, distance: Meters::new(d) }).collect();
+                let found = |(provider, metres): (_, f64)| {
+                    let merit = Merit { travel_ms: (metres * 100.0) as u32, ..Merit::default() };
+                    Found { provider, distance: Meters::new(metres), merit }
+                };
+                let list = self.store.nearest(booking, radius, &exclude, only, stale, now).into_iter().map(found);
+                let list = list.collect();
                 self.answer(Input::Candidates { booking, ask, list });
             }
-            Effect::PersistOffer { booking, ask, provider, round, rank, ttl, grace, deadline, .. } => {
-                let wish = Wish { booking, provider, round, rank, life: ttl + grace, deadline };
+            Effect::PersistOffer { booking, ask, provider, round, rank, ttl, grace, deadline, width, .. } => {
+                let wish = Wish { booking, provider, round, rank, life: ttl + grace, deadline, width };
                 let written = if fails { Err(NotPersisted::StoreFailed) } else { self.store.persist_offer(&wish, now) };
                 if let Ok((offer, _)) = written {
                     self.count("offered");
@@ -97,7 +104,8 @@ impl World {
                 }
             }
             Effect::EndBooking { booking, reason } => {
-                self.check_ending(booking, reason);
+                let not_due = self.store.ends_too_early(booking, now);
+                let fails = fails || not_due;
                 let ended = !fails && self.store.end(booking, Some(reason));
                 if ended {
                     self.count(reason.as_str());

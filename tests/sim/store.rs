@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use spacall::core::dispatch::{EndReason, Job, LiveOffer, NotPersisted, Rules, Standing};
+use spacall::core::dispatch::{EndReason, Job, LiveOffer, NotPersisted, Policy, Rules, Standing};
 use spacall::core::geo::Meters;
 use spacall::core::ids::{BookingId, OfferId, ProviderId};
 use spacall::core::time::Timestamp;
 
 pub(crate) const PENDING_FOR: Duration = Duration::from_secs(180);
-pub(crate) const SET_OUT_WITHIN: Duration = Duration::from_secs(100);
+pub(crate) const SET_OUT_WITHIN: Duration = Duration::from_secs(170);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Status {
@@ -50,6 +50,7 @@ pub(crate) struct Offer {
     pub(crate) round: u16,
     pub(crate) rank: u16,
     pub(crate) status: OfferStatus,
+    pub(crate) made_at: Timestamp,
     pub(crate) expires_at: Timestamp,
 }
 
@@ -67,6 +68,7 @@ pub(crate) struct Wish {
     pub(crate) rank: u16,
     pub(crate) life: Duration,
     pub(crate) deadline: Timestamp,
+    pub(crate) width: u16,
 }
 
 #[derive(Default)]
@@ -76,6 +78,27 @@ pub(crate) struct Store {
     pub(crate) therapists: BTreeMap<ProviderId, Therapist>,
     /// Counts writes, so that what only a write can break is looked at only after one.
     pub(crate) writes: u64,
+    /// Planted.
+    pub(crate) flaw: Option<Flaw>,
+}
+
+/// What a careless store would do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Flaw {
+    /// An accept does not look whether the booking is still to be had.
+    UnguardedAccept,
+    /// An accept leaves the other offers of its booking live.
+    LosersKept,
+}
+
+impl Booking {
+    /// How many may be asked at a time.
+    fn width(&self) -> usize {
+        match self.rules.policy {
+            Policy::Broadcast { width, .. } if self.chosen.is_none() => width.into(),
+            _ => 1,
+        }
+    }
 }
 
 impl Store {
@@ -130,8 +153,9 @@ impl Store {
 
     pub(crate) fn persist_offer(&mut self, wish: &Wish, now: Timestamp) -> Result<(OfferId, Timestamp), NotPersisted> {
         self.writes += 1;
-        if !self.pending(wish.booking) {
-            return Err(NotPersisted::BookingGone);
+        let search = |row: &Booking| row.status == Status::Pending && row.deadline == wish.deadline;
+        if !self.bookings.get(&wish.booking).is_some_and(search) {
+            return Err(NotPersisted::BookingGone); // or given back since, and searched for anew
         }
         let key = (wish.booking, wish.round, wish.rank);
         if let Some((&id, offer)) = self.offers.iter().find(|(_, o)| (o.booking, o.round, o.rank) == key) {
@@ -149,6 +173,10 @@ impl Store {
         if !self.therapists.get(&wish.provider).is_some_and(|t| t.online) {
             return Err(NotPersisted::ProviderUnfit);
         }
+        let live = |(_, offer): &(OfferId, &Offer)| offer.booking == wish.booking && offer.expires_at > now;
+        if self.live().filter(live).count() >= wish.width.into() {
+            return Err(NotPersisted::StoreFailed);
+        }
         let expires_at = wish.deadline.min(now.plus(wish.life));
         if expires_at <= now {
             return Err(NotPersisted::StoreFailed); // booking_offers_expiry
@@ -160,7 +188,10 @@ impl Store {
         assert!(!self.offers.values().any(|o| (o.booking, o.round, o.provider) == key), "twice in a round: {key:?}");
         let id = OfferId(self.offers.len() as i64 + 1);
         let &Wish { booking, provider, round, rank, .. } = wish;
-        self.offers.insert(id, Offer { booking, provider, round, rank, status: OfferStatus::Offered, expires_at });
+        self.offers.insert(
+            id,
+            Offer { booking, provider, round, rank, status: OfferStatus::Offered, made_at: now, expires_at },
+        );
         Ok((id, expires_at))
     }
 
@@ -186,11 +217,15 @@ impl Store {
     /// `set_out_by`
     pub(crate) fn accept(&mut self, id: OfferId, now: Timestamp) -> Option<Timestamp> {
         self.writes += 1;
-        let offer = *self.offers.get(&id).filter(|o| o.status == OfferStatus::Offered && o.expires_at > now)?;
-        if !self.pending(offer.booking) || self.busy(offer.provider) {
+        let offer = *self.offers.get(&id)?;
+        let live = offer.status == OfferStatus::Offered && offer.expires_at > now;
+        let guarded = live && self.pending(offer.booking) && !self.busy(offer.provider);
+        if !guarded && self.flaw != Some(Flaw::UnguardedAccept) {
             return None;
         }
-        self.withdraw_all(offer.booking);
+        if self.flaw != Some(Flaw::LosersKept) {
+            self.withdraw_all(offer.booking);
+        }
         self.offers.get_mut(&id)?.status = OfferStatus::Accepted;
         let row = self.bookings.get_mut(&offer.booking)?;
         row.status = Status::Accepted;
@@ -207,6 +242,12 @@ impl Store {
             offer.status = OfferStatus::Declined;
         }
         live
+    }
+
+    /// The guard of the ending by the system: not before the deadline, unless the booking names its therapist.
+    pub(crate) fn ends_too_early(&self, booking: BookingId, now: Timestamp) -> bool {
+        let row = self.bookings.get(&booking).filter(|row| row.status == Status::Pending);
+        row.is_some_and(|row| row.chosen.is_none() && row.deadline > now)
     }
 
     /// `reason`: by the system, from pending; `None`: by the customer, before the therapist is on the way.
@@ -259,9 +300,9 @@ impl Store {
         }
     }
 
-    fn job(&self, booking: BookingId, row: &Booking) -> (Job, Option<LiveOffer>) {
+    fn job(&self, booking: BookingId, row: &Booking) -> (Job, Vec<LiveOffer>) {
         let of = || self.offers.iter().filter(move |(_, offer)| offer.booking == booking);
-        let live = of().find(|(_, offer)| offer.status == OfferStatus::Offered);
+        let live = of().filter(|(_, offer)| offer.status == OfferStatus::Offered);
         let job = Job {
             booking,
             created_at: row.created_at,
@@ -272,7 +313,7 @@ impl Store {
             round: 1 + of().map(|(_, offer)| offer.round).max().unwrap_or(0),
         };
         let live = live.map(|(&offer, row)| LiveOffer { provider: row.provider, offer, expires_at: row.expires_at });
-        (job, live)
+        (job, live.collect())
     }
 
     fn withdraw_all(&mut self, booking: BookingId) {
@@ -285,13 +326,16 @@ impl Store {
 
     /// What the database promises, whatever dispatch does.
     pub(crate) fn check(&self) -> Result<(), String> {
-        for &id in self.bookings.keys() {
+        for (&id, row) in &self.bookings {
             let winners = self.offers.values().filter(|o| o.booking == id && o.status == OfferStatus::Accepted).count();
             if winners > 1 {
                 return Err(format!("booking {id} has {winners} winners"));
             }
-            let asked = self.live().filter(|(_, offer)| offer.booking == id).count();
-            if asked > 1 {
+            // Unswept ones past their time may stand beside one that was made since.
+            let newest = self.live().filter(|(_, o)| o.booking == id).map(|(_, o)| o.made_at).max();
+            let at_once = |o: &Offer| o.booking == id && newest.is_some_and(|at| o.expires_at > at);
+            let asked = self.live().filter(|(_, offer)| at_once(offer)).count();
+            if asked > row.width() {
                 return Err(format!("booking {id} has {asked} live offers"));
             }
         }

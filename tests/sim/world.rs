@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use spacall::core::dispatch::{Decided, Dispatch, Effect, Input};
+use spacall::core::dispatch::{Decided, Defect, Dispatch, Effect, Input};
 use spacall::core::ids::{BookingId, OfferId, ProviderId};
 use spacall::core::time::Timestamp;
 
@@ -60,6 +60,10 @@ pub(crate) struct World {
     pub(crate) tally: Tally,
     pub(crate) effects: u64,
     pub(crate) trace: bool,
+    /// Of every booking of this run: 0 sequential, 1 broadcast, 2 batched; `None`: each has its own.
+    pub(crate) policy: Option<i64>,
+    /// Planted in the machine.
+    pub(crate) defect: Option<Defect>,
 }
 
 impl World {
@@ -84,6 +88,8 @@ impl World {
             tally: Tally::new(),
             effects: 0,
             trace,
+            policy: (seed % 4 < 3).then_some((seed % 4) as i64),
+            defect: None,
         };
         for id in 1..=world.rng.between(1, 7) {
             let therapist = Therapist { online: world.rng.chance(80), place: world.rng.between(0, 10_000) as f64 };
@@ -177,11 +183,16 @@ impl World {
             let Some(effect) = self.machine.poll_effect() else { break };
             self.say(|_| format!("    -> {effect:?}"));
             if let Effect::Log(decision) = &effect {
+                if let Decided::GivenUp { reason } = decision.what {
+                    self.check_ending(decision.booking, reason);
+                }
                 self.count(match decision.what {
                     Decided::InDoubt => "in doubt",
                     Decided::Skipped { .. } => "skipped",
                     Decided::Waiting => "waiting",
                     Decided::Overdue { .. } => "overdue",
+                    Decided::Matched { provider: Some(_), .. } => "matched",
+                    Decided::Matched { provider: None, .. } => "not matched",
                     _ => continue,
                 });
                 continue;

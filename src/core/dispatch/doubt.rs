@@ -7,20 +7,26 @@ use super::Dispatch;
 use super::log::Decided;
 use super::messages::{Effect, Input, Job, LiveOffer, Standing};
 use super::search::{Next, why_over};
-use super::state::{Attempt, Pending, SOON, Stage, Step};
-use super::{BookingId, ProviderId, Timestamp};
+use super::state::{Attempt, Out, Pending, SOON, Stage, Step};
+use super::{BookingId, Defect, ProviderId, Timestamp};
 
 impl Dispatch {
     /// A search heard what does not fit.
     pub(super) fn doubt(&mut self, search: Box<Pending>, now: Timestamp) -> Next {
         self.log(search.job.booking, now, Decided::InDoubt);
+        if self.planted(Defect::NeverInDoubt) {
+            return Some(Stage::Pending(search));
+        }
         self.look_again(search, now)
     }
 
     /// A search's row changed.
     pub(super) fn look_again(&mut self, mut search: Box<Pending>, now: Timestamp) -> Next {
-        if let Step::Persisting { doubt, .. } = &mut search.step {
-            // First the write is settled: else its offer could come after the reading, and never be heard of.
+        let writing = search.writing();
+        if let Step::Offering { doubt, .. } = &mut search.step
+            && writing
+        {
+            // First the writes are settled: else an offer could come after the reading, and never be heard of.
             *doubt = true;
             return Some(Stage::Pending(search));
         }
@@ -90,11 +96,10 @@ impl Dispatch {
     }
 
     /// The booking is pending: take the search up again, or begin anew if it is another one (given back meanwhile).
-    fn resume(&mut self, was: Option<Box<Pending>>, mut job: Job, live: Option<LiveOffer>, now: Timestamp) -> Next {
+    fn resume(&mut self, was: Option<Box<Pending>>, mut job: Job, live: Vec<LiveOffer>, now: Timestamp) -> Next {
         let Some(mut search) = was.filter(|was| was.job.deadline == job.deadline) else {
             return self.start(job, live, now);
         };
-        let before = search.live();
         search.refused.append(&mut job.excluded);
         if search.rank > 0 {
             search.round = search.round.saturating_add(1);
@@ -103,36 +108,49 @@ impl Dispatch {
         search.round = search.round.max(job.round);
         search.job = job;
 
-        let before_step = std::mem::replace(&mut search.step, Pending::idle(now.plus(SOON)));
-        if let Some(live) = live {
-            if search.closed.contains(&live.offer) {
-                // Nobody waited for it, and it is still live: its therapist is to be let go.
-                self.effects.push_back(Effect::ExpireOffer { booking: search.job.booking, offer: live.offer });
-            } else {
-                search.refused.remove(&live.provider);
-                search.step = Step::Offered { live, due: live.expires_at.max(now.plus(SOON)) };
-                if before.is_none_or(|known| known.offer != live.offer) {
-                    let LiveOffer { provider, offer, expires_at } = live;
-                    self.log(search.job.booking, now, Decided::Offered { provider, offer, expires_at });
-                }
-            }
+        let before = std::mem::replace(&mut search.step, Pending::idle(now.plus(SOON)));
+        let outs = self.still_asked(&mut search, &before, live, now);
+        search.asked = !outs.is_empty();
+        if search.asked {
+            search.step = Step::Offering { outs, more_at: None, doubt: false };
         }
         if let Some(reason) = why_over(&search, now) {
-            let reason = if let Step::Ending { reason, .. } = before_step { reason } else { reason };
+            let reason = if let Step::Ending { reason, .. } = before { reason } else { reason };
             let holds = search.holds();
             search.step = Step::Ending { reason, attempt: Attempt::soon(now), holds };
             return Some(Stage::Pending(search));
         }
-        if matches!(search.step, Step::Offered { .. }) {
-            return Some(Stage::Pending(search));
+        if !search.outs().is_empty() {
+            return self.advance(search, false, now);
         }
-        if matches!(before_step, Step::Asking { .. }) {
+        if matches!(before, Step::Asking { .. }) {
             return self.ask(search, now);
         }
-        if search.queue.is_empty() {
+        if search.queue.is_empty() || search.window().is_some() {
             return Some(Stage::Pending(search)); // waits a moment, then asks
         }
         self.advance(search, false, now)
+    }
+
+    /// The live offers of a search that is taken up again. One that was given up is expired: nobody waited for it, and
+    /// its therapist is to be let go.
+    fn still_asked(&mut self, search: &mut Pending, before: &Step, live: Vec<LiveOffer>, now: Timestamp) -> Vec<Out> {
+        let known = |offer| matches!(before, Step::Offering { outs, .. } if outs.iter().any(|out| out.is(offer)));
+        let booking = search.job.booking;
+        let mut outs = Vec::with_capacity(live.len());
+        for live in live {
+            let LiveOffer { provider, offer, expires_at } = live;
+            if search.closed.contains(&offer) {
+                self.effects.push_back(Effect::ExpireOffer { booking, offer });
+                continue;
+            }
+            search.refused.remove(&provider);
+            outs.push(Out::offered(live, expires_at.max(now.plus(SOON))));
+            if !known(offer) {
+                self.log(booking, now, Decided::Offered { provider, offer, expires_at });
+            }
+        }
+        outs
     }
 
     /// A therapist has the booking.

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::messages::{EndReason, Found, NotPersisted};
+use super::cost::{Merit, Weights};
+use super::messages::{EndReason, Found, NotPersisted, Rules};
 use crate::core::ids::{BookingId, OfferId, ProviderId};
 use crate::core::time::Timestamp;
 
@@ -32,6 +33,9 @@ pub enum Decided {
         chosen: Option<ProviderId>,
         /// Never asked.
         excluded: Vec<ProviderId>,
+        /// What it goes by. (Logs of earlier versions do not say.)
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rules: Option<Rules>,
     },
     /// The index was asked, and answered. While a booking waits, only the answer that ends its wait.
     Asked {
@@ -55,6 +59,15 @@ pub enum Decided {
         provider: ProviderId,
         /// Why not.
         why: NotPersisted,
+    },
+    /// Batched: whom the window's matching gave it.
+    Matched {
+        /// Bookings that were matched together.
+        bookings: u32,
+        /// Therapists who were free for one of them.
+        therapists: u32,
+        /// To be offered to him; `None`: to nobody of those.
+        provider: Option<ProviderId>,
     },
     /// Offered; committed.
     Offered {
@@ -109,10 +122,17 @@ pub struct Seen {
     pub provider: ProviderId,
     /// To the booking's place.
     pub distance_m: f64,
+    /// What else counts.
+    #[serde(flatten)]
+    pub merit: Merit,
+    /// What sending him costs by the weights of then: milliseconds of travel, lower is better.
+    pub cost: i64,
 }
 
-impl From<&Found> for Seen {
-    fn from(found: &Found) -> Self {
-        Self { provider: found.provider, distance_m: found.distance.get() }
+impl Seen {
+    /// A candidate, judged.
+    pub fn new(found: &Found, weights: &Weights) -> Self {
+        let Found { provider, distance, merit } = *found;
+        Self { provider, distance_m: distance.get(), merit, cost: weights.cost(&merit) }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::cost::{Merit, Weights};
 use super::log::Decision;
 use crate::core::geo::Meters;
 use crate::core::ids::{BookingId, OfferId, ProviderId};
@@ -30,8 +31,12 @@ pub struct Job {
 }
 
 /// How one booking is offered.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Rules {
+    /// Who is asked when. A booking that names its therapist is sequential by nature, whatever stands here.
+    pub policy: Policy,
+    /// What makes a candidate better than another.
+    pub weights: Weights,
     /// Life of an offer from the app's receipt.
     pub offer_ttl: Duration,
     /// The same for a booking that names its therapist.
@@ -39,11 +44,49 @@ pub struct Rules {
     /// A receipt may take this long, at most.
     pub receipt_grace: Duration,
     /// Radius of the first round.
+    #[serde(with = "metres")]
     pub radius_start: Meters,
     /// Each round looks this much farther.
+    #[serde(with = "metres")]
     pub radius_step: Meters,
     /// But no farther than this.
+    #[serde(with = "metres")]
     pub radius_max: Meters,
+}
+
+/// A length as a plain number.
+mod metres {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::core::geo::Meters;
+
+    pub(super) fn serialize<S: Serializer>(length: &Meters, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_f64(length.get())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Meters, D::Error> {
+        f64::deserialize(from).map(Meters::new)
+    }
+}
+
+/// Who is asked when.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "policy", rename_all = "snake_case")]
+pub enum Policy {
+    /// The best first; the next one when he says no, or nothing.
+    Sequential,
+    /// Several at a time: the first who accepts has it, what else is live is withdrawn in that transaction.
+    Broadcast {
+        /// Live offers of a booking at a time, at most; at least 1.
+        width: u16,
+        /// Head start of each over the next; zero: all at once. Who takes the place of a no is asked at once.
+        stagger: Duration,
+    },
+    /// Whoever waits when a window ends is matched at once, at least total cost; one offer at a time.
+    Batched {
+        /// Windows end at its multiples, so that bookings of one window length meet.
+        window: Duration,
+    },
 }
 
 /// An offer that is committed and unanswered.
@@ -64,6 +107,8 @@ pub struct Found {
     pub provider: ProviderId,
     /// To the booking's place, straight line.
     pub distance: Meters,
+    /// The way there, and what else tells candidates apart.
+    pub merit: Merit,
 }
 
 /// Where a booking stands in the database.
@@ -73,8 +118,8 @@ pub enum Standing {
     Pending {
         /// The search, as the rows give it.
         job: Job,
-        /// Its live offer.
-        live: Option<LiveOffer>,
+        /// Its live offers.
+        live: Vec<LiveOffer>,
     },
     /// `accepted`, not yet on the way.
     Accepted {
@@ -110,7 +155,7 @@ pub enum Input {
         /// The search.
         job: Job,
         /// Committed before a restart.
-        live: Option<LiveOffer>,
+        live: Vec<LiveOffer>,
     },
     /// Answer to [`Effect::FindCandidates`].
     Candidates {
@@ -279,7 +324,8 @@ pub enum Effect {
         /// This therapist or nobody.
         only: Option<ProviderId>,
     },
-    /// Write an offer, and send it once committed. In one transaction: lock the booking, check that it is pending;
+    /// Write an offer, and send it once committed. In one transaction: lock the booking, check that it is pending and its
+    /// deadline still this one (a write may come after the search that wanted it);
     /// a row of this `(booking, round, rank)` that is there already is the answer, whatever its status and whoever's (an
     /// earlier try whose answer was lost); expire what is due of this therapist; insert with
     /// `expires_at = min(deadline, now() + ttl + grace)`.
@@ -303,6 +349,9 @@ pub enum Effect {
         grace: Duration,
         /// Of the booking.
         deadline: Timestamp,
+        /// With so many live offers the booking has enough: then this is a write that was given up and comes late, or
+        /// one that is still to be expired is in its way. Not written, [`NotPersisted::StoreFailed`].
+        width: u16,
     },
     /// `offered` -> `expired`, guarded by the status alone (the machine says when). Answer: [`Input::Expired`] (also
     /// when it already was), [`Input::ExpireRefused`], [`Input::ExpireFailed`].

@@ -4,20 +4,26 @@
 //! [`Dispatch::poll_effect`] gives until it gives nothing, and calls [`Dispatch::on_deadline`] once
 //! [`Dispatch::next_deadline`] has come. Same inputs, same `now`: same effects.
 //!
-//! **Policy** (sequential): best first, one offer at a time per booking, one live offer per therapist. Who declines or is
-//! silent is not asked again for this booking. When nobody is left, the next round looks farther, up to the widest
-//! radius; there a booking waits, asks again every 2 s, and at once when supply appears, the oldest booking first.
+//! **Policy**: which of the candidates is asked when.
+//! *Sequential*: best first, one offer at a time per booking. *Broadcast*: several at a time, the first accept wins.
+//! *Batched*: at the end of each window everybody who waits is matched with who is free, at least total cost.
+//! Under each, a therapist has one live offer, and who declines or is silent is not asked again for this booking. When
+//! nobody is left, the next round looks farther, up to the widest radius; there a booking waits, asks again every 2 s
+//! (batched: every window), and at once when supply appears, the oldest booking first.
 //! At its deadline a booking is ended with a reason. A booking that names its therapist is offered to nobody else.
 //!
 //! **Truth** is the database: effects are guarded writes that may lose a race, inputs are facts already committed. The
 //! machine saves work and decides *when*; it never relies on knowing the newest state. What does not fit makes it read
 //! ([`Effect::Reload`]), what fails is tried again with growing pauses, what stays unanswered is asked again.
 
+mod cost;
 mod doubt;
 mod log;
 mod messages;
 mod over;
 mod pending;
+mod planted;
+mod pool;
 mod search;
 mod state;
 mod table;
@@ -27,8 +33,14 @@ mod tests;
 use std::collections::VecDeque;
 use std::time::Duration;
 
+pub use cost::{Merit, Weights};
 pub use log::{Decided, Decision, Seen};
-pub use messages::{Effect, EndReason, Found, Input, Job, LiveOffer, NotPersisted, Rules, Standing};
+pub use messages::{Effect, EndReason, Found, Input, Job, LiveOffer, NotPersisted, Policy, Rules, Standing};
+
+#[cfg(not(feature = "planted"))]
+use self::planted::Defect;
+#[cfg(feature = "planted")]
+pub use self::planted::Defect;
 
 use self::over::Over;
 use self::search::Next;
@@ -49,6 +61,8 @@ pub struct Dispatch {
     asks: u64,
     /// The newest time heard of, to notice a clock that was set back.
     latest: Option<Timestamp>,
+    #[cfg(feature = "planted")]
+    defect: Option<Defect>,
 }
 
 impl Dispatch {
@@ -61,9 +75,12 @@ impl Dispatch {
     pub fn handle(&mut self, input: Input, now: Timestamp) {
         self.notice_clock(now);
         self.over.forget_old(now);
-        let Some(booking) = input.booking() else { return self.wake(now, |_| true) };
+        let Some(booking) = input.booking() else {
+            self.wake(now, |_| true);
+            return self.match_pool(false, now);
+        };
         let stage = self.table.take(booking);
-        let held = stage.as_ref().and_then(Stage::holds);
+        let held = stage.as_ref().map(Stage::holds).unwrap_or_default();
         let next = match stage {
             None => self.unknown(booking, input, now),
             Some(Stage::Pending(search)) => self.pending(search, input, now),
@@ -72,7 +89,8 @@ impl Dispatch {
             }
             Some(Stage::Checking { attempt, was }) => self.checking(booking, attempt, was, input, now),
         };
-        self.settle(booking, held, next, now);
+        self.settle(booking, &held, next, now);
+        self.match_pool(false, now);
     }
 
     /// The next thing to do, in the order decided.
@@ -90,8 +108,13 @@ impl Dispatch {
     pub fn on_deadline(&mut self, now: Timestamp) {
         self.notice_clock(now);
         for booking in self.table.due(now) {
+            // What was done for another booking may have moved this one on.
+            if self.table.get(booking).is_none_or(|stage| stage.due() > now) {
+                continue;
+            }
             let Some(stage) = self.table.take(booking) else { continue };
             let held = stage.holds();
+            let pooled = stage.in_window().is_some_and(|(_, asking)| !asking);
             let next = match stage {
                 Stage::Pending(search) => self.pending_due(search, now),
                 Stage::Accepted { provider, .. } => {
@@ -105,8 +128,12 @@ impl Dispatch {
                 }
                 Stage::Checking { attempt, was } => self.checking_due(booking, attempt, was, now),
             };
-            self.settle(booking, held, next, now);
+            self.settle(booking, &held, next, now);
+            if pooled {
+                self.match_pool(true, now);
+            }
         }
+        self.match_pool(false, now);
     }
 
     /// Every booking that is searched for, or watched until its therapist sets out. The shell's reconciliation tells
@@ -153,18 +180,21 @@ impl Dispatch {
         }
     }
 
-    /// Puts the booking's next stage in its place. `held`: the therapist it held before.
-    fn settle(&mut self, booking: BookingId, held: Option<ProviderId>, next: Next, now: Timestamp) {
-        let holds = next.as_ref().and_then(Stage::holds);
-        let live = next.as_ref().and_then(Stage::offered);
+    /// Puts the booking's next stage in its place. `held`: the therapists it held before.
+    fn settle(&mut self, booking: BookingId, held: &[ProviderId], next: Next, now: Timestamp) {
+        let holds = next.as_ref().map(Stage::holds).unwrap_or_default();
+        let live = next.as_ref().map(Stage::offered).unwrap_or_default();
         if let Some(stage) = next {
             self.table.put(booking, stage);
         }
-        if let Some(live) = live {
+        for live in live {
             self.evict_rivals(booking, live, now);
         }
-        if let Some(provider) = held.filter(|_| held != holds) {
-            self.wake(now, |search| search.missed(provider));
+        let freed: Vec<_> = held.iter().filter(|provider| !holds.contains(provider)).collect();
+        if !freed.is_empty() {
+            // Not itself: it has let them go because it may not have them.
+            let missed = |search: &Pending| freed.iter().any(|provider| search.missed(**provider));
+            self.wake(now, |search| search.job.booking != booking && missed(search));
         }
     }
 
@@ -172,7 +202,8 @@ impl Dispatch {
     fn evict_rivals(&mut self, booking: BookingId, live: LiveOffer, now: Timestamp) {
         let rivals: Vec<_> = self.table.held_by(live.provider).filter(|&other| other != booking).collect();
         for rival in rivals {
-            if self.table.get(rival).is_none_or(|stage| stage.offered().is_none()) {
+            let thinks_so = |stage: &Stage| stage.offered().iter().any(|offered| offered.provider == live.provider);
+            if !self.table.get(rival).is_some_and(thinks_so) {
                 continue;
             }
             if let Some(Stage::Pending(search)) = self.table.take(rival)
@@ -183,18 +214,24 @@ impl Dispatch {
         }
     }
 
-    /// Bookings that found nobody, and whom this concerns, ask again, the oldest first.
+    /// Bookings that found nobody, and whom this concerns, ask again, the oldest first. (Batched ones ask at the end of
+    /// their window, all together.)
     fn wake(&mut self, now: Timestamp, concerns: impl Fn(&Pending) -> bool) {
+        if self.planted(Defect::DeafToSupply) {
+            return;
+        }
         for booking in self.table.seeking(concerns) {
             let Some(Stage::Pending(mut search)) = self.table.take(booking) else { continue };
+            let batched = search.window().is_some();
             let next = match &mut search.step {
                 Step::Asking { supply, .. } => {
                     *supply = true;
                     Some(Stage::Pending(search))
                 }
+                _ if batched => Some(Stage::Pending(search)),
                 _ => self.ask(search, now),
             };
-            self.settle(booking, None, next, now);
+            self.settle(booking, &[], next, now);
         }
     }
 
@@ -207,6 +244,9 @@ impl Dispatch {
         }
         self.latest = Some(now);
         self.over = Over::default();
+        if self.planted(Defect::ClockTrusted) {
+            return;
+        }
         for booking in self.table.ids() {
             if let Some(mut stage) = self.table.take(booking) {
                 stage.clock_set_back(now);

@@ -3,8 +3,8 @@
 use super::log::Decided;
 use super::messages::{Effect, EndReason, Input, Job, LiveOffer, NotPersisted};
 use super::search::{Next, why_over};
-use super::state::{Attempt, Pending, Stage, Step};
-use super::{Dispatch, OfferId, ProviderId, Timestamp};
+use super::state::{Attempt, Out, OutState, Pending, Stage, Step};
+use super::{Defect, Dispatch, OfferId, ProviderId, Timestamp};
 
 /// How an offer ended without an accept.
 #[derive(Clone, Copy)]
@@ -21,14 +21,15 @@ impl Dispatch {
                 Step::Asking { attempt, supply } if attempt.ask == ask => {
                     return self.candidates(search, &list, supply, now);
                 }
+                _ if self.planted(Defect::StaleCandidates) => return self.candidates(search, &list, false, now),
                 _ => {} // answers a question that is no longer asked
             },
             Input::OfferPersisted { ask, provider, offer, expires_at, .. } => {
                 return self.persisted(search, ask, LiveOffer { provider, offer, expires_at }, now);
             }
             Input::OfferNotPersisted { ask, why, .. } => return self.not_persisted(search, ask, why, now),
-            Input::Received { offer, expires_at, .. } => match &mut search.step {
-                Step::Offered { live, due } if live.offer == offer => {
+            Input::Received { offer, expires_at, .. } => match search.out(offer).map(|out| &mut out.state) {
+                Some(OutState::Offered { live, due }) => {
                     live.expires_at = live.expires_at.min(expires_at);
                     *due = (*due).min(expires_at);
                 }
@@ -37,21 +38,22 @@ impl Dispatch {
             Input::Declined { offer, .. } => return self.unwanted(search, offer, Unwanted::Declined, now),
             Input::Expired { offer, .. } => return self.unwanted(search, offer, Unwanted::Silent, now),
             Input::ExpireRefused { offer, .. } => {
-                if search.live().is_some_and(|live| live.offer == offer) {
+                if search.out(offer).is_some() {
                     return self.doubt(search, now);
                 }
             }
-            Input::ExpireFailed { offer, .. } => match &mut search.step {
-                Step::Expiring { live, attempt } if live.offer == offer => attempt.failed(now),
-                _ => {}
-            },
+            Input::ExpireFailed { offer, .. } => {
+                if let Some(OutState::Expiring { attempt, .. }) = search.out(offer).map(|out| &mut out.state) {
+                    attempt.failed(now);
+                }
+            }
             Input::EndFailed { .. } => {
                 if let Step::Ending { attempt, .. } = &mut search.step {
                     attempt.failed(now);
                 }
             }
             Input::Accepted { provider, set_out_by, booking } => {
-                if may_have_accepted(&search, provider) {
+                if may_have_accepted(&search, provider) || self.planted(Defect::OldAcceptBelieved) {
                     return self.taken(booking, provider, set_out_by, now);
                 }
                 return self.doubt(search, now);
@@ -60,7 +62,7 @@ impl Dispatch {
                 return self.ended(booking, now);
             }
             Input::Wanted { job, live } => {
-                if tells_more(&search, &job, live) {
+                if tells_more(&search, &job, &live) {
                     return self.doubt(search, now);
                 }
             }
@@ -72,36 +74,36 @@ impl Dispatch {
     }
 
     fn persisted(&mut self, mut search: Box<Pending>, ask: u64, live: LiveOffer, now: Timestamp) -> Next {
-        if let Step::Persisting { to, attempt, .. } = search.step
-            && attempt.ask == ask
-            && to.provider != live.provider
-        {
+        if let Some(stranger) = search.outs().iter().position(|out| out.writes(ask) && out.provider != live.provider) {
             // Another's row has this round and rank: somebody else drove this search.
-            self.log(search.job.booking, now, Decided::InDoubt);
-            search.step = Pending::idle(now);
-            return self.check_with(search.job.booking, Some(search), now);
+            remove(&mut search, stranger);
+            return self.doubt(search, now);
         }
-        if search.closed.contains(&live.offer) || search.live().is_some_and(|known| known.offer == live.offer) {
+        if search.closed.contains(&live.offer) || search.out(live.offer).is_some() {
             return Some(Stage::Pending(search));
         }
-        match search.step {
-            Step::Persisting { to, doubt, .. } if to.provider == live.provider => {
-                let LiveOffer { provider, offer, expires_at } = live;
-                self.log(search.job.booking, now, Decided::Offered { provider, offer, expires_at });
-                search.step = Step::Offered { live, due: expires_at };
-                if doubt {
-                    return self.check_with(search.job.booking, Some(search), now);
-                }
-            }
+        let LiveOffer { provider, offer, expires_at } = live;
+        let offered = Decided::Offered { provider, offer, expires_at };
+        let writing = |out: &&mut Out| out.persisting() && out.provider == live.provider;
+        if let Some(out) = search.outs_mut().iter_mut().find(writing) {
+            *out = Out::offered(live, expires_at);
+            search.asked = true;
+            self.log(search.job.booking, now, offered);
+            return self.if_in_doubt(search, now);
+        }
+        match &mut search.step {
             // What ends the booking withdraws it.
             Step::Ending { .. } => {}
             // A try given up for lost came through after all, and nothing else is under way.
-            Step::Asking { .. } | Step::Waiting { .. } if !search.refused.contains(&live.provider) => {
-                let LiveOffer { provider, offer, expires_at } = live;
-                self.log(search.job.booking, now, Decided::Offered { provider, offer, expires_at });
-                search.step = Step::Offered { live, due: expires_at };
+            Step::Asking { .. } | Step::Waiting { .. } | Step::Pooled { .. }
+                if !search.refused.contains(&live.provider) =>
+            {
+                self.log(search.job.booking, now, offered);
+                search.asked = true;
+                let outs = vec![Out::offered(live, expires_at)];
+                search.step = Step::Offering { outs, more_at: None, doubt: false };
             }
-            // The same, while another is asked: it must not block its therapist.
+            // The same, while others are asked: it must not block its therapist.
             _ => {
                 search.closed.insert(live.offer);
                 search.refused.insert(live.provider);
@@ -111,42 +113,57 @@ impl Dispatch {
         Some(Stage::Pending(search))
     }
 
-    fn not_persisted(&mut self, mut search: Box<Pending>, ask: u64, why: NotPersisted, now: Timestamp) -> Next {
-        let Step::Persisting { to, attempt, doubt } = &mut search.step else { return Some(Stage::Pending(search)) };
-        if attempt.ask != ask {
-            return Some(Stage::Pending(search));
+    /// Looks at the database, if something heard while an offer was written asks for it, and all writes are settled.
+    fn if_in_doubt(&mut self, search: Box<Pending>, now: Timestamp) -> Next {
+        if matches!(search.step, Step::Offering { doubt: true, .. }) && !search.writing() {
+            return self.check_with(search.job.booking, Some(search), now);
         }
-        let (provider, tries, doubt) = (to.provider, attempt.tries, *doubt);
+        Some(Stage::Pending(search))
+    }
+
+    fn not_persisted(&mut self, mut search: Box<Pending>, ask: u64, why: NotPersisted, now: Timestamp) -> Next {
+        let Some(at) = search.outs().iter().position(|out| out.writes(ask)) else {
+            return Some(Stage::Pending(search));
+        };
+        let booking = search.job.booking;
+        let last = (search.round, search.rank);
+        let Out { provider, state: OutState::Persisting { attempt, round, rank, .. } } = &mut search.outs_mut()[at]
+        else {
+            return Some(Stage::Pending(search));
+        };
         if why == NotPersisted::StoreFailed {
             attempt.failed(now);
             return Some(Stage::Pending(search));
         }
-        self.log(search.job.booking, now, Decided::NotOffered { provider, why });
+        let (provider, tries, newest) = (*provider, attempt.tries, (*round, *rank) == last);
+        self.log(booking, now, Decided::NotOffered { provider, why });
         search.skipped.insert(provider);
-        if tries == 1 {
+        if tries == 1 && newest {
             // No row has this rank. (After several tries one may still come through and take it.)
             search.rank = search.rank.saturating_sub(1);
         }
-        // Nothing is under way until the next line, and the therapist is free for others.
-        search.step = Pending::idle(now);
-        if doubt || why == NotPersisted::BookingGone {
-            return self.check_with(search.job.booking, Some(search), now);
+        let doubt = why == NotPersisted::BookingGone || matches!(search.step, Step::Offering { doubt: true, .. });
+        remove(&mut search, at);
+        if doubt {
+            return self.look_again(search, now);
         }
         self.advance(search, false, now)
     }
 
     /// An offer was declined, or ran out.
     fn unwanted(&mut self, mut search: Box<Pending>, offer: OfferId, how: Unwanted, now: Timestamp) -> Next {
-        let Some(live) = search.live().filter(|live| live.offer == offer) else {
+        let Some(at) = search.outs().iter().position(|out| out.is(offer)) else {
             note_early(&mut search, offer);
             return Some(Stage::Pending(search));
         };
-        let provider = live.provider;
+        let provider = search.outs()[at].provider;
         search.closed.insert(offer);
-        search.refused.insert(provider);
+        if !self.planted(Defect::NoForgotten) {
+            search.refused.insert(provider);
+        }
         // Who was taken when this offer was made may be free by now.
         search.skipped.clear();
-        search.step = Pending::idle(now);
+        remove(&mut search, at);
         let (what, reason) = match how {
             Unwanted::Declined => (Decided::Declined { provider, offer }, EndReason::ProviderDeclined),
             Unwanted::Silent => (Decided::Expired { provider, offer }, EndReason::ProviderDidNotAnswer),
@@ -154,6 +171,9 @@ impl Dispatch {
         self.log(search.job.booking, now, what);
         if search.job.chosen == Some(provider) {
             return self.give_up(search, reason, now);
+        }
+        if matches!(search.step, Step::Offering { doubt: true, .. }) {
+            return self.if_in_doubt(search, now);
         }
         self.advance(search, false, now)
     }
@@ -166,49 +186,86 @@ impl Dispatch {
             self.effects.push_back(Effect::EndBooking { booking, reason: *reason });
             return Some(Stage::Pending(search));
         }
-        if let Some(reason) = why_over(&search, now) {
+        if let Some(reason) = why_over(&search, now).filter(|_| !self.planted(Defect::MissingDeadline)) {
             return self.give_up(search, reason, now);
         }
         match search.step {
-            Step::Asking { attempt, .. } => return self.ask_again(search, attempt, now),
-            Step::Waiting { .. } => return self.ask(search, now),
-            Step::Persisting { to, attempt, doubt } => {
-                let attempt = attempt.again(self.next_ask(), now);
-                search.step = Step::Persisting { to, attempt, doubt };
-                self.persist(&search, to, attempt.ask);
+            Step::Asking { attempt, .. } => self.ask_again(search, attempt, now),
+            Step::Waiting { .. } => self.ask(search, now),
+            // The caller matches whoever is pooled.
+            Step::Pooled { .. } | Step::Ending { .. } => Some(Stage::Pending(search)),
+            Step::Offering { more_at, .. } => {
+                self.outs_due(&mut search, now);
+                if more_at.is_some_and(|at| at <= now) {
+                    return self.advance(search, false, now);
+                }
+                Some(Stage::Pending(search))
             }
-            Step::Offered { live, .. } => {
-                search.step = Step::Expiring { live, attempt: Attempt::first(0, now) };
-                self.effects.push_back(Effect::ExpireOffer { booking, offer: live.offer });
-            }
-            Step::Expiring { live, attempt } => {
-                search.step = Step::Expiring { live, attempt: attempt.again(0, now) };
-                self.effects.push_back(Effect::ExpireOffer { booking, offer: live.offer });
-            }
-            Step::Ending { .. } => {}
         }
-        Some(Stage::Pending(search))
+    }
+
+    /// Writes and expires again what has had no answer, and begins to expire what is due.
+    fn outs_due(&mut self, search: &mut Pending, now: Timestamp) {
+        let booking = search.job.booking;
+        for at in 0..search.outs().len() {
+            let Some(out) = search.outs().get(at).copied().filter(|out| out.due() <= now) else { continue };
+            let state = match out.state {
+                OutState::Persisting { distance, round, rank, attempt } => {
+                    let mut attempt = attempt.again(self.next_ask(), now);
+                    if self.planted(Defect::NoSecondTry) {
+                        attempt.due = search.job.deadline;
+                        search.outs_mut()[at].state = OutState::Persisting { distance, round, rank, attempt };
+                        continue;
+                    }
+                    let rank = rank + u16::from(self.planted(Defect::DoubleEffect));
+                    let state = OutState::Persisting { distance, round, rank, attempt };
+                    self.persist(search, &Out { state, ..out });
+                    state
+                }
+                OutState::Offered { live, .. } => {
+                    self.effects.push_back(Effect::ExpireOffer { booking, offer: live.offer });
+                    OutState::Expiring { live, attempt: Attempt::first(0, now) }
+                }
+                OutState::Expiring { live, mut attempt } if self.planted(Defect::LostWithdraw) => {
+                    attempt.due = search.job.deadline;
+                    OutState::Expiring { live, attempt }
+                }
+                OutState::Expiring { live, attempt } => {
+                    self.effects.push_back(Effect::ExpireOffer { booking, offer: live.offer });
+                    OutState::Expiring { live, attempt: attempt.again(0, now) }
+                }
+            };
+            search.outs_mut()[at].state = state;
+        }
+    }
+}
+
+/// This one is asked no more.
+fn remove(search: &mut Pending, at: usize) {
+    if let Step::Offering { outs, .. } = &mut search.step {
+        outs.remove(at);
     }
 }
 
 /// News of an offer that is being written and not known yet: it was answered before its own commit was heard of.
 fn note_early(search: &mut Pending, offer: OfferId) {
-    if search.closed.contains(&offer) {
+    if search.closed.contains(&offer) || !search.writing() {
         return;
     }
-    if let Step::Persisting { doubt, .. } = &mut search.step {
+    if let Step::Offering { doubt, .. } = &mut search.step {
         *doubt = true;
     }
 }
 
 /// Whether an accept by this therapist can be the newest news. (It may also be older than a give-back.)
 fn may_have_accepted(search: &Pending, provider: ProviderId) -> bool {
-    let asked = search.holds() == Some(provider) || matches!(search.step, Step::Ending { .. });
+    let asked = search.holds().contains(&provider) || matches!(search.step, Step::Ending { .. });
     asked && !search.refused.contains(&provider)
 }
 
 /// Whether this says more than the search knows; a `Wanted` may well be told twice.
-fn tells_more(search: &Pending, job: &Job, live: Option<LiveOffer>) -> bool {
-    let known = |live: LiveOffer| search.closed.contains(&live.offer) || search.holds() == Some(live.provider);
-    job.deadline != search.job.deadline || !job.excluded.is_subset(&search.refused) || !live.is_none_or(known)
+fn tells_more(search: &Pending, job: &Job, live: &[LiveOffer]) -> bool {
+    let holds = search.holds();
+    let known = |live: &LiveOffer| search.closed.contains(&live.offer) || holds.contains(&live.provider);
+    job.deadline != search.job.deadline || !job.excluded.is_subset(&search.refused) || !live.iter().all(known)
 }

@@ -2,26 +2,28 @@
 
 use super::log::{Decided, Seen};
 use super::messages::{Effect, EndReason, Found, Job, LiveOffer};
-use super::state::{Attempt, Pending, RECHECK, Stage, Step};
-use super::{Dispatch, Meters, Timestamp};
+use super::state::{Attempt, Out, OutState, POOL_PATIENCE, Pending, RECHECK, Stage, Step};
+use super::{Defect, Dispatch, Meters, Timestamp};
 
 /// A booking's next stage; `None`: nothing more to do for it.
 pub(super) type Next = Option<Stage>;
 
 impl Dispatch {
     /// A search begins.
-    pub(super) fn start(&mut self, mut job: Job, live: Option<LiveOffer>, now: Timestamp) -> Next {
+    pub(super) fn start(&mut self, mut job: Job, live: Vec<LiveOffer>, now: Timestamp) -> Next {
         let refused = std::mem::take(&mut job.excluded);
         let what = Decided::Searching {
             deadline: job.deadline,
             round: job.round,
             chosen: job.chosen,
             excluded: refused.iter().copied().collect(),
+            rules: Some(job.rules),
         };
         self.log(job.booking, now, what);
         let mut search = Box::new(Pending {
             round: job.round.max(1),
             rank: 0,
+            asked: !live.is_empty(),
             radius: job.rules.radius_start.min(job.rules.radius_max),
             refused,
             closed: Default::default(),
@@ -32,17 +34,28 @@ impl Dispatch {
             step: Pending::idle(now),
             job,
         });
-        if let Some(live) = live {
+        for live in &live {
             search.refused.remove(&live.provider);
-            search.step = Step::Offered { live, due: live.expires_at };
+        }
+        let asked = !live.is_empty();
+        if asked {
+            let outs = live.iter().map(|live| Out::offered(*live, live.expires_at)).collect();
+            search.step = Step::Offering { outs, more_at: None, doubt: false };
         }
         if let Some(reason) = why_over(&search, now) {
             return self.give_up(search, reason, now);
         }
-        if live.is_some() {
+        if asked {
             return Some(Stage::Pending(search));
         }
-        self.ask(search, now)
+        self.seek(search, now)
+    }
+
+    /// Asks the index: at once, or (batched) with everybody else at the window's end.
+    fn seek(&mut self, mut search: Box<Pending>, now: Timestamp) -> Next {
+        let Some(window) = search.window() else { return self.ask(search, now) };
+        search.step = Pending::idle(Pending::window_end(window, now));
+        Some(Stage::Pending(search))
     }
 
     /// Asks the index within the search's radius.
@@ -81,6 +94,7 @@ impl Dispatch {
         supply: bool,
         now: Timestamp,
     ) -> Next {
+        let weights = search.job.rules.weights;
         // A booking that waits asks again whenever supply appears: only the answer that ends its wait is told.
         let free = |found: &Found| {
             !search.refused.contains(&found.provider) && self.table.held_by(found.provider).next().is_none()
@@ -89,7 +103,7 @@ impl Dispatch {
             let what = Decided::Asked {
                 round: search.round,
                 radius_m: search.radius.get(),
-                found: list.iter().map(Seen::from).collect(),
+                found: list.iter().map(|found| Seen::new(found, &weights)).collect(),
             };
             self.log(search.job.booking, now, what);
         }
@@ -99,40 +113,85 @@ impl Dispatch {
                 && !search.refused.contains(&found.provider)
                 && !search.skipped.contains(&found.provider)
         };
-        search.queue = list.iter().filter(usable).copied().collect();
+        let mut queue: Vec<_> = list.iter().filter(usable).copied().collect();
+        // The index gives the nearest first, and a stable sort keeps that order among equals.
+        queue.sort_by_key(|found| weights.cost(&found.merit));
+        search.queue = queue.into();
         if search.queue.is_empty() && supply && search.widest() {
             search.skipped.clear();
             return self.ask(search, now);
         }
         let dry = search.queue.is_empty();
+        if search.window().is_some() {
+            return self.pool(search, dry, now);
+        }
+        search.step = Step::Offering { outs: Vec::new(), more_at: None, doubt: false };
         self.advance(search, dry, now)
     }
 
-    /// Offers to the best candidate who is left. `dry`: the last answer had nobody to try.
+    /// Batched: waits for the others who asked at the same time. Who has nobody looks farther.
+    fn pool(&mut self, mut search: Box<Pending>, dry: bool, now: Timestamp) -> Next {
+        let queue = std::mem::take(&mut search.queue);
+        for found in queue {
+            if self.is_taken(&mut search, &found, now) {
+                search.skipped.insert(found.provider);
+            } else {
+                search.queue.push_back(found);
+            }
+        }
+        if search.queue.is_empty() {
+            return self.widen(search, dry, now);
+        }
+        search.step = Step::Pooled { until: now.plus(POOL_PATIENCE) };
+        Some(Stage::Pending(search))
+    }
+
+    /// Whether another booking has, or may have, a live offer to this therapist.
+    pub(super) fn is_taken(&mut self, search: &mut Pending, found: &Found, now: Timestamp) -> bool {
+        let Some(offered) = self.table.held_by(found.provider).next() else { return false };
+        if search.skips_told.insert(found.provider) {
+            self.log(search.job.booking, now, Decided::Skipped { provider: found.provider, offered });
+        }
+        true
+    }
+
+    /// Offers to the best candidates who are left, as many as may be asked at a time. `dry`: the last answer had nobody
+    /// to try.
     pub(super) fn advance(&mut self, mut search: Box<Pending>, dry: bool, now: Timestamp) -> Next {
-        while let Some(found) = search.queue.pop_front() {
-            if search.refused.contains(&found.provider) {
+        let width = search.width() + usize::from(self.planted(Defect::OneTooMany));
+        while search.outs().len() < width
+            && let Some(found) = search.queue.pop_front()
+        {
+            let asked = search.outs().iter().any(|out| out.provider == found.provider);
+            if asked || search.refused.contains(&found.provider) {
                 continue;
             }
-            let rival = self.table.held_by(found.provider).next();
-            if let Some(offered) = rival {
-                if search.skips_told.insert(found.provider) {
-                    self.log(search.job.booking, now, Decided::Skipped { provider: found.provider, offered });
-                }
+            if self.is_taken(&mut search, &found, now) {
                 search.skipped.insert(found.provider);
                 continue;
             }
-            return self.offer(search, found, now);
+            self.offer(&mut search, found, now);
+            if !search.stagger().is_zero() {
+                break;
+            }
+        }
+        let next = now.plus(search.stagger());
+        let more = search.outs().len() < search.width() && !search.queue.is_empty();
+        if let Step::Offering { outs, more_at, .. } = &mut search.step
+            && !outs.is_empty()
+        {
+            *more_at = more.then_some(next);
+            return Some(Stage::Pending(search));
         }
         self.widen(search, dry, now)
     }
 
     /// Nobody is left in this round: look farther, or again, or wait. Every question that follows at once is another
     /// one (farther, or with fewer therapists to ask for), so this comes to an end.
-    fn widen(&mut self, mut search: Box<Pending>, dry: bool, now: Timestamp) -> Next {
+    pub(super) fn widen(&mut self, mut search: Box<Pending>, dry: bool, now: Timestamp) -> Next {
         let rules = search.job.rules;
-        let somebody_asked = search.rank > 0;
-        if somebody_asked {
+        let somebody_asked = std::mem::take(&mut search.asked);
+        if search.rank > 0 {
             search.round = search.round.saturating_add(1);
             search.rank = 0;
         }
@@ -140,47 +199,60 @@ impl Dispatch {
             let wider = Meters::new(search.radius.get() + rules.radius_step.get()).min(rules.radius_max);
             search.radius = if wider > search.radius { wider } else { rules.radius_max };
             search.skipped.clear();
-            return self.ask(search, now);
+            // Who was asked and did not take it had his window: the next one is the next.
+            return if somebody_asked { self.seek(search, now) } else { self.ask(search, now) };
         }
         if somebody_asked {
             search.skipped.clear();
-            return self.ask(search, now);
+            return self.seek(search, now);
         }
         if !dry {
             // All who were found are taken just now, and were skipped: is there somebody farther than they?
             return self.ask(search, now);
+        }
+        if self.planted(Defect::EndedEarly) {
+            return self.give_up(search, EndReason::NoTherapistAvailable, now);
         }
         let taken = std::mem::take(&mut search.skipped);
         if !search.waited {
             search.waited = true;
             self.log(search.job.booking, now, Decided::Waiting);
         }
-        search.step = Step::Waiting { until: now.plus(RECHECK), taken };
+        let until = search.window().map_or(now.plus(RECHECK), |window| Pending::window_end(window, now));
+        search.step = Step::Waiting { until, taken };
         Some(Stage::Pending(search))
     }
 
-    fn offer(&mut self, mut search: Box<Pending>, to: Found, now: Timestamp) -> Next {
+    /// Asks this one, too.
+    pub(super) fn offer(&mut self, search: &mut Pending, to: Found, now: Timestamp) {
         search.rank = search.rank.saturating_add(1);
         let attempt = Attempt::first(self.next_ask(), now);
         search.waited = false;
-        search.step = Step::Persisting { to, attempt, doubt: false };
-        self.persist(&search, to, attempt.ask);
-        Some(Stage::Pending(search))
+        let (round, rank) = (search.round, search.rank);
+        let state = OutState::Persisting { distance: to.distance, round, rank, attempt };
+        let out = Out { provider: to.provider, state };
+        self.persist(search, &out);
+        match &mut search.step {
+            Step::Offering { outs, .. } => outs.push(out),
+            step => *step = Step::Offering { outs: vec![out], more_at: None, doubt: false },
+        }
     }
 
     /// Writes the offer; a second try has the same round and rank, by which the store knows the first.
-    pub(super) fn persist(&mut self, search: &Pending, to: Found, ask: u64) {
+    pub(super) fn persist(&mut self, search: &Pending, out: &Out) {
+        let OutState::Persisting { distance, round, rank, attempt } = out.state else { return };
         let rules = &search.job.rules;
         self.effects.push_back(Effect::PersistOffer {
             booking: search.job.booking,
-            ask,
-            provider: to.provider,
-            round: search.round,
-            rank: search.rank,
-            distance: to.distance,
+            ask: attempt.ask,
+            provider: out.provider,
+            round,
+            rank,
+            distance,
             ttl: if search.job.chosen.is_some() { rules.chosen_ttl } else { rules.offer_ttl },
             grace: rules.receipt_grace,
             deadline: search.job.deadline,
+            width: u16::try_from(search.width() + usize::from(self.planted(Defect::OneTooMany))).unwrap_or(u16::MAX),
         });
     }
 
@@ -204,8 +276,6 @@ pub(super) fn why_over(search: &Pending, now: Timestamp) -> Option<EndReason> {
     if search.job.deadline > now {
         return None;
     }
-    Some(match (chosen, search.holds()) {
-        (Some(_), Some(_)) => EndReason::ProviderDidNotAnswer,
-        _ => EndReason::NoTherapistAvailable,
-    })
+    let silent = chosen.is_some() && !search.holds().is_empty();
+    Some(if silent { EndReason::ProviderDidNotAnswer } else { EndReason::NoTherapistAvailable })
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::messages::{EndReason, Found, Job, LiveOffer};
+use super::messages::{EndReason, Found, Job, LiveOffer, Policy};
 use crate::core::geo::Meters;
 use crate::core::ids::{OfferId, ProviderId};
 use crate::core::time::Timestamp;
@@ -12,6 +12,8 @@ use crate::core::time::Timestamp;
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// A booking that found nobody asks again after this, even if no supply is reported.
 pub(super) const RECHECK: Duration = Duration::from_secs(2);
+/// Batched: who has candidates waits this long for those who were asked at the same time and have no answer yet.
+pub(super) const POOL_PATIENCE: Duration = Duration::from_millis(500);
 /// Pause before an effect that the database has just refused is tried on what it says now: the two clocks may differ.
 pub(super) const SOON: Duration = Duration::from_millis(250);
 /// After the first failure of an effect; doubles with each up to [`BACKOFF_MAX`].
@@ -42,6 +44,8 @@ pub(super) struct Pending {
     pub(super) round: u16,
     /// Last rank used in this round; 0: none.
     pub(super) rank: u16,
+    /// Somebody was really asked in this round. (Ranks may be used up by offers that could not be made.)
+    pub(super) asked: bool,
     pub(super) radius: Meters,
     /// Candidates not yet tried, best first.
     pub(super) queue: VecDeque<Found>,
@@ -59,16 +63,66 @@ pub(super) struct Pending {
 pub(super) enum Step {
     /// The index is asked. `supply`: somebody appeared since; an empty answer may predate him.
     Asking { attempt: Attempt, supply: bool },
-    /// Nobody within the widest radius; `taken`: nobody but these, who had another booking's offer.
+    /// Nobody within the widest radius, or (batched) for the window's end; `taken`: nobody but these, who had another
+    /// booking's offer.
     Waiting { until: Timestamp, taken: BTreeSet<ProviderId> },
-    /// An offer is being written; it may be committed already. `doubt`: look at the database once that is settled.
-    Persisting { to: Found, attempt: Attempt, doubt: bool },
+    /// Batched: there are candidates; matched with everybody else who asked at this window's end, at `until` at the latest.
+    Pooled { until: Timestamp },
+    /// Somebody is asked. `doubt`: look at the database once no write is under way.
+    Offering { outs: Vec<Out>, more_at: Option<Timestamp>, doubt: bool },
+    /// Given up: being ended. `holds`: whose offers may be live until that is committed.
+    Ending { reason: EndReason, attempt: Attempt, holds: Vec<ProviderId> },
+}
+
+/// One therapist who is asked, or about to be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Out {
+    pub(super) provider: ProviderId,
+    pub(super) state: OutState,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum OutState {
+    /// The offer is being written; it may be committed already.
+    Persisting { distance: Meters, round: u16, rank: u16, attempt: Attempt },
     /// Committed and unanswered. `due`: when to expire it.
     Offered { live: LiveOffer, due: Timestamp },
     /// Unanswered in time: being closed.
     Expiring { live: LiveOffer, attempt: Attempt },
-    /// Given up: being ended. `holds`: whose offer may be live until that is committed.
-    Ending { reason: EndReason, attempt: Attempt, holds: Option<ProviderId> },
+}
+
+impl Out {
+    pub(super) const fn offered(live: LiveOffer, due: Timestamp) -> Self {
+        Self { provider: live.provider, state: OutState::Offered { live, due } }
+    }
+
+    /// The committed offer that is not known to be answered.
+    pub(super) const fn live(&self) -> Option<LiveOffer> {
+        match self.state {
+            OutState::Offered { live, .. } | OutState::Expiring { live, .. } => Some(live),
+            OutState::Persisting { .. } => None,
+        }
+    }
+
+    pub(super) fn is(&self, offer: OfferId) -> bool {
+        self.live().is_some_and(|live| live.offer == offer)
+    }
+
+    /// Whether it answers to this write.
+    pub(super) fn writes(&self, asked: u64) -> bool {
+        matches!(self.state, OutState::Persisting { attempt, .. } if attempt.ask == asked)
+    }
+
+    pub(super) const fn persisting(&self) -> bool {
+        matches!(self.state, OutState::Persisting { .. })
+    }
+
+    pub(super) const fn due(&self) -> Timestamp {
+        match self.state {
+            OutState::Persisting { attempt, .. } | OutState::Expiring { attempt, .. } => attempt.due,
+            OutState::Offered { due, .. } => due,
+        }
+    }
 }
 
 /// An effect that waits for its answer, or for another try.
@@ -114,12 +168,12 @@ impl Stage {
         }
     }
 
-    /// Who has, or may have, this booking's live offer.
-    pub(super) fn holds(&self) -> Option<ProviderId> {
+    /// Who has, or may have, a live offer of this booking.
+    pub(super) fn holds(&self) -> Vec<ProviderId> {
         match self {
             Self::Pending(p) => p.holds(),
-            Self::Checking { was, .. } => was.as_ref().and_then(|p| p.holds()),
-            Self::Accepted { .. } | Self::Releasing { .. } => None,
+            Self::Checking { was, .. } => was.as_ref().map(|p| p.holds()).unwrap_or_default(),
+            Self::Accepted { .. } | Self::Releasing { .. } => Vec::new(),
         }
     }
 
@@ -131,60 +185,102 @@ impl Stage {
         }
     }
 
-    /// The offer that this booking believes to be live.
-    pub(super) fn offered(&self) -> Option<LiveOffer> {
+    /// The search, if it waits to be matched; and whether it still asks for whom.
+    pub(super) fn in_window(&self) -> Option<(&Pending, bool)> {
         match self {
-            Self::Pending(p) => match p.step {
-                Step::Offered { live, .. } => Some(live),
-                _ => None,
-            },
+            Self::Pending(p) if matches!(p.step, Step::Pooled { .. }) => Some((p, false)),
+            Self::Pending(p) if p.window().is_some() && matches!(p.step, Step::Asking { .. }) => Some((p, true)),
             _ => None,
         }
+    }
+
+    /// The offers that this booking believes to be live.
+    pub(super) fn offered(&self) -> Vec<LiveOffer> {
+        let Self::Pending(p) = self else { return Vec::new() };
+        let live = |out: &Out| match out.state {
+            OutState::Offered { live, .. } => Some(live),
+            _ => None,
+        };
+        p.outs().iter().filter_map(live).collect()
     }
 
     /// The clock was set back to `now`: pauses counted from the old time are cut to their length. Deadlines and expiry
     /// are the database's and stay.
     pub(super) fn clock_set_back(&mut self, now: Timestamp) {
-        let (due, longest) = match self {
-            Self::Pending(p) => match &mut p.step {
-                Step::Asking { attempt, .. }
-                | Step::Persisting { attempt, .. }
-                | Step::Expiring { attempt, .. }
-                | Step::Ending { attempt, .. } => (&mut attempt.due, PATIENCE),
-                Step::Waiting { until, .. } => (until, RECHECK),
-                Step::Offered { .. } => return,
-            },
-            Self::Releasing { attempt, .. } | Self::Checking { attempt, .. } => (&mut attempt.due, PATIENCE),
-            Self::Accepted { .. } => return,
-        };
-        *due = (*due).min(now.plus(longest));
+        let cut = |due: &mut Timestamp, longest: Duration| *due = (*due).min(now.plus(longest));
+        match self {
+            Self::Pending(p) => {
+                let pause = p.window().unwrap_or(RECHECK);
+                let stagger = p.stagger();
+                match &mut p.step {
+                    Step::Asking { attempt, .. } | Step::Ending { attempt, .. } => cut(&mut attempt.due, PATIENCE),
+                    Step::Waiting { until, .. } => cut(until, pause),
+                    Step::Pooled { until } => cut(until, POOL_PATIENCE),
+                    Step::Offering { outs, more_at, .. } => {
+                        more_at.iter_mut().for_each(|at| cut(at, stagger));
+                        for out in outs {
+                            if let OutState::Persisting { attempt, .. } | OutState::Expiring { attempt, .. } =
+                                &mut out.state
+                            {
+                                cut(&mut attempt.due, PATIENCE);
+                            }
+                        }
+                    }
+                }
+            }
+            Self::Releasing { attempt, .. } | Self::Checking { attempt, .. } => cut(&mut attempt.due, PATIENCE),
+            Self::Accepted { .. } => {}
+        }
     }
 }
 
 impl Pending {
     fn due(&self) -> Timestamp {
-        let step = match self.step {
+        let step = match &self.step {
             // Past the deadline already, or about to be over for another reason.
             Step::Ending { attempt, .. } => return attempt.due,
-            Step::Asking { attempt, .. } | Step::Persisting { attempt, .. } | Step::Expiring { attempt, .. } => {
-                attempt.due
+            Step::Asking { attempt, .. } => attempt.due,
+            Step::Waiting { until, .. } | Step::Pooled { until } => *until,
+            Step::Offering { outs, more_at, .. } => {
+                outs.iter().map(Out::due).chain(*more_at).min().unwrap_or(self.job.deadline)
             }
-            Step::Waiting { until, .. } => until,
-            Step::Offered { due, .. } => due,
         };
         step.min(self.job.deadline)
     }
 
-    pub(super) fn holds(&self) -> Option<ProviderId> {
-        match self.step {
-            Step::Asking { .. } | Step::Waiting { .. } => None,
-            Step::Persisting { to, .. } => Some(to.provider),
-            Step::Offered { live, .. } | Step::Expiring { live, .. } => Some(live.provider),
-            Step::Ending { holds, .. } => holds,
+    /// Who is asked, or about to be.
+    pub(super) fn outs(&self) -> &[Out] {
+        match &self.step {
+            Step::Offering { outs, .. } => outs,
+            _ => &[],
         }
     }
 
-    /// Between two steps: holds nobody, and asks again at `until` if nothing else is decided.
+    pub(super) fn outs_mut(&mut self) -> &mut [Out] {
+        match &mut self.step {
+            Step::Offering { outs, .. } => outs,
+            _ => &mut [],
+        }
+    }
+
+    pub(super) fn holds(&self) -> Vec<ProviderId> {
+        match &self.step {
+            Step::Ending { holds, .. } => holds.clone(),
+            _ => self.outs().iter().map(|out| out.provider).collect(),
+        }
+    }
+
+    /// Whether an offer is being written.
+    pub(super) fn writing(&self) -> bool {
+        self.outs().iter().any(Out::persisting)
+    }
+
+    /// The committed offer, if it is not known to be answered.
+    pub(super) fn out(&mut self, offer: OfferId) -> Option<&mut Out> {
+        self.outs_mut().iter_mut().find(|out| out.is(offer))
+    }
+
+    /// Nobody is asked: asks at `until` if nothing else is decided.
     pub(super) const fn idle(until: Timestamp) -> Step {
         Step::Waiting { until, taken: BTreeSet::new() }
     }
@@ -200,11 +296,32 @@ impl Pending {
         self.job.chosen.is_some() || self.radius >= self.job.rules.radius_max
     }
 
-    /// The committed offer that is not known to be answered.
-    pub(super) fn live(&self) -> Option<LiveOffer> {
-        match self.step {
-            Step::Offered { live, .. } | Step::Expiring { live, .. } => Some(live),
+    /// How many may be asked at a time.
+    pub(super) const fn width(&self) -> usize {
+        match self.job.rules.policy {
+            Policy::Broadcast { width, .. } if self.job.chosen.is_none() && width > 1 => width as usize,
+            _ => 1,
+        }
+    }
+
+    pub(super) const fn stagger(&self) -> Duration {
+        match self.job.rules.policy {
+            Policy::Broadcast { stagger, .. } => stagger,
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Of a batched search: how long a window is.
+    pub(super) const fn window(&self) -> Option<Duration> {
+        match self.job.rules.policy {
+            Policy::Batched { window } if self.job.chosen.is_none() => Some(window),
             _ => None,
         }
+    }
+
+    /// The end of the window that `now` is in, strictly later: a multiple of its length.
+    pub(super) fn window_end(window: Duration, now: Timestamp) -> Timestamp {
+        let length = i64::try_from(window.as_micros()).unwrap_or(i64::MAX).max(1);
+        Timestamp::from_micros(now.micros().div_euclid(length).saturating_add(1).saturating_mul(length))
     }
 }

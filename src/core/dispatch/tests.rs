@@ -21,6 +21,8 @@ fn job(booking: i64) -> Job {
         deadline: at(300.0),
         chosen: None,
         rules: Rules {
+            policy: Policy::Sequential,
+            weights: Weights::TRAVEL_ONLY,
             offer_ttl: secs(20),
             chosen_ttl: secs(60),
             receipt_grace: secs(5),
@@ -31,6 +33,12 @@ fn job(booking: i64) -> Job {
         excluded: BTreeSet::new(),
         round: 1,
     }
+}
+
+/// A candidate so many minutes away.
+fn found(provider: ProviderId, minutes: u32) -> Found {
+    let merit = Merit { travel_ms: minutes * 60_000, ..Merit::default() };
+    Found { provider, distance: Meters::from_km(minutes.into()), merit }
 }
 
 /// The machine, and what it asked for last.
@@ -84,11 +92,11 @@ impl Desk {
     }
 
     fn wanted(&mut self, second: f64, job: Job) -> Vec<String> {
-        self.tell(second, Input::Wanted { job, live: None })
+        self.tell(second, Input::Wanted { job, live: Vec::new() })
     }
 
     fn found(&mut self, second: f64, booking: i64, who: &[ProviderId]) -> Vec<String> {
-        let list = who.iter().map(|&provider| Found { provider, distance: Meters::from_km(provider.0 as f64) });
+        let list = who.iter().map(|&provider| found(provider, provider.0 as u32));
         let input = Input::Candidates { booking: BookingId(booking), ask: self.ask, list: list.collect() };
         self.tell(second, input)
     }
@@ -301,7 +309,8 @@ fn a_refused_expiry_makes_the_machine_read_what_happened() {
     let refused = Input::ExpireRefused { booking: BookingId(1), offer: OfferId(9) };
     assert_eq!(desk.tell(25.0, refused), ["reload"]);
     // The decline was lost on the way.
-    let standing = Standing::Pending { job: Job { excluded: BTreeSet::from([A]), round: 2, ..job(1) }, live: None };
+    let standing =
+        Standing::Pending { job: Job { excluded: BTreeSet::from([A]), round: 2, ..job(1) }, live: Vec::new() };
     let loaded = Input::Loaded { booking: BookingId(1), ask: desk.ask, standing: Box::new(standing) };
     assert_eq!(desk.tell(25.1, loaded), ["offer 2.1 to 2"]);
 }
@@ -327,7 +336,7 @@ fn a_live_offer_survives_a_restart() {
     let live = LiveOffer { provider: A, offer: OfferId(9), expires_at: at(25.0) };
     let restart = |second: f64| {
         let mut desk = Desk::default();
-        let effects = desk.tell(second, Input::Wanted { job: Job { round: 2, ..job(1) }, live: Some(live) });
+        let effects = desk.tell(second, Input::Wanted { job: Job { round: 2, ..job(1) }, live: vec![live] });
         (desk, effects)
     };
     let (mut desk, effects) = restart(10.0);
@@ -363,7 +372,7 @@ fn old_news_changes_nothing() {
     desk.declined(3.0, 9);
     assert_eq!(desk.declined(3.1, 9), [""; 0]);
     assert_eq!(desk.tell(3.1, Input::Expired { booking: BookingId(1), offer: OfferId(9) }), [""; 0]);
-    let list = vec![Found { provider: C, distance: Meters::ZERO }];
+    let list = vec![found(C, 0)];
     assert_eq!(desk.tell(3.1, Input::Candidates { booking: BookingId(1), ask: 1, list }), [""; 0]);
     let (booking, why) = (BookingId(1), NotPersisted::ProviderTaken);
     assert_eq!(desk.tell(3.1, Input::OfferNotPersisted { booking, ask: old_ask, provider: A, why }), [""; 0]);
@@ -399,10 +408,182 @@ fn a_rank_that_is_anothers_makes_the_machine_read_the_rows() {
     desk.found(0.0, 1, &[A]);
     assert_eq!(desk.persisted(0.1, 1, B, 9, 25.0), ["reload"]);
     let live = LiveOffer { provider: B, offer: OfferId(9), expires_at: at(25.0) };
-    let standing = Standing::Pending { job: Job { round: 2, ..job(1) }, live: Some(live) };
+    let standing = Standing::Pending { job: Job { round: 2, ..job(1) }, live: vec![live] };
     let loaded = Input::Loaded { booking: BookingId(1), ask: desk.ask, standing: Box::new(standing) };
     assert_eq!(desk.tell(0.2, loaded), [""; 0]);
     assert_eq!(desk.machine.next_deadline(), Some(at(25.0)));
     assert_eq!(desk.declined(1.0, 9), ["find 6000"]);
     assert_eq!(desk.found(1.0, 1, &[A]), ["offer 2.1 to 1"]);
+}
+
+fn broadcast(width: u16, stagger_s: u64) -> Job {
+    let policy = Policy::Broadcast { width, stagger: Duration::from_secs(stagger_s) };
+    Job { rules: Rules { policy, ..job(1).rules }, ..job(1) }
+}
+
+fn ask_of(effects: &[Effect], of: ProviderId) -> u64 {
+    let ask = |effect: &Effect| match *effect {
+        Effect::PersistOffer { ask, provider, .. } if provider == of => Some(ask),
+        _ => None,
+    };
+    effects.iter().find_map(ask).expect("he is asked")
+}
+
+/// Broadcast to A (offer 9) and B (offer 10) at once, C next.
+fn two_asked() -> Desk {
+    let mut desk = Desk::default();
+    desk.wanted(0.0, broadcast(2, 0));
+    let list = [A, B, C].map(|who| found(who, who.0 as u32)).to_vec();
+    desk.machine.handle(Input::Candidates { booking: BookingId(1), ask: desk.ask, list }, at(0.0));
+    let effects: Vec<_> = std::iter::from_fn(|| desk.machine.poll_effect()).collect();
+    for (provider, offer) in [(A, 9), (B, 10)] {
+        let (ask, offer) = (ask_of(&effects, provider), OfferId(offer));
+        let input = Input::OfferPersisted { booking: BookingId(1), ask, provider, offer, expires_at: at(25.0) };
+        assert_eq!(desk.tell(0.1, input), [""; 0]);
+    }
+    desk
+}
+
+#[test]
+fn a_broadcast_asks_several_and_fills_up_after_a_no() {
+    let mut desk = two_asked();
+    assert_eq!(desk.declined(3.0, 9), ["offer 1.3 to 3"]);
+    desk.persisted(3.0, 1, C, 11, 28.0);
+    // Nobody is left to fill up with, but the others still think: no farther round yet.
+    assert_eq!(desk.declined(4.0, 10), [""; 0]);
+    assert_eq!(desk.declined(5.0, 11), ["find 6000"]);
+}
+
+#[test]
+fn the_first_accept_of_a_broadcast_ends_the_search() {
+    let mut desk = two_asked();
+    let accepted = Input::Accepted { booking: BookingId(1), provider: B, set_out_by: Some(at(1_800.0)) };
+    assert_eq!(desk.tell(2.0, accepted), [""; 0]);
+    assert_eq!(desk.machine.next_deadline(), Some(at(1_800.0)));
+    // A is free for others: his offer was withdrawn in B's transaction.
+    desk.wanted(3.0, job(2));
+    assert_eq!(desk.found(3.0, 2, &[A]), ["#2 offer 1.1 to 1"]);
+}
+
+#[test]
+fn each_offer_of_a_broadcast_runs_out_by_itself() {
+    let mut desk = two_asked();
+    let received = Input::Received { booking: BookingId(1), offer: OfferId(10), expires_at: at(21.0) };
+    desk.tell(1.0, received);
+    assert_eq!(desk.wake(21.0), ["expire 10"]);
+    assert_eq!(desk.tell(21.0, Input::Expired { booking: BookingId(1), offer: OfferId(10) }), ["offer 1.3 to 3"]);
+    assert_eq!(desk.wake(25.0), ["expire 9"]);
+}
+
+#[test]
+fn a_staggered_broadcast_gives_each_a_head_start() {
+    let mut desk = Desk::default();
+    desk.wanted(0.0, broadcast(2, 4));
+    assert_eq!(desk.found(0.0, 1, &[A, B, C]), ["offer 1.1 to 1"]);
+    desk.persisted(0.1, 1, A, 9, 25.0);
+    assert_eq!(desk.wake(3.9), [""; 0]);
+    assert_eq!(desk.wake(4.0), ["offer 1.2 to 2"]);
+    desk.persisted(4.1, 1, B, 10, 29.0);
+    assert_eq!(desk.wake(12.0), [""; 0]);
+    assert_eq!(desk.declined(13.0, 9), ["offer 1.3 to 3"], "a free place is filled at once");
+}
+
+#[test]
+fn a_broadcast_that_nobody_can_be_written_for_comes_to_rest() {
+    let mut desk = Desk::default();
+    let mut wide = broadcast(2, 0);
+    wide.rules.radius_start = wide.rules.radius_max;
+    desk.wanted(0.0, wide);
+    let list = [A, B].map(|who| found(who, 1)).to_vec();
+    desk.machine.handle(Input::Candidates { booking: BookingId(1), ask: desk.ask, list }, at(0.0));
+    let effects: Vec<_> = std::iter::from_fn(|| desk.machine.poll_effect()).collect();
+    let refused = |who| Input::OfferNotPersisted {
+        booking: BookingId(1),
+        ask: ask_of(&effects, who),
+        provider: who,
+        why: NotPersisted::ProviderUnfit,
+    };
+    assert_eq!(desk.tell(0.1, refused(A)), [""; 0]);
+    assert_eq!(desk.tell(0.1, refused(B)), ["find 8000"]);
+    assert_eq!(desk.found(0.1, 1, &[]), [""; 0]);
+    assert_eq!(desk.machine.next_deadline(), Some(at(2.1)));
+}
+
+fn batched(booking: i64) -> Job {
+    let policy = Policy::Batched { window: Duration::from_secs(2) };
+    let rules = Rules { policy, radius_start: Meters::from_km(8.0), ..job(booking).rules };
+    Job { rules, ..job(booking) }
+}
+
+/// Answers every question of the window's end at once.
+fn answer_all(desk: &mut Desk, second: f64, lists: &[(i64, &[(ProviderId, u32)])]) -> Vec<String> {
+    desk.machine.on_deadline(at(second));
+    let asks: Vec<_> = std::iter::from_fn(|| desk.machine.poll_effect())
+        .filter_map(|effect| match effect {
+            Effect::FindCandidates { booking, ask, .. } => Some((booking, ask)),
+            _ => None,
+        })
+        .collect();
+    let mut seen = Vec::new();
+    for (booking, ask) in asks {
+        let list = lists.iter().find(|(id, _)| BookingId(*id) == booking).map_or(&[][..], |(_, list)| list);
+        let list = list.iter().map(|&(who, minutes)| found(who, minutes)).collect();
+        seen.extend(desk.tell(second, Input::Candidates { booking, ask, list }));
+    }
+    seen
+}
+
+#[test]
+fn a_window_matches_all_who_wait_at_least_total_cost() {
+    let mut desk = Desk::default();
+    assert_eq!(desk.wanted(0.2, batched(1)), [""; 0], "the window's end is awaited");
+    desk.wanted(0.9, batched(2));
+    assert_eq!(desk.machine.next_deadline(), Some(at(1.0)), "START is a second into its window");
+    // Best first would give A to booking 1 (1 minute) and B to booking 2 (9 minutes).
+    let seen = answer_all(&mut desk, 1.0, &[(1, &[(A, 1), (B, 2)]), (2, &[(A, 2), (B, 9)])]);
+    assert_eq!(seen, ["offer 1.1 to 2", "#2 offer 1.1 to 1"]);
+}
+
+#[test]
+fn who_goes_without_looks_on_and_who_waits_longest_has_credit() {
+    let mut desk = Desk::default();
+    let mut early = batched(1);
+    early.rules.weights.waiting = 1_000;
+    let mut late = batched(2);
+    late.rules.weights.waiting = 1_000;
+    late.created_at = at(120.0);
+    desk.wanted(120.5, early);
+    desk.wanted(120.5, late);
+    // A minute nearer to the later one; but the earlier one has waited two.
+    let seen = answer_all(&mut desk, 121.0, &[(1, &[(A, 3)]), (2, &[(A, 2)])]);
+    assert_eq!(seen, ["offer 1.1 to 1", "#2 find 8000"], "is there anybody else for booking 2?");
+}
+
+#[test]
+fn one_lost_answer_does_not_keep_a_window_waiting() {
+    let mut desk = Desk::default();
+    desk.wanted(0.2, batched(1));
+    desk.wanted(0.2, batched(2));
+    desk.machine.on_deadline(at(1.0));
+    let Some(Effect::FindCandidates { booking, ask, .. }) = desk.machine.poll_effect() else { panic!("asks") };
+    desk.look();
+    assert_eq!(desk.tell(1.0, Input::Candidates { booking, ask, list: vec![found(A, 1)] }), [""; 0]);
+    assert_eq!(desk.wake(1.5), ["offer 1.1 to 1"]);
+}
+
+#[test]
+fn a_no_under_batched_waits_for_the_next_window() {
+    let mut desk = Desk::default();
+    desk.wanted(0.2, batched(1));
+    assert_eq!(answer_all(&mut desk, 1.0, &[(1, &[(A, 1)])]), ["offer 1.1 to 1"]);
+    desk.persisted(1.0, 1, A, 9, 26.0);
+    assert_eq!(desk.declined(2.5, 9), [""; 0]);
+    assert_eq!(answer_all(&mut desk, 3.0, &[(1, &[(B, 1)])]), ["offer 2.1 to 2"]);
+}
+
+#[test]
+fn a_chosen_therapist_is_not_made_to_wait_for_a_window() {
+    let mut desk = Desk::default();
+    assert_eq!(desk.wanted(0.2, Job { chosen: Some(B), ..batched(1) }), ["find 8000"]);
+    assert_eq!(desk.found(0.2, 1, &[B]), ["offer 1.1 to 2"]);
 }

@@ -8,7 +8,7 @@ use crate::clock;
 use crate::core::dispatch::{Effect, EndReason, Found, Input, NotPersisted, Standing};
 use crate::core::geo::Meters;
 use crate::core::ids::{BookingId, OfferId, ProviderId};
-use crate::core::matching::{Filters, Precision, Request, When};
+use crate::core::matching::{Candidate, Filters, Precision, Request, When};
 use crate::store::bookings::{self, Anew, EndOutcome, ReleaseOutcome, Search};
 use crate::store::offers::{self, ExpireOutcome, NewOffer, PersistOutcome};
 use crate::wire::stream::OfferEnd;
@@ -24,8 +24,8 @@ pub(super) async fn perform(shared: &Shared, effect: Effect) -> Vec<Input> {
         Effect::FindCandidates { booking, ask, radius, exclude, only } => {
             find(shared, booking, ask, radius, exclude, only).await.into_iter().collect()
         }
-        Effect::PersistOffer { booking, ask, provider, round, rank, distance, ttl, grace, deadline: _ } => {
-            let new = NewOffer { booking, provider, round, rank, distance, ttl, grace };
+        Effect::PersistOffer { booking, ask, provider, round, rank, distance, ttl, grace, deadline, width } => {
+            let new = NewOffer { booking, provider, round, rank, distance, ttl, grace, deadline, width };
             vec![persist(shared, ask, &new).await]
         }
         Effect::ExpireOffer { booking, offer } => vec![expire(shared, booking, offer).await],
@@ -69,9 +69,15 @@ async fn find(
         }
     };
     let request = request(shared, &search, radius, exclude, only);
-    let answer = shared.fleet.nearest(&request, clock::now());
-    let list =
-        answer.candidates.iter().map(|c| Found { provider: c.therapist.provider, distance: c.distance }).collect();
+    let now = clock::now();
+    let answer = shared.fleet.nearest(&request, now);
+    let found = |candidate: &Candidate| {
+        let provider = candidate.therapist.provider;
+        let preferred = search.known.contains(&provider);
+        let merit = shared.records.merit(candidate, preferred, now);
+        Found { provider, distance: candidate.distance, merit }
+    };
+    let list = answer.candidates.iter().map(found).collect();
     Some(Input::Candidates { booking, ask, list })
 }
 
@@ -125,6 +131,7 @@ async fn persist(shared: &Shared, ask: u64, new: &NewOffer) -> Input {
         }
         Ok(PersistOutcome::ProviderTaken) => not(NotPersisted::ProviderTaken),
         Ok(PersistOutcome::ProviderUnfit) => not(NotPersisted::ProviderUnfit),
+        Ok(PersistOutcome::Enough) => not(NotPersisted::StoreFailed),
         Ok(PersistOutcome::BookingGone) => not(NotPersisted::BookingGone),
         Err(error) => {
             tracing::warn!(%error, booking_id = booking.0, provider_id = provider.0, "an offer could not be written");
@@ -137,6 +144,7 @@ async fn expire(shared: &Shared, booking: BookingId, offer: OfferId) -> Input {
     for _ in 0..NOT_DUE_TRIES {
         match offers::expire(&shared.pool, offer).await {
             Ok(ExpireOutcome::Expired(closed)) => {
+                shared.records.answered(closed.provider, false);
                 // His duty ended with its time; another offer may have begun since.
                 shared.tell_offer_end(closed.user, &closed, OfferEnd::Expired);
                 shared.supply.notify_one();

@@ -73,6 +73,7 @@ impl DispatcherHandle {
             let outcome = retried!(offers::decline(&shared.pool, offer, provider, reason.as_deref()))?;
             if let DeclineOutcome::Declined { booking, repeated } = outcome {
                 if !repeated {
+                    shared.records.answered(provider, false);
                     shared.free(provider);
                     shared.feed(Input::Declined { booking, offer }).await;
                 }
@@ -167,6 +168,7 @@ impl Shared {
             }
             return;
         }
+        self.records.answered(provider, true);
         self.on_booking(provider, view, false);
         self.tell_closed(&accepted.withdrawn, OfferEnd::Withdrawn);
         self.tell_booking(view, None);

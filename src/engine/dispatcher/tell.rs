@@ -3,6 +3,7 @@
 use std::collections::{HashSet, VecDeque};
 
 use super::{Shared, lock};
+use crate::clock;
 use crate::core::fleet::Duty;
 use crate::core::ids::{BookingId, ProviderId, UserId};
 use crate::core::time::Timestamp;
@@ -88,6 +89,7 @@ impl Shared {
 
     /// A therapist whose booking is over, or is no longer his, may be asked again.
     pub(super) fn off_booking(&self, provider: ProviderId, booking: BookingId) {
+        self.records.finished(provider, clock::now());
         let duty = self.fleet.therapist(provider).map(|t| t.duty);
         if matches!(duty, Some(Duty::Booked { booking: his, .. }) if his == booking) {
             self.fleet.set_duty(provider, Duty::Idle);

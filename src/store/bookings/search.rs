@@ -1,11 +1,13 @@
 //! What matching must know of a pending booking.
 
+use std::collections::BTreeSet;
+
 use sqlx::PgPool;
 use sqlx::types::Decimal;
 use sqlx::types::chrono::{DateTime, Utc};
 
 use crate::core::geo::LatLng;
-use crate::core::ids::{BookingId, ServiceId, UserId};
+use crate::core::ids::{BookingId, ProviderId, ServiceId, UserId};
 use crate::core::money::Money;
 use crate::core::people::Gender;
 use crate::core::time::Timestamp;
@@ -31,6 +33,8 @@ pub struct Search {
     pub max_price: Option<Money>,
     /// What the customer wishes.
     pub preferences: Preferences,
+    /// Therapists who have served the customer before, the latest 100.
+    pub known: BTreeSet<ProviderId>,
 }
 
 /// `bookings.preferences`. Other keys belong to others.
@@ -63,13 +67,17 @@ struct Row {
     duration_minutes: i32,
     max_price: Option<Decimal>,
     preferences: serde_json::Value,
+    known: Vec<i64>,
 }
 
 /// `None` when there is no such booking, or it has no place to go to.
 pub async fn search(pool: &PgPool, booking: BookingId) -> Result<Option<Search>, StoreError> {
     let row: Option<Row> = sqlx::query_as(
         "SELECT b.service_id, l.latitude::float8 AS latitude, l.longitude::float8 AS longitude, b.customer_id,
-                u.gender::text AS customer_gender, b.scheduled_at, b.duration_minutes, b.max_price, b.preferences
+                u.gender::text AS customer_gender, b.scheduled_at, b.duration_minutes, b.max_price, b.preferences,
+                ARRAY(SELECT k.provider_id FROM bookings k
+                      WHERE k.customer_id = b.customer_id AND k.status = 'completed' AND k.provider_id IS NOT NULL
+                      ORDER BY k.id DESC LIMIT 100) AS known
          FROM bookings b
          JOIN users u ON u.id = b.customer_id
          JOIN booking_locations l ON l.booking_id = b.id
@@ -93,5 +101,6 @@ pub async fn search(pool: &PgPool, booking: BookingId) -> Result<Option<Search>,
         duration_minutes: row.duration_minutes.unsigned_abs(), // the column's CHECK keeps it >= 1
         max_price: row.max_price.map(Money::rounded),
         preferences,
+        known: row.known.into_iter().map(ProviderId).collect(),
     }))
 }

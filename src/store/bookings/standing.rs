@@ -6,36 +6,30 @@ use std::time::Duration;
 use sqlx::PgPool;
 use sqlx::types::chrono::{DateTime, Utc};
 
-use crate::core::dispatch::{Job, LiveOffer, Rules, Standing};
-use crate::core::geo::Meters;
+use crate::core::dispatch::{Job, LiveOffer, Standing};
+use crate::core::geo::{LatLng, Meters};
 use crate::core::ids::{BookingId, OfferId, ProviderId};
-use crate::core::settings::Settings;
+use crate::core::settings::{DispatchSettings, Settings};
 use crate::store::StoreError;
 use crate::wire::time::from_chrono;
 
-/// The settings that a search goes by.
-#[derive(Clone, Copy, PartialEq, Debug)]
+/// The settings that searches go by.
+#[derive(Clone, PartialEq, Debug)]
 pub struct SearchRules {
-    /// How offers are made.
-    pub rules: Rules,
+    /// How offers are made, by service and place.
+    pub dispatch: DispatchSettings,
+    /// `service_radius_max`
+    pub radius_max: Meters,
     /// `booking_timeout.accepted`
     pub set_out_within: Duration,
 }
 
 impl From<&Settings> for SearchRules {
     fn from(settings: &Settings) -> Self {
-        let seconds = |s: u32| Duration::from_secs(s.into());
-        let dispatch = &settings.dispatch;
         Self {
-            rules: Rules {
-                offer_ttl: seconds(dispatch.offer_ttl_s),
-                chosen_ttl: seconds(dispatch.chosen_ttl_s),
-                receipt_grace: seconds(dispatch.receipt_grace_s),
-                radius_start: Meters::from_km(dispatch.radius_start_km),
-                radius_step: Meters::from_km(dispatch.radius_step_km),
-                radius_max: Meters::from_km(settings.service_radius_max_km.into()),
-            },
-            set_out_within: seconds(settings.booking_timeout.accepted),
+            dispatch: settings.dispatch.clone(),
+            radius_max: Meters::from_km(settings.service_radius_max_km.into()),
+            set_out_within: Duration::from_secs(settings.booking_timeout.accepted.into()),
         }
     }
 }
@@ -62,16 +56,27 @@ macro_rules! select {
             "SELECT b.id, b.status::text AS status, b.provider_id, b.created_at, b.accepted_at,
                     b.created_at + make_interval(secs => b.dispatch_timeout_s) AS deadline,
                     b.type = 'home_service' AND b.booking_type = 'now' AND b.deleted_at IS NULL AS dispatched,
+                    s.slug AS service, l.latitude::float8 AS latitude, l.longitude::float8 AS longitude,
                     COALESCE(o.excluded, '{}') AS excluded, COALESCE(o.last_round, 0) AS last_round,
-                    live.id AS live_id, live.provider_id AS live_provider, live.expires_at AS live_expires_at
+                    COALESCE(live.ids, '{}') AS live_ids, COALESCE(live.providers, '{}') AS live_providers,
+                    COALESCE(live.expiries, '{}') AS live_expiries
              FROM bookings b
+             JOIN services s ON s.id = b.service_id
+             LEFT JOIN booking_locations l ON l.booking_id = b.id
              LEFT JOIN LATERAL (
-                 SELECT array_agg(DISTINCT provider_id) FILTER (WHERE status IN ('declined', 'expired', 'released', 'withdrawn')) AS excluded,
+                 -- Withdrawn because somebody else was faster is no answer: he may be asked when that one gives it back.
+                 SELECT array_agg(DISTINCT provider_id) FILTER (WHERE status IN ('declined', 'expired', 'released')
+                            OR (status = 'withdrawn' AND NOT EXISTS (
+                                SELECT 1 FROM booking_offers winner
+                                WHERE winner.booking_id = b.id AND winner.round = lost.round
+                                  AND winner.status = 'released' AND winner.responded_at >= lost.offered_at))) AS excluded,
                         max(round)::int AS last_round
-                 FROM booking_offers WHERE booking_id = b.id) o ON TRUE
+                 FROM booking_offers lost WHERE booking_id = b.id) o ON TRUE
              LEFT JOIN LATERAL (
-                 SELECT id, provider_id, expires_at FROM booking_offers
-                 WHERE booking_id = b.id AND status = 'offered' ORDER BY id DESC LIMIT 1) live ON TRUE ",
+                 SELECT array_agg(id ORDER BY id) AS ids, array_agg(provider_id ORDER BY id) AS providers,
+                        array_agg(expires_at ORDER BY id) AS expiries
+                 FROM booking_offers
+                 WHERE booking_id = b.id AND status = 'offered') live ON TRUE ",
             $tail
         )
     };
@@ -88,9 +93,12 @@ struct Row {
     dispatched: bool,
     excluded: Vec<i64>,
     last_round: i32,
-    live_id: Option<i64>,
-    live_provider: Option<i64>,
-    live_expires_at: Option<DateTime<Utc>>,
+    service: String,
+    latitude: Option<f64>,
+    longitude: Option<f64>,
+    live_ids: Vec<i64>,
+    live_providers: Vec<i64>,
+    live_expiries: Vec<DateTime<Utc>>,
 }
 
 impl Row {
@@ -103,7 +111,7 @@ impl Row {
                     created_at: from_chrono(self.created_at),
                     deadline: from_chrono(self.deadline),
                     chosen: chosen.map(ProviderId),
-                    rules: search.rules,
+                    rules: search.dispatch.rules(&self.service, self.place(), search.radius_max),
                     excluded: self.excluded.iter().copied().map(ProviderId).collect::<BTreeSet<_>>(),
                     round: u16::try_from(self.last_round).unwrap_or(0) + 1, // a SMALLINT that its CHECK keeps >= 1
                 },
@@ -117,12 +125,18 @@ impl Row {
         }
     }
 
-    fn live(&self) -> Option<LiveOffer> {
-        Some(LiveOffer {
-            provider: ProviderId(self.live_provider?),
-            offer: OfferId(self.live_id?),
-            expires_at: from_chrono(self.live_expires_at?),
-        })
+    fn place(&self) -> Option<LatLng> {
+        LatLng::new(self.latitude?, self.longitude?).ok()
+    }
+
+    fn live(&self) -> Vec<LiveOffer> {
+        let offers = self.live_ids.iter().zip(&self.live_providers).zip(&self.live_expiries);
+        let live = |((&id, &provider), &expires_at): ((&i64, &i64), &DateTime<Utc>)| LiveOffer {
+            provider: ProviderId(provider),
+            offer: OfferId(id),
+            expires_at: from_chrono(expires_at),
+        };
+        offers.map(live).collect()
     }
 }
 

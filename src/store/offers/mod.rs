@@ -6,6 +6,7 @@ mod answer;
 mod history;
 mod live;
 mod persist;
+mod record;
 
 use sqlx::{PgConnection, PgPool};
 
@@ -14,6 +15,7 @@ pub use answer::{DeclineOutcome, ExpireOutcome, ReceiptOutcome, Ttls, decline, e
 pub use history::{PastOffer, of_booking};
 pub use live::{live_for, live_offer};
 pub use persist::{NewOffer, PersistOutcome, Persisted, persist};
+pub use record::{Record, records};
 
 use crate::core::ids::{BookingId, OfferId, ProviderId, UserId};
 use crate::store::StoreError;

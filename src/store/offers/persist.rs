@@ -32,6 +32,10 @@ pub struct NewOffer {
     pub ttl: Duration,
     /// For the receipt to come, at most.
     pub grace: Duration,
+    /// Of the search that it belongs to: a booking that was given back since is searched for anew, by another one.
+    pub deadline: Timestamp,
+    /// Live offers of the booking at a time, at most.
+    pub width: u16,
 }
 
 /// A live offer, committed: it may be sent.
@@ -67,7 +71,9 @@ pub enum PersistOutcome {
     ProviderTaken,
     /// The therapist can not take it (any more): offline, busy, not verified, too dear, blocked, gone.
     ProviderUnfit,
-    /// It is no longer pending, or past its deadline.
+    /// It has as many live offers as it may have: one that was given up is not closed yet, or this write is the one.
+    Enough,
+    /// It is no longer pending, or past its deadline, or searched for anew.
     BookingGone,
 }
 
@@ -76,6 +82,9 @@ pub enum PersistOutcome {
 pub async fn persist(pool: &PgPool, new: &NewOffer) -> Result<PersistOutcome, StoreError> {
     let mut tx = pool.begin().await?;
     let Some(booking) = lock(&mut tx, new.booking).await? else { return Ok(PersistOutcome::BookingGone) };
+    if from_chrono(booking.deadline) != new.deadline {
+        return Ok(PersistOutcome::BookingGone); // a write that comes after its search
+    }
     if let Some(known) = earlier_try(&mut tx, new).await? {
         return known_as(&mut tx, known).await;
     }
@@ -84,6 +93,9 @@ pub async fn persist(pool: &PgPool, new: &NewOffer) -> Result<PersistOutcome, St
     }
     if booking.provider_id.is_some_and(|chosen| chosen != new.provider.0) {
         return Ok(PersistOutcome::ProviderUnfit);
+    }
+    if live_offers(&mut tx, new.booking).await? >= i64::from(new.width) {
+        return Ok(PersistOutcome::Enough);
     }
     expire_due(&mut tx, new.provider).await?;
     let Some((offer, expires_at)) = insert(&mut tx, new, booking.deadline).await? else {
@@ -106,6 +118,17 @@ pub async fn persist(pool: &PgPool, new: &NewOffer) -> Result<PersistOutcome, St
         user: fit.user,
         message,
     })))
+}
+
+/// The booking's lock, held by the caller, keeps it from growing.
+async fn live_offers(tx: &mut PgConnection, booking: BookingId) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar(
+        "SELECT count(*) FROM booking_offers
+         WHERE booking_id = $1 AND status = 'offered' AND expires_at > clock_timestamp()",
+    )
+    .bind(booking.0)
+    .fetch_one(tx)
+    .await?)
 }
 
 #[derive(sqlx::FromRow)]
