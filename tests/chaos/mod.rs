@@ -24,7 +24,7 @@ use world::World;
 /// What is broken.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Fault {
-    /// `kill -9`, and a new one.
+    /// `kill -9`, and a new one; every other time while the table is locked and batches wait.
     ServiceKilled,
     /// Immediate shutdown (SIGQUIT), then crash recovery.
     PostgresCrashed,

@@ -26,6 +26,9 @@ use crate::support::{people, until};
 
 const DATABASE: &str = "spacall_chaos";
 
+/// How long the journal cannot write before the service is killed: phones have sent something meanwhile.
+const HELD_FOR: Duration = Duration::from_millis(400);
+
 /// How long clocks are wrong.
 const WRONG_FOR: Duration = Duration::from_millis(700);
 
@@ -120,9 +123,18 @@ impl World {
         tokio::time::sleep(Duration::from_millis(rng.random_range(0..300))).await;
         match fault {
             Fault::ServiceKilled => {
+                // Every other time while it cannot commit: what it holds then must not have been acked.
+                let held = match self.watcher.life.load(SeqCst) % 2 {
+                    0 => Some(store::ceiling::hold(&self.pool).await.expect("the table")),
+                    _ => None,
+                };
+                if held.is_some() {
+                    tokio::time::sleep(HELD_FOR).await;
+                }
                 *self.base.lock().expect("not poisoned") = None;
                 self.process.take().expect("a service").kill().await;
                 self.watcher.life.fetch_add(1, SeqCst);
+                drop(held);
                 self.serve().await;
             }
             Fault::PostgresCrashed => {
