@@ -25,13 +25,20 @@ fn gone(outcome: &AcceptOutcome) -> Option<OfferEnd> {
     }
 }
 
-/// All at once; how each ended.
+/// All at once; how each ended. Who loses against another transaction tries again, as the dispatcher does.
 async fn race(w: &World, tries: &[(OfferId, Therapist)]) -> Vec<AcceptOutcome> {
     let tasks: Vec<_> = tries
         .iter()
         .map(|&(offer, therapist)| {
             let pool = w.pool().clone();
-            tokio::spawn(async move { offers::accept(&pool, offer, therapist.provider).await.expect("a statement") })
+            tokio::spawn(async move {
+                loop {
+                    match offers::accept(&pool, offer, therapist.provider).await {
+                        Err(lost) if lost.is_transient() => {}
+                        ended => return ended.expect("a statement"),
+                    }
+                }
+            })
         })
         .collect();
     let mut ended = Vec::new();

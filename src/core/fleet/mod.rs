@@ -35,7 +35,7 @@ pub use therapist::{Duty, Therapist};
 use word::Overlap;
 use writer::Writer;
 
-use super::geo::{LatLng, Meters, PublicPosition, public_position};
+use super::geo::{LatLng, Meters, Neighbours, public_position};
 use super::ids::{BookingId, ProviderId, UserId};
 use super::matching::{Answer, Request, Verdict};
 use super::settings::PingLimits;
@@ -188,21 +188,15 @@ impl Fleet {
         .is_some()
     }
 
-    /// The same for many. H3 is asked on two threads: it is most of the work.
+    /// The same for many.
     pub fn restore_all(&self, fixes: &[(ProviderId, Fix)]) {
-        let (first, second) = fixes.split_at(fixes.len() / 2);
-        let publics = |fixes: &[(ProviderId, Fix)]| fixes.iter().map(|(_, fix)| public_position(fix.place)).collect();
-        let publics: [Vec<PublicPosition>; 2] = std::thread::scope(|scope| {
-            let second = scope.spawn(|| publics(second));
-            [publics(first), second.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))]
-        });
-        let all: Vec<_> = fixes.iter().zip(publics.into_iter().flatten()).collect();
+        let mut public = Neighbours::default();
         // Some at a time, so that pings need not wait for all.
-        for some in all.chunks(1_000) {
+        for some in fixes.chunks(1_000) {
             self.write(|writer| {
-                for ((provider, fix), public) in some {
+                for (provider, fix) in some {
                     if let Some(slot) = self.slot_of(*provider) {
-                        writer.restore(slot, fix, *public);
+                        writer.restore(slot, fix, public.position(fix.place));
                     }
                 }
             });
