@@ -37,11 +37,21 @@ async fn a_customer_books_the_nearest_accepts_and_the_booking_is_completed() {
 
     watcher.send(json!({"type": "watch", "booking_uuid": uuid})).await;
     assert_eq!(transition(&server, &near.person, &uuid, "en_route").await.0, 200);
-    // One metre: a therapist who walks a hundred in the moment since his last fix would not be believed.
-    let (latitude, longitude) = north(799.0);
-    app.send(json!({"type": "location", "fixes": [fix(7, now(), latitude, longitude)]})).await;
-    assert_eq!(app.expect("ack").await["seq"], 7);
-    let position = watcher.expect("position").await;
+    // A metre at a time (nobody believes that he walks a hundred in a moment), until the index has heard that he is on
+    // the way: the customer is told each position from then on.
+    let mut told = None;
+    for step in 0..40 {
+        let (latitude, longitude) = north(799.0 - f64::from(step));
+        let seq = 7 + step;
+        app.send(json!({"type": "location", "fixes": [fix(seq, now(), latitude, longitude)]})).await;
+        app.expect_where("ack", |ack| ack["seq"] == seq).await;
+        let heard = tokio::time::timeout(std::time::Duration::from_millis(500), watcher.expect("position")).await;
+        if let Ok(position) = heard {
+            told = Some((position, latitude));
+            break;
+        }
+    }
+    let (position, latitude) = told.expect("a position");
     assert_eq!(position["booking_uuid"], uuid.as_str());
     assert!((position["latitude"].as_f64().expect("degrees") - latitude).abs() < 1e-6);
 

@@ -34,7 +34,7 @@ async fn race(w: &World, tries: &[(OfferId, Therapist)]) -> Vec<AcceptOutcome> {
             tokio::spawn(async move {
                 loop {
                     match offers::accept(&pool, offer, therapist.provider).await {
-                        Err(lost) if lost.is_transient() => {}
+                        Err(lost) if lost.is_conflict() => {}
                         ended => return ended.expect("a statement"),
                     }
                 }
