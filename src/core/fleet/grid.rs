@@ -16,7 +16,7 @@ use super::word::{Overlap, Witness, Word};
 use crate::core::geo::LatLng;
 
 /// Points to a chunk; fewer than 16.
-const ROOM: usize = 12;
+pub(super) const ROOM: usize = 12;
 /// Things are added by segments of up to 2^this; one by one where loom keeps a history of each.
 const SEGMENT: u32 = if cfg!(feature = "loom") { 0 } else { 12 };
 /// Relaxed everywhere: the words order what readers see.
@@ -75,10 +75,16 @@ impl<'t> Points<'t> {
         self.len
     }
 
-    /// Where each is, packed.
+    /// Latitudes and longitudes in 1e-7 degree; what is beyond [`Self::len`] means nothing. Read one by one, so that
+    /// what is computed of them can be computed of several at once.
     #[inline]
-    pub(super) fn places(&self) -> impl Iterator<Item = u64> + 't {
-        self.chunk.places[..self.len].iter().map(|place| place.load(FREE))
+    pub(super) fn coordinates(&self) -> ([f64; ROOM], [f64; ROOM]) {
+        let (mut lat, mut lng) = ([0.0; ROOM], [0.0; ROOM]);
+        for (at, place) in self.chunk.places.iter().enumerate() {
+            let (lat_e7, lng_e7) = unpack(place.load(FREE));
+            (lat[at], lng[at]) = (f64::from(lat_e7), f64::from(lng_e7));
+        }
+        (lat, lng)
     }
 
     #[inline]

@@ -4,7 +4,7 @@
 use smallvec::SmallVec;
 
 use super::card;
-use super::grid::{Grid, Point, Points, place_of, unpack};
+use super::grid::{Grid, Point, Points, ROOM, place_of};
 use super::tables::{Layer, Person, Tables};
 use super::traits::Traits;
 use super::window::{Window, haversine_at_most};
@@ -176,12 +176,12 @@ impl<'t> Search<'t> {
     /// Sorts the points of a chunk into near, rest, and out of the question.
     #[inline]
     fn look(&mut self, points: Points<'t>, window: &Window, limit: f64) {
-        let (lat_e7, lng_e7) = (i64::from(self.request.place.lat_e7()), i64::from(self.request.place.lng_e7()));
+        let (lat_e7, lng_e7) = (f64::from(self.request.place.lat_e7()), f64::from(self.request.place.lng_e7()));
         let room = if self.request.limit > FEW { 0 } else { self.request.limit + SPARE };
         self.examined += points.len() as u32;
-        for (at, place) in points.places().enumerate() {
-            let (lat, lng) = unpack(place);
-            let at_least = window.haversine_at_least(i64::from(lat) - lat_e7, i64::from(lng) - lng_e7);
+        let (lat, lng) = points.coordinates();
+        let bounds: [f64; ROOM] = std::array::from_fn(|at| window.haversine_at_least(lat[at] - lat_e7, lng[at] - lng_e7));
+        for (at, &at_least) in bounds[..points.len()].iter().enumerate() {
             if at_least > limit {
                 continue;
             }
@@ -316,7 +316,7 @@ impl Found {
 
 /// The first window: where the cells are crowded as they should be, as many as asked for are in it.
 fn first_reach(grid: &Grid, limit: usize) -> f64 {
-    grid.tiling().row_m() * (limit.min(1_000) as f64 / 40.0).sqrt()
+    grid.tiling().row_m() * (limit.min(1_000) as f64 / 32.0).sqrt()
 }
 
 /// Everybody within the asked radius with the first reason not to be eligible, nearest first.

@@ -71,9 +71,9 @@ impl Window {
     }
 
     /// Never more than the haversine of the distance to a point of the window's cells, the differences in 1e-7 degree.
-    pub(super) fn haversine_at_least(&self, dlat_e7: i64, dlng_e7: i64) -> f64 {
-        let dlng_e7 = dlng_e7.abs().min(CIRCLE_E7 - dlng_e7.abs());
-        let (dlat, dlng) = (dlat_e7 as f64, dlng_e7 as f64);
+    #[inline]
+    pub(super) fn haversine_at_least(&self, dlat: f64, dlng: f64) -> f64 {
+        let dlng = dlng.abs().min(CIRCLE_E7 as f64 - dlng.abs());
         dlat * dlat * self.lower.per_lat + dlng * dlng * self.lower.per_lng
     }
 }

@@ -9,6 +9,8 @@
 //! This is optimistic concurrency control (Kung and Robinson, 1981) over sequence locks, with the fences of H.-J. Boehm,
 //! "Can seqlocks get along with programming language memory models?" (2012). Only atomics: no `unsafe`.
 
+use smallvec::SmallVec;
+
 use super::sync::{AtomicU64, Ordering, fence};
 
 /// One step of the version, which is the upper half.
@@ -82,13 +84,13 @@ pub(super) struct Overlap;
 /// What a reader has relied on.
 #[derive(Debug, Default)]
 pub(super) struct Witness<'t> {
-    seen: Vec<(&'t Word, u64)>,
+    /// Room for a search of a few cells.
+    seen: SmallVec<[(&'t Word, u64); 64]>,
 }
 
 impl<'t> Witness<'t> {
-    /// Room for a search of a few cells.
     pub(super) fn new() -> Self {
-        Self { seen: Vec::with_capacity(64) }
+        Self::default()
     }
 
     /// Notes a word and gives its payload. Read what hangs on it afterwards.

@@ -103,7 +103,7 @@ fn a_window_holds_everybody_within_its_distance_and_growing_windows_meet_each_on
                 if met.contains(&(id as u32)) {
                     let (dlat, dlng) =
                         (place.lat_e7() - centre.lat_e7(), i64::from(place.lng_e7()) - i64::from(centre.lng_e7()));
-                    let bound = window.haversine_at_least(i64::from(dlat), dlng);
+                    let bound = window.haversine_at_least(f64::from(dlat), dlng as f64);
                     assert!(bound <= haversine_at_most(distance), "seed {seed}: {centre} {place} {bound}");
                 }
             }
@@ -181,8 +181,8 @@ fn the_lower_bound_is_worth_having() {
     for _ in 0..1_000 {
         let far = at_distance(centre, rng.random_range(10.0..5_000.0), &mut rng);
         let distance = centre.distance(far);
-        let dlat = i64::from(far.lat_e7() - centre.lat_e7());
-        let bound = window.haversine_at_least(dlat, i64::from(far.lng_e7() - centre.lng_e7()));
+        let dlat = f64::from(far.lat_e7() - centre.lat_e7());
+        let bound = window.haversine_at_least(dlat, f64::from(far.lng_e7() - centre.lng_e7()));
         assert!(bound > haversine_at_most(Meters::new(distance.get() * 0.999)), "{distance:?}");
     }
 }
