@@ -65,6 +65,15 @@ fn at_size(criterion: &mut Criterion, town: &Town, points: usize) -> String {
     group.bench_function(BenchmarkId::new("rstar", points), |b| b.iter(|| black_box(tree.nearest(ask()))));
     let mut ask = turns(&customers);
     group.bench_function(BenchmarkId::new("floor", points), |b| b.iter(|| black_box(floor.nearest(ask()))));
+    // Who and how far, as the other two tell it; then with all that an answer shows.
+    let mut request = question(customers[0]);
+    let mut ask = turns(&customers);
+    group.bench_function(BenchmarkId::new("ranking", points), |b| {
+        b.iter(|| {
+            request.place = ask();
+            black_box(fleet.ranking(&request, NOW))
+        });
+    });
     for (name, filters, precision) in [
         ("fleet", Filters::default(), Precision::Exact),
         ("fleet-pass-50", filters(50), Precision::Exact),
@@ -200,10 +209,11 @@ fn lines(crossings: &str) -> Vec<Line> {
     for (points, judged) in [(SMALL, false), (CITY, true), (LARGE, false)] {
         let limit = |limit: Limit| if judged { limit } else { Limit::None };
         let times = |name: &str| format!("nearest 10 in 5 km of {points}: {name}");
-        let fleet = ("fleet", points);
+        let (fleet, ranking) = (("fleet", points), ("ranking", points));
         lines.extend([
-            ratio(&times("times faster than rstar"), "nearest", ("rstar", points), fleet, limit(Limit::AtLeast(4.0))),
-            ratio(&times("against the bare grid"), "nearest", fleet, ("floor", points), limit(Limit::AtMost(2.0))),
+            ratio(&times("times faster than rstar"), "nearest", ("rstar", points), ranking, limit(Limit::AtLeast(4.0))),
+            ratio(&times("against the bare grid"), "nearest", ranking, ("floor", points), limit(Limit::AtMost(2.0))),
+            ratio(&times("with all that is shown, against who and how far"), "nearest", fleet, ranking, Limit::None),
             ratio(
                 &times("filters passing 50 %"),
                 "nearest",
@@ -216,8 +226,14 @@ fn lines(crossings: &str) -> Vec<Line> {
             ratio(&times("public answers"), "nearest", ("fleet-public", points), fleet, limit(Limit::AtMost(2.0))),
         ]);
     }
-    lines.push(ratio("1,000,000 against 100,000", "nearest", ("fleet", LARGE), ("fleet", CITY), Limit::AtMost(2.5)));
-    lines.push(ratio("10,000 against 100,000", "nearest", ("fleet", SMALL), ("fleet", CITY), Limit::AtMost(1.0)));
+    lines.push(ratio(
+        "1,000,000 against 100,000",
+        "nearest",
+        ("ranking", LARGE),
+        ("ranking", CITY),
+        Limit::AtMost(2.5),
+    ));
+    lines.push(ratio("10,000 against 100,000", "nearest", ("ranking", SMALL), ("ranking", CITY), Limit::AtMost(1.0)));
     for points in [CITY, LARGE] {
         let times = |name: &str| format!("one move of {points}: {name}");
         let fleet = ("fleet", points);

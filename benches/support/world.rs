@@ -162,11 +162,9 @@ fn barangays(path: &Path) -> Vec<City> {
 /// A fleet of these.
 pub fn fleet_of(people: impl Iterator<Item = Person>) -> Fleet {
     let fleet = Fleet::new();
-    for person in people {
-        let provider = person.row.provider;
-        fleet.put(person.row);
-        fleet.restore_position(provider, person.fix);
-    }
+    let (fixes, rows): (Vec<_>, Vec<_>) = people.map(|person| ((person.row.provider, person.fix), person.row)).unzip();
+    fleet.put_all(rows);
+    fleet.restore_all(&fixes);
     fleet
 }
 

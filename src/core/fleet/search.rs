@@ -28,10 +28,8 @@ struct Found {
     slot: u32,
 }
 
-/// Up to so many asked for, those who seem nearest are kept in order while cells are looked at.
+/// So many are met without asking for memory.
 const FEW: usize = 64;
-/// So many more are kept, for some will be refused.
-const SPARE: usize = 4;
 
 /// How near somebody may be, the upper half of a lower bound of his haversine, above his number among those met: the
 /// order of keys is that of the bounds (those of positive floats are ordered like their bits), and what is cut off
@@ -52,12 +50,12 @@ struct Search<'t> {
     vantage: Vantage,
     needed: Traits,
     quick: bool,
-    /// Those who were met in this window and are not judged yet: a chunk and a place in it.
+    /// Those who were met: a chunk and a place in it.
     met: SmallVec<[(Points<'t>, usize); FEW]>,
-    /// The apparently nearest of them who passed the sieve, in order: [`key`]s.
+    /// The [`key`]s of those to judge next.
     near: SmallVec<[u64; FEW]>,
-    /// The keys of the others, in any order and not sieved.
-    rest: SmallVec<[u64; FEW]>,
+    /// The keys of those who were met beyond what was scanned.
+    far: SmallVec<[u64; FEW]>,
     /// The best so far, in order; at most as many as asked for.
     best: Vec<Found>,
     examined: u32,
@@ -127,7 +125,7 @@ impl<'t> Search<'t> {
             quick: card::is_quick(request),
             met: SmallVec::new(),
             near: SmallVec::new(),
-            rest: SmallVec::new(),
+            far: SmallVec::new(),
             best: Vec::with_capacity(request.limit.min(FEW)),
             examined: 0,
             proven: Meters::ZERO,
@@ -142,9 +140,11 @@ impl<'t> Search<'t> {
         loop {
             let scanned = reach.min(self.bound().get());
             let window = Window::around(grid.tiling(), self.request.place, Meters::new(scanned), done.as_ref());
+            let reached = haversine_at_most(Meters::new(scanned));
             let limit = haversine_at_most(self.bound());
-            grid.scan(&window, done.as_ref(), witness, |points| self.look(points, &window, limit))?;
-            self.judge_met();
+            self.come_near(reached);
+            grid.scan(&window, done.as_ref(), witness, |points| self.look(points, &window, reached, limit))?;
+            self.judge_near();
             // Everybody within `scanned` has been met. Who matters is within the bound, and it only shrinks.
             if self.bound().get() <= scanned || window.is_whole_earth() {
                 self.proven = self.bound();
@@ -173,55 +173,49 @@ impl<'t> Search<'t> {
         scanned * (wanted.sqrt() * 1.1).clamp(1.25, 2.0)
     }
 
-    /// Sorts the points of a chunk into near, rest, and out of the question.
+    /// Sorts the points of a chunk into near, far, and out of the question.
     #[inline]
-    fn look(&mut self, points: Points<'t>, window: &Window, limit: f64) {
+    fn look(&mut self, points: Points<'t>, window: &Window, reached: f64, limit: f64) {
         let (lat_e7, lng_e7) = (f64::from(self.request.place.lat_e7()), f64::from(self.request.place.lng_e7()));
-        let room = if self.request.limit > FEW { 0 } else { self.request.limit + SPARE };
         self.examined += points.len() as u32;
         let (lat, lng) = points.coordinates();
-        let bounds: [f64; ROOM] = std::array::from_fn(|at| window.haversine_at_least(lat[at] - lat_e7, lng[at] - lng_e7));
+        let bounds: [f64; ROOM] =
+            std::array::from_fn(|at| window.haversine_at_least(lat[at] - lat_e7, lng[at] - lng_e7));
         for (at, &at_least) in bounds[..points.len()].iter().enumerate() {
             if at_least > limit {
                 continue;
             }
             let key = key(at_least, self.met.len());
-            let near = self.near.len() < room || self.near.last().is_some_and(|&farthest| key < farthest);
-            if !near {
+            if at_least > reached {
                 self.met.push((points, at));
-                self.rest.push(key);
+                self.far.push(key);
             } else if points.traits(at).may_satisfy(self.needed) {
                 self.met.push((points, at));
-                if self.near.len() == room {
-                    self.rest.extend(self.near.pop());
-                }
-                let at = self.near.iter().rposition(|&other| other < key).map_or(0, |before| before + 1);
-                self.near.insert(at, key);
+                self.near.push(key);
             }
         }
     }
 
-    /// Judges those who were met, the apparently nearest first, until the next cannot be among the best. Nobody of the
-    /// others will be needed, for the bound only shrinks.
-    fn judge_met(&mut self) {
-        let near = std::mem::take(&mut self.near);
-        if self.judge_in_order(&near) {
-            let mut rest = std::mem::take(&mut self.rest);
-            rest.retain(|key| {
-                let (points, at) = self.met[*key as u32 as usize];
-                points.traits(at).may_satisfy(self.needed)
-            });
-            rest.sort_unstable();
-            self.judge_in_order(&rest);
-        }
-        self.rest.clear();
-        self.met.clear();
+    /// Those who were far and are not any more.
+    fn come_near(&mut self, reached: f64) {
+        let Self { met, near, far, needed, .. } = self;
+        far.retain(|key| {
+            let (points, at) = met[*key as u32 as usize];
+            let stays = bound_of(*key) > reached;
+            if !stays && points.traits(at).may_satisfy(*needed) {
+                near.push(*key);
+            }
+            stays
+        });
     }
 
-    /// False if the next could not be among the best.
-    fn judge_in_order(&mut self, keys: &[u64]) -> bool {
+    /// Judges those who are near, the apparently nearest first, until the next cannot be among the best: nobody of the
+    /// others will be, for the bound only shrinks.
+    fn judge_near(&mut self) {
+        let mut near = std::mem::take(&mut self.near);
+        near.sort_unstable();
         let mut limit = haversine_at_most(self.bound());
-        for some in keys.chunks(16) {
+        for some in near.chunks(16) {
             // First all their cards are fetched, at once as far as the memory can, and then looked at.
             let people: SmallVec<[_; 16]> = some
                 .iter()
@@ -234,14 +228,13 @@ impl<'t> Search<'t> {
                 .collect();
             for (key, point, person, ..) in people {
                 if bound_of(key) > limit {
-                    return false;
+                    return;
                 }
                 if self.judge(point, person) {
                     limit = haversine_at_most(self.bound());
                 }
             }
         }
-        true
     }
 
     /// True if he is among the best so far, and these are as many as asked for.
