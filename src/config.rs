@@ -123,8 +123,8 @@ pub struct Flags {
     /// Requests per second and token, 0 for no limit [env: SPACALL_RATE_LIMIT] [default: 100]
     #[arg(long, global = true, value_name = "N", alias = "spacall-rate-limit")]
     pub rate_limit: Option<String>,
-    /// Web pages that may open the websocket, besides the service's own: https://HOST[:PORT],…; apps need none
-    /// [env: SPACALL_ORIGINS]
+    /// Web pages that may open the websocket, besides the service's own: https://HOST or https://HOST:PORT, with commas
+    /// between; apps need none [env: SPACALL_ORIGINS]
     #[arg(long, global = true, value_name = "ORIGINS", alias = "spacall-origins")]
     pub origins: Option<String>,
 }

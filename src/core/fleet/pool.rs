@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-/// Segments of [`Pool::SEGMENT`] things, made when first needed.
+/// Segments of so many things, made when first needed.
 #[derive(Debug)]
 pub(super) struct Pool<T> {
     segments: Box<[OnceLock<Box<[T]>>]>,
