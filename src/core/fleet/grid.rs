@@ -512,7 +512,7 @@ pub(super) fn place_of(packed: u64) -> Option<LatLng> {
     LatLng::from_e7(lat_e7, lng_e7).ok()
 }
 
-/// Band (below 2^14) and column of blocks (below 2^15) as one number.
+/// Band (below 2^15) and column of blocks (below 2^16) as one number.
 const fn key(band: u32, column: u32) -> u32 {
     band << 16 | column
 }

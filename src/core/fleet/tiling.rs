@@ -15,9 +15,9 @@ pub(super) const CELLS: usize = (SIDE * SIDE) as usize;
 /// Longitudes, in 1e-7 degree.
 pub(super) const CIRCLE_E7: i64 = 3_600_000_000;
 
-/// Heights to choose from in 1e-7 degree, 125 m to 2 km, each about √2 of the one before. Each divides a meridian into
+/// Heights to choose from in 1e-7 degree, 60 m to 2 km, each about √2 of the one before. Each divides a meridian into
 /// whole bands.
-const HEIGHTS_E7: [i64; 9] = [11_250, 15_625, 22_500, 31_250, 45_000, 62_500, 90_000, 125_000, 180_000];
+const HEIGHTS_E7: [i64; 11] = [5_625, 7_500, 11_250, 15_625, 22_500, 31_250, 45_000, 62_500, 90_000, 125_000, 180_000];
 const USUAL: i64 = 45_000;
 /// Metres in 1e-7 degree of latitude.
 const METRES: f64 = 0.011_119_5;
