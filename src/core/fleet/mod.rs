@@ -86,9 +86,15 @@ impl Default for Fleet {
 
 const POISONED: &str = "nothing panics while it holds the fleet's lock";
 
-/// So often a search that writers overlap begins anew; then it asks them to wait. Twice is rare where ten are sought
-/// among thousands; a search of a whole city among pings may never find a quiet moment.
+/// So often a search that a change overlaps begins anew; then it asks the writer to wait. Twice is rare where ten are
+/// sought among thousands.
 const TRIES: usize = 4;
+/// Who wants everybody reads the whole neighbourhood, and among many pings finds no quiet moment: it tries once.
+const MANY: usize = 200;
+
+const fn tries(limit: usize) -> usize {
+    if limit > MANY { 1 } else { TRIES }
+}
 
 impl Fleet {
     /// Nobody.
@@ -122,8 +128,8 @@ impl Fleet {
     }
 
     /// Reads without a lock, and again if a change overlapped; in the end while writers wait.
-    fn read<R>(&self, attempt: impl Fn(&Tables) -> Result<R, Overlap>) -> R {
-        for _ in 0..TRIES {
+    fn read<R>(&self, tries: usize, attempt: impl Fn(&Tables) -> Result<R, Overlap>) -> R {
+        for _ in 0..tries {
             if let Ok(result) = attempt(&self.tables.load()) {
                 return result;
             }
@@ -225,7 +231,7 @@ impl Fleet {
     pub fn nearest(&self, request: &Request, now: Timestamp) -> Answer {
         let version = || self.version.load(Ordering::Acquire);
         let Some(only) = request.only else {
-            return self.read(|tables| search::nearest(tables, request, now, version));
+            return self.read(tries(request.limit), |tables| search::nearest(tables, request, now, version));
         };
         let writer = self.quiet();
         match self.slot_of(only) {
@@ -240,13 +246,13 @@ impl Fleet {
             let answer = self.nearest(request, now);
             return answer.candidates.iter().map(|c| (c.therapist.provider, c.distance)).collect();
         }
-        self.read(|tables| search::ranking(tables, request, now))
+        self.read(tries(request.limit), |tables| search::ranking(tables, request, now))
     }
 
     /// Everybody within the asked radius with the first reason not to be eligible (`None`: eligible), nearest first.
     /// Judges everybody there: for explanations, not for the busy path.
     pub fn verdicts(&self, request: &Request, now: Timestamp) -> Vec<Verdict> {
-        self.read(|tables| search::verdicts(tables, request, now))
+        self.read(1, |tables| search::verdicts(tables, request, now))
     }
 
     /// How many therapists are known.
