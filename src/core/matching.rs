@@ -122,7 +122,7 @@ pub struct Answer {
 pub struct Certificate {
     /// The version of the index: how many changes it had seen at that instant.
     pub version: u64,
-    /// Everybody who stood this near was met: nobody who may take the request and is no farther is missing.
+    /// Everybody who stood this near was met: nobody who may take the request and is nearer is missing.
     pub proven: Meters,
     /// How many positions were looked at.
     pub examined: u32,

@@ -99,7 +99,7 @@ pub struct NearbyMeta {
 pub struct Certified {
     /// How many changes the live index had seen.
     pub version: u64,
-    /// Nobody who may take the request and is no farther than this is missing, km.
+    /// Nobody who may take the request and is nearer than this is missing, km.
     pub proven_km: f64,
     /// How many positions were looked at.
     pub examined: u32,

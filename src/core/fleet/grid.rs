@@ -179,10 +179,11 @@ pub(super) struct Stock {
 impl Grid {
     /// For up to `slots` points in up to `blocks` blocks.
     pub(super) fn new(tiling: Tiling, slots: usize, blocks: usize) -> Self {
+        let blocks = Pool::new(blocks, SEGMENT.min(3));
         Self {
             tiling,
-            directory: (0..2 * blocks.next_power_of_two()).map(|_| AtomicU64::new(0)).collect(),
-            blocks: Pool::new(blocks, SEGMENT.min(3)),
+            directory: (0..2 * blocks.capacity().next_power_of_two()).map(|_| AtomicU64::new(0)).collect(),
+            blocks,
             block_count: Word::default(),
             // Each in a cell of his own is the worst.
             chunks: Pool::new(slots + 1, SEGMENT.min(8)),
@@ -266,8 +267,29 @@ impl Grid {
         Ok(count)
     }
 
-    /// Puts a point, which is not there, into a cell that was prepared for it. Constant time.
-    pub(super) fn insert(&self, slot: u32, place: LatLng, traits: Traits, cell: u32, stock: &mut Stock) {
+    /// Puts a point into a cell that was prepared for it, out of the one that it is in, if any. Within the change of both.
+    /// `look` is called after each step (tests look at the grid then).
+    pub(super) fn relocate(
+        &self,
+        slot: u32,
+        place: LatLng,
+        traits: Traits,
+        to: u32,
+        stock: &mut Stock,
+        mut look: impl FnMut(),
+    ) {
+        // First the new cell is marked in its row: whoever then finds the old one empty, or not marked any more, has met
+        // the mark and the odd word of the new one, or finds at the end that its row has moved.
+        self.mark(to, true);
+        look();
+        self.remove(slot, stock);
+        look();
+        self.insert(slot, place, traits, to, stock);
+        look();
+    }
+
+    /// Puts a point, which is not there, into a cell that was prepared for it and is marked. Constant time.
+    fn insert(&self, slot: u32, place: LatLng, traits: Traits, cell: u32, stock: &mut Stock) {
         let (Some(word), Some(at)) = (self.word(cell), self.at.get(slot)) else { return };
         let head = Head(word.payload());
         let (index, len) = match head.chunk() {
@@ -277,9 +299,6 @@ impl Grid {
                 let Some(chunk) = self.chunk(index) else { return };
                 chunk.next.store(first.map_or(0, |first| first + 1), FREE);
                 chunk.cell.store(cell, FREE);
-                if first.is_none() {
-                    self.mark(cell, true);
-                }
                 (index, 0)
             }
         };
@@ -341,7 +360,10 @@ impl Grid {
         let Some(block) = self.blocks.get(cell / CELLS as u32) else { return };
         let (row, bit) = ((cell as usize % CELLS) / SIDE as usize, 1 << (cell % SIDE as u32));
         let word = &block.rows[row];
-        word.publish(if occupied { word.payload() | bit } else { word.payload() & !bit });
+        let marked = if occupied { word.payload() | bit } else { word.payload() & !bit };
+        if marked != word.payload() {
+            word.publish(marked);
+        }
     }
 
     fn here(&self, slot: u32) -> Option<(&Chunk, usize)> {

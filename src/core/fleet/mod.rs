@@ -115,10 +115,11 @@ impl Fleet {
         let mut writer = self.quiet();
         let before = Arc::as_ptr(writer.tables());
         let result = change(&mut writer);
-        self.version.store(self.version.load(Ordering::Relaxed) + 1, Ordering::Release);
         if Arc::as_ptr(writer.tables()) != before {
             self.tables.store(Arc::clone(writer.tables()));
         }
+        // Last: who has read the version reads tables that have seen so many changes.
+        self.version.store(self.version.load(Ordering::Relaxed) + 1, Ordering::Release);
         result
     }
 
@@ -128,15 +129,16 @@ impl Fleet {
     }
 
     /// Reads without a lock, and again if a change overlapped; in the end while writers wait.
-    fn read<R>(&self, tries: usize, attempt: impl Fn(&Tables) -> Result<R, Overlap>) -> R {
+    fn read<R>(&self, tries: usize, attempt: impl Fn(&Tables, u64) -> Result<R, Overlap>) -> R {
         for _ in 0..tries {
-            if let Ok(result) = attempt(&self.tables.load()) {
+            let version = self.version.load(Ordering::Acquire);
+            if let Ok(result) = attempt(&self.tables.load(), version) {
                 return result;
             }
             std::hint::spin_loop();
         }
         let writer = self.quiet();
-        match attempt(writer.tables()) {
+        match attempt(writer.tables(), self.version.load(Ordering::Acquire)) {
             Ok(result) => result,
             Err(Overlap) => unreachable!("nobody writes"),
         }
@@ -229,13 +231,14 @@ impl Fleet {
     /// Passes by O(k + those nearer than the k-th who may not take it + those in the same cells); worst case everybody
     /// within the radius, when fewer than asked for may take it.
     pub fn nearest(&self, request: &Request, now: Timestamp) -> Answer {
-        let version = || self.version.load(Ordering::Acquire);
         let Some(only) = request.only else {
-            return self.read(tries(request.limit), |tables| search::nearest(tables, request, now, version));
+            return self.read(tries(request.limit), |tables, version| search::nearest(tables, request, now, version));
         };
         let writer = self.quiet();
         match self.slot_of(only) {
-            Some(slot) if request.limit > 0 => search::only(writer.tables(), slot, request, now, version()),
+            Some(slot) if request.limit > 0 => {
+                search::only(writer.tables(), slot, request, now, self.version.load(Ordering::Acquire))
+            }
             _ => Answer::default(),
         }
     }
@@ -246,13 +249,13 @@ impl Fleet {
             let answer = self.nearest(request, now);
             return answer.candidates.iter().map(|c| (c.therapist.provider, c.distance)).collect();
         }
-        self.read(tries(request.limit), |tables| search::ranking(tables, request, now))
+        self.read(tries(request.limit), |tables, _| search::ranking(tables, request, now))
     }
 
     /// Everybody within the asked radius with the first reason not to be eligible (`None`: eligible), nearest first.
     /// Judges everybody there: for explanations, not for the busy path.
     pub fn verdicts(&self, request: &Request, now: Timestamp) -> Vec<Verdict> {
-        self.read(1, |tables| search::verdicts(tables, request, now))
+        self.read(1, |tables, _| search::verdicts(tables, request, now))
     }
 
     /// How many therapists are known.
@@ -269,6 +272,7 @@ impl Fleet {
     pub fn snapshot(&self) -> Vec<(Arc<Therapist>, Option<Shown>)> {
         let writer = self.quiet();
         let mut all: Vec<_> = writer.everybody().map(|(slot, t)| (t, writer.position(slot))).collect();
+        drop(writer);
         all.sort_unstable_by_key(|(therapist, _)| therapist.provider);
         all
     }

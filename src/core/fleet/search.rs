@@ -64,20 +64,15 @@ struct Search<'t> {
     eligible: Vec<Meters>,
 }
 
-/// The nearest who may take the request. `version` is asked at the instant of which the answer is true.
-pub(super) fn nearest(
-    tables: &Tables,
-    request: &Request,
-    now: Timestamp,
-    version: impl Fn() -> u64,
-) -> Result<Answer, Overlap> {
+/// The nearest who may take the request. `version`: how many changes these tables had seen at least.
+pub(super) fn nearest(tables: &Tables, request: &Request, now: Timestamp, version: u64) -> Result<Answer, Overlap> {
     if request.limit == 0 {
         return Ok(Answer::default());
     }
     let mut search = Search::new(tables, request, now);
     let mut witness = Witness::new();
     search.run(&mut witness)?;
-    let answer = search.answer(version());
+    let answer = search.answer(version);
     witness.stands()?;
     Ok(answer)
 }

@@ -69,7 +69,7 @@ impl Writer {
     /// Makes room for so many more at once.
     pub(super) fn reserve(&mut self, more: usize) {
         if self.trails.len() + more > self.tables.capacity() {
-            self.rebuild_for(self.trails.len() + more);
+            self.rebuild_for((self.trails.len() + more) * 5 / 4);
         }
     }
 
@@ -224,10 +224,7 @@ impl Writer {
             let (grid, stock) = (tables.grid(layer), &mut self.stocks[layer as usize]);
             match (step, to) {
                 (Step::To(place), Some(to)) if from == Some(to) => grid.overwrite(slot, place),
-                (Step::To(place), Some(to)) => {
-                    grid.remove(slot, stock);
-                    grid.insert(slot, place, traits, to, stock);
-                }
+                (Step::To(place), Some(to)) => grid.relocate(slot, place, traits, to, stock, || ()),
                 (Step::Gone, _) => grid.remove(slot, stock),
                 (Step::To(_) | Step::Touch, _) => {}
             }
@@ -275,7 +272,10 @@ impl Writer {
             let grid = old.grid(layer);
             let tiling =
                 if grid.len() < LEAST { grid.tiling().clone() } else { grid.tiling().suited_to(grid.company()) };
-            Grid::new(tiling, capacity, (grid.blocks_in_use() << room) + SPARE_BLOCKS)
+            // Smaller cells make smaller blocks: more of them for the same people.
+            let finer = (grid.tiling().row_e7() / tiling.row_e7()).max(1) as usize;
+            let blocks = (grid.blocks_in_use() * finer * finer).min(grid.len());
+            Grid::new(tiling, capacity, (blocks << room) + SPARE_BLOCKS)
         });
         let new = Tables::new(grids, capacity);
         for slot in 0..self.trails.len() as u32 {
@@ -286,7 +286,7 @@ impl Writer {
                 let (grid, stock) = (new.grid(layer), &mut stocks[layer as usize]);
                 if let Some(place) = old.grid(layer).place(slot) {
                     let cell = grid.prepare(slot, place, stock)?;
-                    grid.insert(slot, place, to.traits(), cell, stock);
+                    grid.relocate(slot, place, to.traits(), cell, stock, || ());
                 }
             }
         }

@@ -10,7 +10,7 @@ use crate::core::fleet::grid::{Grid, Stock};
 use crate::core::fleet::tiling::{CIRCLE_E7, SIDE, Tiling};
 use crate::core::fleet::traits::Traits;
 use crate::core::fleet::window::{Window, haversine_at_most};
-use crate::core::fleet::word::Witness;
+use crate::core::fleet::word::{Change, Witness};
 use crate::core::geo::{EARTH_RADIUS_M, InnerCircle, LatLng, Meters, public_position};
 
 /// The place that is `distance` metres from `from`, in a random direction, to 1e-7 degree.
@@ -39,8 +39,7 @@ impl Points {
         if self.grid.cell_of(slot) == Some(cell) {
             return self.grid.overwrite(slot, place);
         }
-        self.grid.remove(slot, &mut self.stock);
-        self.grid.insert(slot, place, Traits::default(), cell, &mut self.stock);
+        self.grid.relocate(slot, place, Traits::default(), cell, &mut self.stock, || ());
     }
 
     fn scanned(&self, window: &Window, done: Option<&Window>) -> Vec<u32> {
@@ -204,6 +203,33 @@ fn a_grid_forgets_cells_that_emptied() {
         assert_eq!(points.grid.place(id), None);
     }
     assert_eq!((points.grid.len(), points.grid.blocks_in_use()), (0, 0), "cells without anybody count as occupied");
+}
+
+/// A writer may be held up between any two steps of a move: until it is whole, nobody may take what he sees for true
+/// unless he sees the point, even where it is alone in its cell and leaves its row empty.
+#[test]
+fn a_point_on_its_way_between_cells_is_not_overlooked() {
+    let from = LatLng::from_e7(145_510_000, 1_210_200_000).unwrap();
+    for (dlat, dlng) in [(0, 50_000), (50_000, 0), (-50_000, -50_000), (0, 900_000), (900_000, 0)] {
+        let to = LatLng::from_e7(from.lat_e7() + dlat, from.lng_e7() + dlng).unwrap();
+        let mut points = Points::new(Tiling::usual());
+        points.set(0, from);
+        let window = points.around(from, 20_000.0, None);
+        let Points { grid, stock } = &mut points;
+        let cells = [grid.cell_of(0).unwrap(), grid.prepare(0, to, stock).unwrap()];
+        let mut looks = 0;
+        let look = || {
+            let (mut slots, mut witness) = (Vec::new(), Witness::new());
+            let scanned = grid.scan(&window, None, &mut witness, |points| slots.extend(points.iter().map(|p| p.slot)));
+            let believed = scanned.and_then(|()| witness.stands()).is_ok();
+            assert!(!believed || slots == [0], "{dlat}, {dlng}: after step {looks} the answer {slots:?} was believed");
+            looks += 1;
+        };
+        let change = Change::of([cells.map(|cell| grid.word(cell))]);
+        grid.relocate(0, to, Traits::default(), cells[1], stock, look);
+        drop(change);
+        assert_eq!((looks, points.scanned(&window, None)), (3, vec![0]));
+    }
 }
 
 /// The shortcut of moves. 0.8035827, 1.2483974 is the centre of an icosahedron's face, where cells are largest.

@@ -22,7 +22,7 @@ fn grid(places: &[(i32, i32)]) -> (Grid, Stock) {
     let (grid, mut stock) = (Grid::new(Tiling::usual(), 4, 1), Stock::default());
     for (slot, place) in places.iter().enumerate() {
         let cell = grid.prepare(slot as u32, at(*place), &mut stock).expect("room");
-        grid.insert(slot as u32, at(*place), Traits::default(), cell, &mut stock);
+        grid.relocate(slot as u32, at(*place), Traits::default(), cell, &mut stock, || ());
     }
     (grid, stock)
 }
@@ -34,8 +34,7 @@ fn move_to(grid: &Grid, slot: u32, place: (i32, i32), stock: &mut Stock) {
     if from == to {
         grid.overwrite(slot, at(place));
     } else {
-        grid.remove(slot, stock);
-        grid.insert(slot, at(place), Traits::default(), to, stock);
+        grid.relocate(slot, at(place), Traits::default(), to, stock, || ());
     }
 }
 
@@ -82,6 +81,12 @@ fn whoever_moves_between_cells_is_met_once() {
 }
 
 #[test]
+fn whoever_moves_to_another_row_is_met_once() {
+    const NORTH: (i32, i32) = (WEST.0 + 45_000, WEST.1);
+    race(&[WEST], |grid, stock| move_to(grid, 0, NORTH, stock), &[&[(0, WEST)], &[(0, NORTH)]]);
+}
+
+#[test]
 fn whoever_moves_the_other_way_is_met_once() {
     race(&[EAST], |grid, stock| move_to(grid, 0, WEST, stock), &[&[(0, EAST)], &[(0, WEST)]]);
 }
@@ -120,8 +125,7 @@ fn moves_within_cells_are_seen_in_their_order() {
 fn a_move_that_is_not_announced_is_caught() {
     let write = |grid: &Grid, stock: &mut Stock| {
         let to = grid.prepare(0, at(EAST), stock).expect("room");
-        grid.remove(0, stock);
-        grid.insert(0, at(EAST), Traits::default(), to, stock);
+        grid.relocate(0, at(EAST), Traits::default(), to, stock, || ());
     };
     race(&[WEST, WEST, EAST], write, &[&[(0, WEST), (1, WEST), (2, EAST)], &[(0, EAST), (1, WEST), (2, EAST)]]);
 }
