@@ -1,4 +1,4 @@
-//! The atomics of the index: std's, or those of loom, which tries every order in which threads could see them.
+//! The atomics of the index: std's, or those of loom, which tries many orders in which threads could see them.
 
 #[cfg(feature = "loom")]
 pub(super) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};

@@ -1,4 +1,4 @@
-//! The grid under every interleaving, and everything that weak memory may show, of one writer and one reader:
+//! The grid under many interleavings, with what weak memory may show, of one writer and one reader:
 //! `cargo test --features loom --lib fleet::tests::loom`. (The other tests do not run on loom's atomics.)
 
 use loom::sync::Arc;
