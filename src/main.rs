@@ -7,6 +7,10 @@ use spacall::cli::Cli;
 use spacall::config::Config;
 use spacall::{commands, telemetry};
 
+/// Answers of some kilobytes are made and freed all the time, which glibc's allocator does slowly (`benches/README.md`).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Wrong usage, wrong environment.
 const USAGE: u8 = 2;
 
