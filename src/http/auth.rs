@@ -26,6 +26,10 @@ use crate::store::tokens::{self, OwnProvider, Presented, TokenRow};
 /// opened with an answer of this age and is looked at again within [`super::revocation::LOOK_EVERY`].
 const BELIEVED_FOR: Duration = Duration::from_millis(900);
 
+/// How long by other requests, while one asks again: of a busy token's requests one goes to the database, not all that
+/// come meanwhile.
+const BELIEVED_MEANWHILE: Duration = Duration::from_millis(1_800);
+
 const SHARDS: usize = 16;
 
 /// Most tokens remembered in each shard.
@@ -136,6 +140,8 @@ struct Inner {
 struct Remembered {
     /// When its query began.
     asked_at: Instant,
+    /// When a request last began to ask again.
+    asking_since: Option<Instant>,
     /// `None`: not good.
     principal: Option<Arc<Principal>>,
 }
@@ -156,14 +162,27 @@ impl Authenticator {
         self.0.watches.add(principal)
     }
 
-    /// Whose token this is. Believes an answer for less than a second; when the database is gone longer, nobody is believed.
+    /// Whose token this is, for one request. Believes an answer for less than two seconds; when the database is gone
+    /// longer, nobody is believed.
     ///
     /// # Errors
     /// [`AuthError::BadToken`], or [`AuthError::Store`] when it could not be checked.
     pub async fn verify(&self, plain_text: &str) -> Result<Arc<Principal>, AuthError> {
+        self.verify_within(plain_text, BELIEVED_MEANWHILE).await
+    }
+
+    /// The same for a stream, which goes on with the answer until it is looked at again: believes it for less than a second.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub async fn verify_for_stream(&self, plain_text: &str) -> Result<Arc<Principal>, AuthError> {
+        self.verify_within(plain_text, BELIEVED_FOR).await
+    }
+
+    async fn verify_within(&self, plain_text: &str, meanwhile: Duration) -> Result<Arc<Principal>, AuthError> {
         // Remembered by a hash of the whole text, so that no token lies in memory.
         let key: [u8; 32] = Sha256::digest(plain_text.as_bytes()).into();
-        if let Some(remembered) = self.recall(&key, clock::monotonic()) {
+        if let Some(remembered) = self.recall(&key, clock::monotonic(), meanwhile) {
             return unexpired(remembered);
         }
         let Some(presented) = Presented::parse(plain_text) else { return Err(AuthError::BadToken) };
@@ -173,7 +192,7 @@ impl Authenticator {
             self.note_use(row);
         }
         let principal = row.map(|row| Arc::new(Principal::from(row)));
-        self.remember(key, Remembered { asked_at, principal: principal.clone() });
+        self.remember(key, Remembered { asked_at, asking_since: None, principal: principal.clone() });
         unexpired(principal)
     }
 
@@ -181,22 +200,32 @@ impl Authenticator {
         self.0.shards[usize::from(key[0]) % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn recall(&self, key: &[u8; 32], now: Instant) -> Option<Option<Arc<Principal>>> {
-        let shard = self.shard(key);
-        let remembered = shard.get(key).filter(|r| now.saturating_duration_since(r.asked_at) < BELIEVED_FOR)?;
-        Some(remembered.principal.clone())
+    /// `None`: ask. Others then need not, for as long as `meanwhile` allows.
+    fn recall(&self, key: &[u8; 32], now: Instant, meanwhile: Duration) -> Option<Option<Arc<Principal>>> {
+        let mut shard = self.shard(key);
+        let remembered = shard.get_mut(key)?;
+        let age = |since: Instant| now.saturating_duration_since(since);
+        let being_asked = remembered.asking_since.is_some_and(|since| age(since) < BELIEVED_FOR);
+        if age(remembered.asked_at) < if being_asked { meanwhile } else { BELIEVED_FOR } {
+            return Some(remembered.principal.clone());
+        }
+        remembered.asking_since = Some(now);
+        None
     }
 
     fn remember(&self, key: [u8; 32], remembered: Remembered) {
         let now = remembered.asked_at;
         let mut shard = self.shard(&key);
         if shard.len() >= SHARD_ROOM {
-            shard.retain(|_, r| now.saturating_duration_since(r.asked_at) < BELIEVED_FOR);
+            shard.retain(|_, r| now.saturating_duration_since(r.asked_at) < BELIEVED_MEANWHILE);
             if shard.len() >= SHARD_ROOM {
                 shard.clear(); // a flood of different tokens: they cost a query each, never memory
             }
         }
-        shard.insert(key, remembered);
+        // A slow answer must not take the place of a newer one.
+        if shard.get(&key).is_none_or(|known| known.asked_at <= now) {
+            shard.insert(key, remembered);
+        }
     }
 
     fn note_use(&self, row: &TokenRow) {
@@ -269,6 +298,31 @@ mod tests {
         assert!(!principal(&["customer"], &["*"]).sees_exact());
         assert!(principal(&["customer"], &["*", "match:exact"]).sees_exact());
         assert!(principal(&["super_admin"], &[]).sees_exact());
+    }
+
+    /// Nothing listens there, and nobody is asked.
+    fn authenticator() -> Authenticator {
+        let pool = PgPool::connect_lazy("postgres://localhost:1/none").expect("a valid url");
+        let shards = std::array::from_fn(|_| Mutex::default());
+        Authenticator(Arc::new(Inner { pool, shards, used: mpsc::channel(1).0, watches: Arc::default() }))
+    }
+
+    #[tokio::test]
+    async fn while_one_request_asks_again_others_believe_the_old_answer_for_less_than_two_seconds() {
+        let (authenticator, key, start) = (authenticator(), [7; 32], clock::monotonic());
+        let answer = |asked_at| Remembered { asked_at, asking_since: None, principal: None };
+        let after = |millis| start + Duration::from_millis(millis);
+        let believed = |at, meanwhile| authenticator.recall(&key, at, meanwhile).is_some();
+        authenticator.remember(key, answer(start));
+        assert!(believed(after(899), BELIEVED_MEANWHILE));
+        assert!(!believed(after(900), BELIEVED_MEANWHILE), "the first asks");
+        assert!(believed(after(901), BELIEVED_MEANWHILE), "the second need not");
+        assert!(!believed(after(902), BELIEVED_FOR), "a stream asks for itself");
+        assert!(believed(after(1_799), BELIEVED_MEANWHILE));
+        assert!(!believed(after(1_800), BELIEVED_MEANWHILE), "nobody is believed for two seconds");
+        authenticator.remember(key, answer(after(1_700)));
+        authenticator.remember(key, answer(after(1_600)));
+        assert!(believed(after(2_550), BELIEVED_MEANWHILE), "an older answer that comes later changes nothing");
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl FrontDesk {
 
 impl Desk for FrontDesk {
     async fn authenticate(&self, token: &str) -> Result<Member, AuthFailure> {
-        let principal = self.authenticator.verify(token).await.map_err(|error| match error {
+        let principal = self.authenticator.verify_for_stream(token).await.map_err(|error| match error {
             AuthError::BadToken => AuthFailure::BadToken,
             AuthError::Store(error) => {
                 tracing::warn!(%error, "a token could not be checked");
