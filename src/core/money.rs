@@ -56,18 +56,28 @@ impl std::ops::Sub for Money {
 }
 
 impl std::fmt::Display for Money {
-    /// From the centavos where they are plain: an answer to a search has dozens of amounts, and the general way is slow.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match u32::try_from(self.0.mantissa()) {
-            Ok(centavos) if self.0.scale() == 2 => write!(f, "{}.{:02}", centavos / 100, centavos % 100),
-            _ => write!(f, "{:.2}", self.0),
-        }
+        write!(f, "{:.2}", self.0)
     }
 }
 
 impl Serialize for Money {
+    /// Digit by digit where it is plain: an answer to a search has dozens of amounts, and the general way is slow.
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
+        let Some(mut rest) = u32::try_from(self.0.mantissa()).ok().filter(|_| self.0.scale() == 2) else {
+            return s.collect_str(self);
+        };
+        let mut text = *b"00000000.00"; // u32::MAX centavos are 42949672.95
+        for digit in text.iter_mut().rev().filter(|digit| **digit != b'.') {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        // One digit stays before the point.
+        let zeros = text[..7].iter().take_while(|digit| **digit == b'0').count();
+        match std::str::from_utf8(&text[zeros..]) {
+            Ok(text) => s.serialize_str(text),
+            Err(_) => s.collect_str(self),
+        }
     }
 }
 
@@ -103,8 +113,12 @@ mod tests {
             (Money::centavos(i64::MAX), "92233720368547758.07"),
             (Money::ZERO, "0.00"),
             (Money(Decimal::new(7, 0)), "7.00"),
+            (Money::centavos(100_00), "100.00"),
+            (Money::centavos(u32::MAX.into()), "42949672.95"),
+            (Money::centavos(i64::from(u32::MAX) + 1), "42949672.96"),
         ] {
             assert_eq!(amount.to_string(), text);
+            assert_eq!(serde_json::json!(amount), text);
         }
     }
 

@@ -28,9 +28,9 @@ use crate::store::catalog::{Catalog, Service};
 use crate::wire::time::WireTime;
 
 /// Radius that is searched when none is asked for, km.
-pub(super) const DEFAULT_RADIUS_KM: f64 = 5.0;
-pub(super) const DEFAULT_LIMIT: i64 = 10;
-pub(super) const LARGEST_LIMIT: i64 = 50;
+const DEFAULT_RADIUS_KM: f64 = 5.0;
+const DEFAULT_LIMIT: i64 = 10;
+const LARGEST_LIMIT: i64 = 50;
 /// A therapist's JSON is seldom longer.
 const THERAPIST_BYTES: usize = 512;
 
@@ -61,10 +61,8 @@ impl Sort {
 
 /// The query, checked.
 struct Query<'a> {
-    place: LatLng,
+    around: Around,
     service: &'a Service,
-    radius: Meters,
-    limit: usize,
     when: When,
     filters: Filters,
     sort: Sort,
@@ -76,7 +74,8 @@ struct Query<'a> {
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct Nearby<'a> {
     /// In the order asked for; nearest first unless asked otherwise.
-    pub data: Vec<NearbyTherapist<'a>>,
+    #[schema(value_type = Vec<NearbyTherapist<'a>>)]
+    pub data: Shown<'a>,
     /// About the answer.
     pub meta: NearbyMeta,
 }
@@ -108,6 +107,19 @@ pub struct Certified {
     pub stale_could_be_nearer: bool,
     /// The speed that is assumed for that.
     pub top_speed_kmh: f64,
+}
+
+/// The candidates, each made into what is shown of him as he is written.
+pub struct Shown<'a> {
+    candidates: &'a [Candidate],
+    query: &'a Query<'a>,
+    now: Timestamp,
+}
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_seq(self.candidates.iter().map(|candidate| show(candidate, self.query, self.now)))
+    }
 }
 
 /// A therapist who could come. Distance, time, surcharge and total are from the centre of his H3 cell, unless the
@@ -204,8 +216,8 @@ pub async fn nearby(
     let mut answer = engine.fleet.nearest(&request, now);
     let certificate = query.certify.then(|| certify(&engine, &request, &answer, now));
     sort(&mut answer.candidates, query.sort);
-    answer.candidates.truncate(query.limit);
-    let data = answer.candidates.iter().map(|candidate| show(candidate, &query, now)).collect();
+    answer.candidates.truncate(query.around.limit);
+    let data = Shown { candidates: &answer.candidates, query: &query, now };
     json(&Nearby { data, meta: NearbyMeta { considered: answer.considered, as_of: WireTime(now), certificate } })
 }
 
@@ -229,7 +241,7 @@ fn certify(engine: &Engine, request: &Request, answer: &Answer, now: Timestamp) 
 
 /// As JSON, in a buffer that need not grow.
 fn json(nearby: &Nearby<'_>) -> Result<Response, Problem> {
-    let mut body = Vec::with_capacity(THERAPIST_BYTES * (nearby.data.len() + 1));
+    let mut body = Vec::with_capacity(THERAPIST_BYTES * (nearby.data.candidates.len() + 1));
     serde_json::to_writer(&mut body, nearby).map_err(|error| {
         tracing::error!(%error, "an answer could not be written");
         Problem::internal()
@@ -238,7 +250,31 @@ fn json(nearby: &Nearby<'_>) -> Result<Response, Problem> {
 }
 
 fn hexadecimal<S: Serializer>(cell: &u64, s: S) -> Result<S::Ok, S::Error> {
-    s.collect_str(&format_args!("{cell:x}"))
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    // A cell's first bit is 0 and its mode is not, so that it has fifteen digits.
+    let text: [u8; 15] = std::array::from_fn(|at| DIGITS[(cell >> (56 - 4 * at)) as usize & 15]);
+    s.serialize_str(std::str::from_utf8(&text).map_err(serde::ser::Error::custom)?)
+}
+
+/// Where is searched, and how much is answered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Around {
+    pub(super) place: LatLng,
+    pub(super) radius: Meters,
+    pub(super) limit: usize,
+}
+
+/// `latitude`, `longitude`, `radius_km`, `limit`, as all searches have them.
+pub(super) fn read_around(fields: &mut Fields, settings: &Settings) -> Option<Around> {
+    let largest_km = f64::from(settings.service_radius_max_km);
+    let place = read::place(fields);
+    let radius_km = fields.optional("radius_km", read::number(0.0, largest_km));
+    let limit = fields.optional("limit", read::integer(1, LARGEST_LIMIT)).unwrap_or(DEFAULT_LIMIT);
+    Some(Around {
+        place: place?,
+        radius: Meters::from_km(radius_km.unwrap_or(DEFAULT_RADIUS_KM).min(largest_km)),
+        limit: usize::try_from(limit).unwrap_or_default(), // 1 to 50
+    })
 }
 
 fn read_query<'a>(
@@ -247,23 +283,18 @@ fn read_query<'a>(
     catalog: &'a Catalog,
     now: Timestamp,
 ) -> Result<Query<'a>, Problem> {
-    let largest_km = f64::from(settings.service_radius_max_km);
-    let place = read::place(&mut fields);
+    let around = read_around(&mut fields, settings);
     let service = fields.required("service", |given| service(given, catalog));
-    let radius_km = fields.optional("radius_km", read::number(0.0, largest_km));
-    let limit = fields.optional("limit", read::integer(1, LARGEST_LIMIT)).unwrap_or(DEFAULT_LIMIT);
     let scheduled_at = fields.optional("scheduled_at", |given| future(given, now));
     let max_price = fields.optional("max_price", read::money);
     let filters = Filters { max_price, ..read_wishes(&mut fields) };
     let sort = fields.optional("sort", read::word(Sort::WORDS)).map_or(Sort::Distance, Sort::from_word);
     let certify = fields.optional("certify", read::boolean).unwrap_or(false);
-    let query = place.zip(service).map(|(place, service)| {
+    let query = around.zip(service).map(|(around, service)| {
         let duration = Duration::from_secs(u64::from(service.duration_minutes) * 60);
         Query {
-            place,
+            around,
             service,
-            radius: Meters::from_km(radius_km.unwrap_or(DEFAULT_RADIUS_KM).min(largest_km)),
-            limit: usize::try_from(limit).unwrap_or_default(), // 1 to 50
             when: scheduled_at.map_or(When::Now, |start| When::At { start, duration }),
             filters,
             sort,
@@ -307,14 +338,14 @@ pub(super) fn future(given: Given<'_>, now: Timestamp) -> Result<Timestamp, Stri
 
 fn to_request(query: &Query<'_>, caller: &Principal, settings: &Settings, precision: Precision) -> Request {
     // In another order than distance the best may be the farthest: all within the radius must be seen.
-    let limit = if matches!(query.sort, Sort::Distance | Sort::Eta) { query.limit } else { usize::MAX };
+    let limit = if matches!(query.sort, Sort::Distance | Sort::Eta) { query.around.limit } else { usize::MAX };
     Request {
         service: query.service.id,
-        place: query.place,
+        place: query.around.place,
         when: query.when,
         customer: caller.user,
         customer_gender: caller.gender,
-        radius: query.radius,
+        radius: query.around.radius,
         stale_after: settings.stale_after(),
         limit,
         filters: query.filters.clone(),
@@ -431,7 +462,10 @@ mod tests {
     fn the_defaults_are_five_kilometres_ten_answers_and_now() {
         let catalog = catalog();
         let query = read_with(&[], &catalog).expect("good");
-        assert_eq!((query.radius.km(), query.limit, query.when, query.sort), (5.0, 10, When::Now, Sort::Distance));
+        assert_eq!(
+            (query.around.radius.km(), query.around.limit, query.when, query.sort),
+            (5.0, 10, When::Now, Sort::Distance)
+        );
         assert_eq!(read_with(&[("service", "3")], &catalog).expect("by id").service.slug, "sports-massage");
     }
 
@@ -442,7 +476,7 @@ mod tests {
         let pairs = pairs.map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec();
         let catalog = catalog();
         let query = read_query(Fields::of_query(pairs), &settings, &catalog, NOW).expect("good");
-        assert_eq!(query.radius.km(), 2.0);
+        assert_eq!(query.around.radius.km(), 2.0);
     }
 
     #[test]

@@ -8,10 +8,10 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::extract::{Fields, Given, read};
-use super::nearby::{self, DEFAULT_LIMIT, DEFAULT_RADIUS_KM, LARGEST_LIMIT, NearbyMeta, as_number};
+use super::nearby::{self, Around, NearbyMeta, as_number};
 use super::problem::{Problem, ProblemBody};
 use crate::clock;
-use crate::core::geo::{Meters, km_2};
+use crate::core::geo::km_2;
 use crate::core::money::Money;
 use crate::core::settings::Settings;
 use crate::core::stores::{Found, Question};
@@ -128,20 +128,17 @@ pub async fn nearby(State(engine): State<Arc<Engine>>, fields: Fields) -> Result
 }
 
 fn read_query(mut fields: Fields, settings: &Settings, catalog: &Catalog, now: Timestamp) -> Result<Query, Problem> {
-    let largest_km = f64::from(settings.service_radius_max_km);
-    let place = read::place(&mut fields);
+    let around = nearby::read_around(&mut fields, settings);
     let service = fields.optional("service", |given| nearby::service(given, catalog));
-    let radius_km = fields.optional("radius_km", read::number(0.0, largest_km));
-    let limit = fields.optional("limit", read::integer(1, LARGEST_LIMIT)).unwrap_or(DEFAULT_LIMIT);
     let open_now = fields.optional("open_now", read::boolean).filter(|only| *only).map(|_| now);
     let open_at = fields.optional("open_at", |given| nearby::future(given, now));
     let min_rating = fields.optional("min_rating", read::decimal(0, 5));
     let amenities = fields.optional("amenities", amenities).unwrap_or_default();
-    let query = place.map(|place| Query {
+    let query = around.map(|Around { place, radius, limit }| Query {
         question: Question {
             place,
-            radius: Meters::from_km(radius_km.unwrap_or(DEFAULT_RADIUS_KM).min(largest_km)),
-            limit: usize::try_from(limit).unwrap_or_default(), // 1 to 50
+            radius,
+            limit,
             service: service.as_ref().map(|service| service.id),
             open: open_now.into_iter().chain(open_at).collect(),
             amenities,
