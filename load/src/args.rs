@@ -260,12 +260,18 @@ pub(crate) struct PingsOnly {
     /// Seconds
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) duration: u64,
-    /// Therapists [default: all of the tokens file]
+    /// Therapists [default: all of the tokens file, but one for --visible-per-s]
     #[arg(long)]
     pub(crate) sockets: Option<usize>,
     /// Fixes a second, of all together
     #[arg(long, default_value_t = 100.0, value_parser = positive)]
     pub(crate) rate: f64,
+    /// Steps a second of one more therapist, to measure how long a fix takes until a search finds it; 0 for none
+    #[arg(long, default_value_t = 5.0, value_parser = steps)]
+    pub(crate) visible_per_s: f64,
+    /// What is searched for that
+    #[arg(long, default_value = "swedish-massage")]
+    pub(crate) service: String,
     /// The service's process: what it uses of processor and memory is told
     #[arg(long, value_name = "PID")]
     pub(crate) pid: Option<u32>,
@@ -296,6 +302,10 @@ fn positive(text: &str) -> Result<f64, String> {
 
 fn not_negative(text: &str) -> Result<f64, String> {
     number(text, "0 to a million", |n| (0.0..=1e6).contains(&n))
+}
+
+fn steps(text: &str) -> Result<f64, String> {
+    number(text, "0 to 10 a second, as many fixes as a therapist may send", |n| (0.0..=10.0).contains(&n))
 }
 
 fn speed(text: &str) -> Result<f64, String> {

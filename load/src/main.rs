@@ -19,6 +19,7 @@ mod report;
 mod run;
 mod synthetic;
 mod tally;
+mod visible;
 
 use std::process::ExitCode;
 

@@ -192,6 +192,7 @@ fn prepare(
         customers,
         service: options.service.clone(),
         probes,
+        visible: None,
         length,
         settle,
         clock_from_s: Some(options.from),

@@ -43,6 +43,8 @@ pub(crate) struct Pings {
     pub(crate) lost: u64,
     pub(crate) rate_per_s: f64,
     pub(crate) ack_ms: Percentiles,
+    /// From the phone until a search finds the fix; nulls when it was not measured.
+    pub(crate) visible_ms: Percentiles,
 }
 
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
@@ -151,7 +153,7 @@ pub(crate) struct WantedSlo {
     limit_ms: f64,
 }
 
-const LATENCIES: [&str; 5] = ["ping_ack", "nearby", "request_to_offer", "request_to_accept", "accept"];
+const LATENCIES: [&str; 6] = ["ping_ack", "ping_visible", "nearby", "request_to_offer", "request_to_accept", "accept"];
 
 impl std::str::FromStr for WantedSlo {
     type Err = String;
@@ -184,6 +186,7 @@ impl Report {
         for slo in wanted {
             let percentiles = match slo.latency.as_str() {
                 "ping_ack" => self.pings.ack_ms,
+                "ping_visible" => self.pings.visible_ms,
                 "nearby" => self.nearby.latency_ms,
                 "request_to_offer" => self.bookings.request_to_offer_ms,
                 "request_to_accept" => self.bookings.request_to_accept_ms,
@@ -258,6 +261,7 @@ impl Report {
         line("latency, ms", format!("{:>9}{:>9}{:>9}{:>9}{:>9}", "p50", "p90", "p99", "p99.9", "max"));
         for (name, p) in [
             ("  ping to ack", pings.ack_ms),
+            ("  ping to visible", pings.visible_ms),
             ("  nearby", self.nearby.latency_ms),
             ("  ask to offer", bookings.request_to_offer_ms),
             ("  ask to accept", bookings.request_to_accept_ms),
@@ -307,7 +311,16 @@ mod tests {
             duration_s: 10.0,
             sockets: 2,
             reconnects: 0,
-            pings: Pings { sent: 5, acked: 5, rejected: 0, stored: Some(5), lost: 0, rate_per_s: 0.5, ack_ms },
+            pings: Pings {
+                sent: 5,
+                acked: 5,
+                rejected: 0,
+                stored: Some(5),
+                lost: 0,
+                rate_per_s: 0.5,
+                ack_ms,
+                visible_ms: none,
+            },
             nearby: Nearby { requests: 0, errors: 0, rate_per_s: 0.0, latency_ms: none },
             bookings: Bookings::of(counts, none, none, none),
             errors: BTreeMap::new(),
@@ -372,6 +385,8 @@ mod tests {
             "/pings/ack_ms/p99",
             "/pings/ack_ms/p999",
             "/pings/ack_ms/max",
+            "/pings/visible_ms/p50",
+            "/pings/visible_ms/max",
             "/nearby/requests",
             "/nearby/errors",
             "/nearby/rate_per_s",

@@ -20,6 +20,7 @@ use crate::demand::{self, Probes};
 use crate::process::Process;
 use crate::progress::Progress;
 use crate::report::{Bookings, Nearby, Pings, Report, Server, Verdict};
+use crate::visible::Probe;
 
 /// What is played.
 pub(crate) struct Play {
@@ -32,6 +33,8 @@ pub(crate) struct Play {
     pub(crate) customers: Vec<RosterEntry>,
     pub(crate) service: String,
     pub(crate) probes: Probes,
+    /// Measures how soon fixes are found.
+    pub(crate) visible: Option<Probe>,
     /// How long fixes and requests come.
     pub(crate) length: Duration,
     /// How long to wait for the bookings' ends after that.
@@ -94,6 +97,7 @@ pub(crate) async fn play(play: Play, stop: CancellationToken) -> Result<Report> 
         let app = customer::run(endpoint, Listener(Arc::clone(&stage)), watch, curtain.clone(), nth as u64);
         apps.spawn(in_turn(drivers.len() + nth, app, |()| 0));
     }
+    let visible = play.visible.map(|probe| probe.start(Arc::clone(&stage), play.length, stop.clone())).transpose()?;
     let progress = Progress::start(Arc::clone(&stage), play.clock_from_s, play.length, play.quiet);
     everyone_in(&stage, &mut apps, sockets, &stop).await?;
     let cpu = play.process.map(Process::cpu).transpose()?;
@@ -118,6 +122,9 @@ pub(crate) async fn play(play: Play, stop: CancellationToken) -> Result<Report> 
         }),
         _ => None,
     };
+    if let Some(visible) = visible {
+        visible.await.context("the thread that looks for fixes")?;
+    }
     if !customers.is_empty() {
         demand::settle(&stage, &customers, play.settle, &stop).await;
     }
@@ -251,6 +258,7 @@ fn report(
             lost: unanswered + stored.map_or(0, |stored| acked.saturating_sub(stored)),
             rate_per_s: per_s(sent),
             ack_ms: tally.ping_ack.percentiles(),
+            visible_ms: tally.visible.percentiles(),
         },
         nearby: Nearby {
             requests: nearby,

@@ -18,6 +18,7 @@ use crate::demand::Probes;
 use crate::process::Process;
 use crate::report::Report;
 use crate::run::{self, Play, first_of};
+use crate::visible::Probe;
 
 /// Customers book from within this distance of home, km.
 const OUT_AND_ABOUT_KM: f64 = 1.0;
@@ -45,13 +46,15 @@ pub(crate) async fn run(options: &Run, stop: CancellationToken) -> Result<Report
 
 /// Fixes alone.
 pub(crate) async fn pings(options: &PingsOnly, stop: CancellationToken) -> Result<Report> {
-    let roster = Roster::read(&options.common.tokens)?;
+    let mut roster = Roster::read(&options.common.tokens)?;
+    let (url, wire) = (&options.common.url, options.common.wire.into());
+    let visible = Probe::new(&mut roster, url, wire, &options.service, options.visible_per_s)?;
     let therapists = first_of(&roster.therapists, options.sockets.unwrap_or(roster.therapists.len()), "therapists")?;
     let every = Duration::from_secs_f64(therapists.len() as f64 / options.rate);
     let rule = nobody_books(options.common.seed);
     let length = Duration::from_secs(options.duration);
     let play = fleet("pings", &options.common, rule, Vec::new(), therapists, every, length)?;
-    run::play(run::Play { process: options.pid.map(Process), ..play }, stop).await
+    run::play(run::Play { process: options.pid.map(Process), visible, ..play }, stop).await
 }
 
 fn nobody_books(seed: u64) -> Rule {
@@ -87,6 +90,7 @@ fn fleet(
         customers: Vec::new(),
         service: String::new(),
         probes: Probes { per_s: 0.0, places: Vec::new(), until: length, seed: common.seed },
+        visible: None,
         length,
         settle: Duration::ZERO,
         clock_from_s: None,

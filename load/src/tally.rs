@@ -78,6 +78,8 @@ pub(crate) struct Tally {
     pub(crate) nearby_requests: AtomicU64,
     pub(crate) nearby_errors: AtomicU64,
     pub(crate) ping_ack: Latencies,
+    /// From the phone until a search finds the fix.
+    pub(crate) visible: Latencies,
     pub(crate) nearby: Latencies,
     pub(crate) accept: Latencies,
     errors: Mutex<BTreeMap<String, u64>>,

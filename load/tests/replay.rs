@@ -183,10 +183,18 @@ async fn a_made_up_fleet_and_pings_alone_lose_nothing() {
     let (code, report) = town.load("run", &run).await;
     assert_eq!((code, count(&report, "/pings/lost"), count(&report, "/pings/rejected")), (Some(0), 0, 0));
     assert!(count(&report, "/pings/stored") >= 45 && count(&report, "/nearby/requests") >= 45, "{report}");
-    let (code, report) = town.load("pings", &["--duration", "3", "--rate", "100", "--wire", "bin"]).await;
+    let pings = ["--duration", "3", "--rate", "100", "--wire", "bin", "--visible-per-s", "10"];
+    let (code, report) = town.load("pings", &pings).await;
     assert_eq!((code, count(&report, "/pings/stored"), count(&report, "/pings/lost")), (Some(0), 300, 0));
+    // The probe's therapist is not one of the fleet's, and every one of his fixes was found.
+    assert_eq!((count(&report, "/sockets"), &report["errors"]), (9, &serde_json::json!({})));
+    let visible = report.pointer("/pings/visible_ms/p50").and_then(Value::as_f64);
+    assert!(visible.is_some_and(|ms| ms > 0.0 && ms < 1_000.0), "{report}");
     let (code, report) = town.load("pings", &["--duration", "1", "--slo", "ping_ack_p50=0"]).await;
     assert_eq!((code, &report["verdict"]), (Some(1), &Value::from("fail")));
+    let unmeasured = ["--duration", "1", "--visible-per-s", "0", "--slo", "ping_visible_p99=1000"];
+    let (code, report) = town.load("pings", &unmeasured).await;
+    assert_eq!((code, count(&report, "/sockets")), (Some(1), 10), "a limit on what was not measured is missed");
     town.gone().await;
 }
 

@@ -167,6 +167,20 @@ impl Api {
         self.send(Method::GET, &path, None, None).await
     }
 
+    /// The same, of those within `radius_km`; exact for who is answered from exact positions.
+    pub async fn nearby_within(
+        &self,
+        latitude: f64,
+        longitude: f64,
+        service: &str,
+        radius_km: f64,
+    ) -> Result<Value, ApiError> {
+        let path = format!(
+            "/v1/therapists/nearby?latitude={latitude:.7}&longitude={longitude:.7}&service={service}&radius_km={radius_km}"
+        );
+        self.send(Method::GET, &path, None, None).await
+    }
+
     /// Goes on or off duty.
     pub async fn set_available(&self, available: bool) -> Result<Value, ApiError> {
         self.send(Method::PUT, "/v1/me/availability", Some(&json!({"available": available})), None).await
