@@ -117,6 +117,7 @@ fn request(place: LatLng, radius: Meters, exclude: std::collections::BTreeSet<Pr
         service: ServiceId(1),
         place,
         when: When::Now,
+        duration: Duration::from_secs(3_600),
         customer: UserId(-1),
         customer_gender: None,
         radius,

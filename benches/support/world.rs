@@ -174,6 +174,7 @@ pub fn question(place: LatLng) -> Request {
         service: SERVICE,
         place,
         when: When::Now,
+        duration: Duration::from_secs(3_600),
         customer: UserId(1),
         customer_gender: Some(Gender::Female),
         radius: Meters::new(RADIUS_M),

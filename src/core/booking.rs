@@ -174,6 +174,9 @@ pub enum Refusal {
         /// From when on.
         from: Timestamp,
     },
+    /// A therapist is on one booking at a time: he may not set out to a scheduled one while he is on another.
+    #[error("the therapist is on another booking")]
+    OnAnotherBooking,
 }
 
 /// Whether `actor` may move a booking of `kind` from `from` to `to`.

@@ -12,8 +12,8 @@ use super::ids::{ProviderId, ServiceId, UserId};
 use super::money::Money;
 use super::people::Gender;
 use super::pricing::{Offering, surcharge};
+use super::slot::Slot;
 use super::time::Timestamp;
-use super::travel::travel_time;
 
 /// Who is wanted, where and when.
 #[derive(Clone, PartialEq, Debug)]
@@ -24,6 +24,8 @@ pub struct Request {
     pub place: LatLng,
     /// Now or at a time.
     pub when: When,
+    /// The service lasts.
+    pub duration: Duration,
     /// Who asks.
     pub customer: UserId,
     /// Their gender, if known; unknown fails every therapist who chooses by it.
@@ -68,9 +70,23 @@ pub enum When {
     At {
         /// The service begins.
         start: Timestamp,
-        /// It lasts.
-        duration: Duration,
     },
+}
+
+impl When {
+    /// The time that was named; `None`: now.
+    pub const fn time(self) -> Option<Timestamp> {
+        match self {
+            Self::Now => None,
+            Self::At { start } => Some(start),
+        }
+    }
+}
+
+impl From<Option<Timestamp>> for When {
+    fn from(time: Option<Timestamp>) -> Self {
+        time.map_or(Self::Now, |start| Self::At { start })
+    }
 }
 
 /// Which position of a therapist an answer may be made from.
@@ -204,7 +220,7 @@ unfit! {
     TooExpensive = "too_expensive",
     /// Does not work at that time.
     OffSchedule = "off_schedule",
-    /// Overlaps a booking, with the way and the buffer.
+    /// Overlaps a booking that he has, now or later, with the way and the buffer.
     Busy = "busy",
 }
 
@@ -223,16 +239,6 @@ pub(crate) struct Stand {
     pub(crate) fix_at: Option<Timestamp>,
     /// From [`Self::place`] to the request's.
     pub(crate) distance: Meters,
-}
-
-/// The time a booking takes from its therapist: the way there, the service, and the buffer after it.
-pub fn busy_during(
-    start: Timestamp,
-    duration: Duration,
-    travel: Duration,
-    buffer_minutes: u32,
-) -> (Timestamp, Timestamp) {
-    (start.minus(travel), start.plus(duration).plus(Duration::from_secs(u64::from(buffer_minutes) * 60)))
 }
 
 /// The hard constraints, apart from the asked radius. Cheap ones first.
@@ -262,15 +268,12 @@ pub(crate) fn judge<'t>(
     refuse(Unfit::BeyondTravelDistance, stand.distance > Meters::from_km(f64::from(offering.max_travel_km)))?;
     let total = || offering.price + surcharge(offering, stand.distance);
     refuse(Unfit::TooExpensive, request.filters.max_price.is_some_and(|max| total() > max))?;
-    match request.when {
-        When::Now => refuse(Unfit::Busy, t.busy.iter().any(|&(from, to)| from <= now && now < to))?,
-        When::At { start, duration } => {
-            refuse(Unfit::OffSchedule, !t.schedule.covers(start, duration))?;
-            let (from, to) =
-                busy_during(start, duration, travel_time(stand.place, request.place, start), t.buffer_minutes);
-            refuse(Unfit::Busy, t.busy.iter().any(|&(busy_from, busy_to)| busy_from < to && from < busy_to))?;
-        }
+    if request.when == When::Now && t.busy.is_empty() {
+        return Ok(offering);
     }
+    let slot = Slot::of(request.when.time(), now, stand.distance, request.duration, t.buffer_minutes);
+    refuse(Unfit::OffSchedule, request.when != When::Now && !t.schedule.covers(slot.start, request.duration))?;
+    refuse(Unfit::Busy, t.busy.iter().any(|&(from, until)| slot.overlaps(from, until)))?;
     Ok(offering)
 }
 

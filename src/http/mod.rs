@@ -28,6 +28,7 @@ pub mod page;
 pub mod problem;
 pub mod rate_limit;
 pub mod revocation;
+pub mod scheduling;
 pub mod services;
 pub mod settings;
 pub mod stores;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
@@ -20,6 +19,7 @@ use crate::core::geo::{LatLng, Meters, km_2};
 use crate::core::matching::{Answer, Candidate, Filters, Precision, Request, Unfit, Verdict, When};
 use crate::core::money::Money;
 use crate::core::people::Gender;
+use crate::core::scheduling::HORIZON;
 use crate::core::settings::Settings;
 use crate::core::time::Timestamp;
 use crate::core::travel;
@@ -33,9 +33,6 @@ const DEFAULT_LIMIT: i64 = 10;
 const LARGEST_LIMIT: i64 = 50;
 /// A therapist's JSON is seldom longer.
 const THERAPIST_BYTES: usize = 512;
-
-/// A therapist can be looked for this far ahead.
-pub const HORIZON: Duration = Duration::from_secs(90 * 86_400);
 
 /// The order of the answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -290,16 +287,13 @@ fn read_query<'a>(
     let filters = Filters { max_price, ..read_wishes(&mut fields) };
     let sort = fields.optional("sort", read::word(Sort::WORDS)).map_or(Sort::Distance, Sort::from_word);
     let certify = fields.optional("certify", read::boolean).unwrap_or(false);
-    let query = around.zip(service).map(|(around, service)| {
-        let duration = Duration::from_secs(u64::from(service.duration_minutes) * 60);
-        Query {
-            around,
-            service,
-            when: scheduled_at.map_or(When::Now, |start| When::At { start, duration }),
-            filters,
-            sort,
-            certify,
-        }
+    let query = around.zip(service).map(|(around, service)| Query {
+        around,
+        service,
+        when: scheduled_at.into(),
+        filters,
+        sort,
+        certify,
     });
     fields.finish(query)
 }
@@ -343,6 +337,7 @@ fn to_request(query: &Query<'_>, caller: &Principal, settings: &Settings, precis
         service: query.service.id,
         place: query.around.place,
         when: query.when,
+        duration: query.service.duration(),
         customer: caller.user,
         customer_gender: caller.gender,
         radius: query.around.radius,
@@ -368,10 +363,7 @@ fn sort(candidates: &mut [Candidate], by: Sort) {
 fn show<'a>(candidate: &'a Candidate, query: &Query<'a>, now: Timestamp) -> NearbyTherapist<'a> {
     let therapist = &candidate.therapist;
     let public = candidate.public;
-    let leaves_at = match query.when {
-        When::Now => now,
-        When::At { start, .. } => start,
-    };
+    let leaves_at = query.when.time().unwrap_or(now);
     NearbyTherapist {
         provider_uuid: therapist.uuid,
         first_name: &therapist.first_name,

@@ -9,13 +9,15 @@ use super::auth::Principal;
 use super::extract::{Fields, read};
 use super::nearby::{read_wishes, service};
 use super::problem::Problem;
+use super::scheduling::{Timing, read_timing};
 use crate::clock;
 use crate::core::geo::Meters;
 use crate::core::ids::ProviderId;
-use crate::core::matching::{Candidate, Filters, Precision, Request, When};
+use crate::core::matching::{Candidate, Filters, Precision, Request};
 use crate::core::money::Money;
 use crate::core::pricing::{self, Price};
 use crate::core::settings::Settings;
+use crate::core::time::Timestamp;
 use crate::engine::Engine;
 use crate::store::bookings::{NewBooking, Place, Preferences};
 use crate::store::catalog::{Catalog, Service};
@@ -38,17 +40,18 @@ pub struct BookingRequest {
     /// `home_service` (`in_store` comes later: 422 `not_yet`).
     #[schema(example = "home_service")]
     pub r#type: String,
-    /// `now` (`scheduled` comes later: 422 `not_yet`).
+    /// `now` or `scheduled`.
     #[schema(example = "now")]
     pub booking_type: String,
-    /// With `scheduled`.
+    /// With `scheduled`, and only then: RFC 3339 with an offset; `dispatch.lead_s` (an hour) and a minute ahead at least, 90
+    /// days at most. A therapist is searched for until `lead_s` before it, a day at most.
     #[schema(format = DateTime)]
     pub scheduled_at: Option<String>,
     /// Where to; this or `address_id`.
     pub location: Option<LocationRequest>,
     /// One of the customer's saved addresses; this or `location`.
     pub address_id: Option<i64>,
-    /// Only this therapist; he must be able to come now.
+    /// Only this therapist; he must be able to come then (see `/v1/therapists/nearby`, with the same `scheduled_at`).
     pub provider_uuid: Option<Uuid>,
     /// Nobody whose price and surcharge come to more is asked.
     #[schema(example = "1000.00")]
@@ -100,6 +103,7 @@ pub struct PreferencesRequest {
 /// The body, checked as far as the body alone tells.
 struct Asked {
     service: Service,
+    timing: Timing,
     at: Where,
     provider_uuid: Option<Uuid>,
     filters: Filters,
@@ -116,13 +120,13 @@ enum Where {
 /// Everything that can be checked before the transaction.
 pub async fn prepare(engine: &Engine, caller: &Principal, fields: Fields) -> Result<NewBooking, Problem> {
     let settings = engine.settings();
-    let asked = read_body(fields, &engine.catalog())?;
-    let place = match asked.at {
-        Where::Given(place) => place,
-        Where::Address(id) => saved_place(engine, caller, id).await?,
+    let asked = read_body(fields, &engine.catalog(), &settings, clock::now())?;
+    let place = match &asked.at {
+        Where::Given(place) => place.clone(),
+        Where::Address(id) => saved_place(engine, caller, *id).await?,
     };
     let chosen = match asked.provider_uuid {
-        Some(uuid) => Some(matchable(engine, caller, &settings, uuid, &asked.service, &place, &asked.filters).await?),
+        Some(uuid) => Some(matchable(engine, caller, &settings, uuid, &asked, &place).await?),
         None => None,
     };
     let provider = chosen.as_ref().map(|candidate| candidate.therapist.provider);
@@ -148,14 +152,16 @@ pub async fn prepare(engine: &Engine, caller: &Principal, fields: Fields) -> Res
         promo_code: promo.map(|promo| promo.id),
         payment_method: asked.payment_method.to_owned(),
         customer_notes: asked.customer_notes,
-        dispatch_timeout_s: settings.booking_timeout.pending,
+        scheduled_at: asked.timing.scheduled_at,
+        dispatch_timeout_s: asked.timing.search_for_s,
     })
 }
 
-fn read_body(mut fields: Fields, catalog: &Catalog) -> Result<Asked, Problem> {
+fn read_body(mut fields: Fields, catalog: &Catalog, settings: &Settings, now: Timestamp) -> Result<Asked, Problem> {
     let service = fields.required("service", |given| service(given, catalog).cloned());
     let kind = fields.required("type", read::word(TYPES));
     let when = fields.required("booking_type", read::word(BOOKING_TYPES));
+    let timing = read_timing(&mut fields, when, settings, now);
     let at = read_where(&mut fields);
     let provider_uuid = fields.optional("provider_uuid", read::uuid);
     let max_price = fields.optional("max_price", read::money);
@@ -173,6 +179,7 @@ fn read_body(mut fields: Fields, catalog: &Catalog) -> Result<Asked, Problem> {
     let asked = (|| {
         Some(Asked {
             service: service?,
+            timing: timing?,
             at: at?,
             provider_uuid,
             filters: Filters { max_price, ..filters },
@@ -182,9 +189,7 @@ fn read_body(mut fields: Fields, catalog: &Catalog) -> Result<Asked, Problem> {
         })
     })();
     let asked = fields.finish(asked)?;
-    for (field, value, later) in
-        [("type", kind, "in_store"), ("booking_type", when, "scheduled"), ("payment_method", payment_method, "wallet")]
-    {
+    for (field, value, later) in [("type", kind, "in_store"), ("payment_method", payment_method, "wallet")] {
         if value == Some(later) {
             return Err(Problem::field("not_yet", field, format!("The {field} {later} is not possible yet.")));
         }
@@ -228,32 +233,34 @@ async fn saved_place(engine: &Engine, caller: &Principal, id: i64) -> Result<Pla
     Ok(Place { address: address.line, unit_number: None, building_name: None, landmark: None, at: address.place })
 }
 
-/// The named therapist, if he could take this now, from the positions that the caller may know: a stranger could
+/// The named therapist, if he could take this then, from the positions that the caller may know: a stranger could
 /// otherwise find him by asking from many places.
 async fn matchable(
     engine: &Engine,
     caller: &Principal,
     settings: &Settings,
     uuid: Uuid,
-    service: &Service,
+    asked: &Asked,
     place: &Place,
-    filters: &Filters,
 ) -> Result<Candidate, Problem> {
+    let when = asked.timing.scheduled_at.map_or("now", |_| "at that time");
     let unavailable = || {
-        Problem::field("provider_unavailable", "provider_uuid", "The chosen therapist cannot take this booking now.")
+        let text = format!("The chosen therapist cannot take this booking {when}.");
+        Problem::field("provider_unavailable", "provider_uuid", text)
     };
     let provider = users::provider_by_uuid(&engine.pool, uuid).await?.ok_or_else(unavailable)?;
     let now = clock::now();
     let request = Request {
-        service: service.id,
+        service: asked.service.id,
         place: place.at,
-        when: When::Now,
+        when: asked.timing.scheduled_at.into(),
+        duration: asked.service.duration(),
         customer: caller.user,
         customer_gender: caller.gender,
         radius: Meters::from_km(f64::from(settings.service_radius_max_km)),
         stale_after: settings.stale_after(),
         limit: 1,
-        filters: filters.clone(),
+        filters: asked.filters.clone(),
         exclude: BTreeSet::new(),
         only: Some(provider),
         precision: if caller.sees_exact() {
@@ -329,7 +336,8 @@ mod tests {
         let mut body = body();
         change(&mut body);
         let Value::Object(map) = body else { panic!("an object") };
-        read_body(Fields::of_body(map), &[service()].into_iter().collect())
+        let now = Timestamp::from_secs(1_795_000_000);
+        read_body(Fields::of_body(map), &[service()].into_iter().collect(), &Settings::default(), now)
     }
 
     #[test]
@@ -353,7 +361,7 @@ mod tests {
 
     #[test]
     fn what_comes_later_says_so_and_wrong_values_come_first() {
-        for (field, value) in [("type", "in_store"), ("booking_type", "scheduled"), ("payment_method", "wallet")] {
+        for (field, value) in [("type", "in_store"), ("payment_method", "wallet")] {
             let problem = read_with(|b| b[field] = json!(value)).err().expect("refused");
             assert_eq!((problem.code(), problem.status().as_u16()), ("not_yet", 422), "{field}");
             assert!(problem.to_json()["errors"][field].is_array());

@@ -101,11 +101,14 @@ pub fn replay(log: &[Decision], rules: impl Fn(Option<Rules>) -> Rules) -> Repla
 fn learn(known: &mut Known, decision: &Decision, rules: &impl Fn(Option<Rules>) -> Rules) {
     let at = decision.at;
     match &decision.what {
-        Decided::Searching { deadline, round, chosen, excluded, rules: logged } if known.search.is_none() => {
+        Decided::Searching { deadline, round, scheduled, chosen, excluded, rules: logged }
+            if known.search.is_none() =>
+        {
             let job = Job {
                 booking: decision.booking,
                 created_at: at,
                 deadline: *deadline,
+                scheduled: *scheduled,
                 chosen: *chosen,
                 rules: rules(*logged),
                 excluded: excluded.iter().copied().collect(),
@@ -266,9 +269,16 @@ impl<'a> World<'a> {
             Some(at) if known.logged.taken_by == Some(provider) => at,
             _ => self.now.plus(JOB),
         };
-        self.busy_until.insert(provider, until);
-        self.plan(until, Event::Supply);
+        if !self.scheduled(booking) {
+            self.busy_until.insert(provider, until);
+            self.plan(until, Event::Supply);
+        }
         self.machine.handle(Input::Accepted { booking, provider, set_out_by: None }, self.now);
+    }
+
+    /// For a time that was named: what therapists do now does not matter then.
+    fn scheduled(&self, booking: BookingId) -> bool {
+        self.known.get(&booking).and_then(|known| known.search.as_ref()).is_some_and(|(_, job)| job.scheduled)
     }
 
     fn free(&self, provider: ProviderId) -> bool {
@@ -286,7 +296,8 @@ impl<'a> World<'a> {
         let mut found: BTreeMap<ProviderId, Found> = BTreeMap::new();
         for seen in until(limit).flat_map(|(_, _, found)| found) {
             let distance = Meters::new(seen.distance_m);
-            if distance <= radius && !exclude.contains(&seen.provider) && self.free(seen.provider) {
+            let free = self.scheduled(booking) || self.free(seen.provider);
+            if distance <= radius && !exclude.contains(&seen.provider) && free {
                 found.insert(seen.provider, Found { provider: seen.provider, distance, merit: seen.merit });
             }
         }

@@ -170,6 +170,7 @@ impl World<'_> {
             booking: id(booking),
             created_at,
             deadline: created_at.plus(self.scenario.patience),
+            scheduled: false,
             chosen: None,
             rules: self.rules,
             excluded: Default::default(),

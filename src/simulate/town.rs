@@ -116,6 +116,7 @@ impl Town {
             service: SERVICE,
             place,
             when: When::Now,
+            duration: Duration::ZERO, // nobody has a booking that comes later
             customer: UserId(-booking.0),
             customer_gender: None,
             radius,

@@ -1,5 +1,7 @@
 //! `services`: what can be booked. The catalogue is small and read whole.
 
+use std::time::Duration;
+
 use rust_decimal::Decimal;
 use sqlx::PgPool;
 
@@ -26,6 +28,13 @@ pub struct Service {
     pub currency: String,
     /// How long it takes.
     pub duration_minutes: u32,
+}
+
+impl Service {
+    /// How long it takes.
+    pub const fn duration(&self) -> Duration {
+        Duration::from_secs(self.duration_minutes as u64 * 60)
+    }
 }
 
 /// Every service that can be booked, in the catalogue's own order.

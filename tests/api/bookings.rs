@@ -23,6 +23,8 @@ async fn each_wrong_value_of_a_booking_is_named() {
         (but("service", json!("no-such-massage")), "service"),
         (but("type", json!("on_the_moon")), "type"),
         (but("booking_type", json!("soon")), "booking_type"),
+        (but("booking_type", json!("scheduled")), "scheduled_at"),
+        (but("scheduled_at", json!("2026-12-01T10:00:00Z")), "scheduled_at"),
         (but("payment_method", json!("barter")), "payment_method"),
         (but("max_price", json!("-1")), "max_price"),
         (but("provider_uuid", json!("not-a-uuid")), "provider_uuid"),
@@ -39,10 +41,8 @@ async fn each_wrong_value_of_a_booking_is_named() {
         assert!(errors.contains_key(field), "{field} is named in {errors:?} for {body}");
         assert_eq!(answer.headers["content-type"], "application/problem+json");
     }
-    for (field, value) in [("type", json!("in_store")), ("booking_type", json!("scheduled"))] {
-        let answer = api.post("/v1/bookings", but(field, value)).await;
-        assert_eq!((answer.status, &answer.json["code"]), (422, &json!("not_yet")), "{answer:?}");
-    }
+    let answer = api.post("/v1/bookings", but("type", json!("in_store"))).await;
+    assert_eq!((answer.status, &answer.json["code"]), (422, &json!("not_yet")), "{answer:?}");
     let broken =
         api.send(api.request("POST", "/v1/bookings").header("content-type", "application/json").body("{")).await;
     assert_eq!(broken.status, 400, "{broken:?}");

@@ -8,7 +8,12 @@ use spacall::wire::stream::OfferEnd;
 
 use super::world::World;
 
-const TTLS: Ttls = Ttls { offer: Duration::from_secs(20), chosen: Duration::from_secs(60) };
+const TTLS: Ttls = Ttls {
+    offer: Duration::from_secs(20),
+    chosen: Duration::from_secs(60),
+    scheduled: Duration::from_secs(20),
+    scheduled_chosen: Duration::from_secs(86_400),
+};
 
 async fn lives_s(w: &World, offer: OfferId) -> f64 {
     sqlx::query_scalar("SELECT extract(epoch FROM expires_at - offered_at)::float8 FROM booking_offers WHERE id = $1")

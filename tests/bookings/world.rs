@@ -91,6 +91,7 @@ impl World {
                 at: LatLng::new(14.5547, 121.0244).expect("a place"),
             },
             chosen: None,
+            scheduled_at: None,
             price: pricing::price(Money::centavos(80_000), Money::ZERO, Decimal::from(15), None),
             price_is_estimate: true,
             max_price: None,

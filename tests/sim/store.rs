@@ -307,6 +307,7 @@ impl Store {
             booking,
             created_at: row.created_at,
             deadline: row.deadline,
+            scheduled: false,
             chosen: row.chosen,
             rules: row.rules,
             excluded: self.excluded(booking),

@@ -29,6 +29,9 @@ pub enum Decided {
         deadline: Timestamp,
         /// First round.
         round: u16,
+        /// For a time that was named.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        scheduled: bool,
         /// Nobody else is asked.
         chosen: Option<ProviderId>,
         /// Never asked.

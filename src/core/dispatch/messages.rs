@@ -20,6 +20,8 @@ pub struct Job {
     pub created_at: Timestamp,
     /// The search ends here; no offer outlasts it.
     pub deadline: Timestamp,
+    /// For a time that was named: a therapist may be asked for several such bookings at once, and for one for now.
+    pub scheduled: bool,
     /// The customer named this therapist: nobody else is asked.
     pub chosen: Option<ProviderId>,
     /// As they were when the booking was made.
@@ -136,7 +138,7 @@ pub enum Standing {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NotPersisted {
-    /// The therapist has another live offer or an active booking.
+    /// The therapist has another live offer (both for now) or an active booking.
     ProviderTaken,
     /// The therapist may not take this booking (any more): offline, blocked, too dear, not verified, …
     ProviderUnfit,

@@ -10,6 +10,8 @@
 //! Under each, a therapist has one live offer, and who declines or is silent is not asked again for this booking. When
 //! nobody is left, the next round looks farther, up to the widest radius; there a booking waits, asks again every 2 s
 //! (batched: every window), and at once when supply appears, the oldest booking first.
+//! A *scheduled* booking is not about who is free now: its offers rule out no other, it hears of no supply and asks again
+//! every 10 s.
 //! At its deadline a booking is ended with a reason. A booking that names its therapist is offered to nobody else.
 //!
 //! **Truth** is the database: effects are guarded writes that may lose a race, inputs are facts already committed. The
@@ -76,7 +78,7 @@ impl Dispatch {
         self.notice_clock(now);
         self.over.forget_old(now);
         let Some(booking) = input.booking() else {
-            self.wake(now, |_| true);
+            self.wake(now, |search| !search.job.scheduled);
             return self.match_pool(false, now);
         };
         let stage = self.table.take(booking);
@@ -198,7 +200,7 @@ impl Dispatch {
         }
     }
 
-    /// A therapist has one live offer: another booking's, thought to be live, is over.
+    /// A therapist has one live offer of a booking for now: another one's, thought to be live, is over.
     fn evict_rivals(&mut self, booking: BookingId, live: LiveOffer, now: Timestamp) {
         let rivals: Vec<_> = self.table.held_by(live.provider).filter(|&other| other != booking).collect();
         for rival in rivals {

@@ -2,7 +2,7 @@
 
 use super::log::{Decided, Seen};
 use super::messages::{Effect, EndReason, Found, Job, LiveOffer};
-use super::state::{Attempt, Out, OutState, POOL_PATIENCE, Pending, RECHECK, Stage, Step};
+use super::state::{Attempt, Out, OutState, POOL_PATIENCE, Pending, Stage, Step};
 use super::{Defect, Dispatch, Meters, Timestamp};
 
 /// A booking's next stage; `None`: nothing more to do for it.
@@ -15,6 +15,7 @@ impl Dispatch {
         let what = Decided::Searching {
             deadline: job.deadline,
             round: job.round,
+            scheduled: job.scheduled,
             chosen: job.chosen,
             excluded: refused.iter().copied().collect(),
             rules: Some(job.rules),
@@ -97,7 +98,8 @@ impl Dispatch {
         let weights = search.job.rules.weights;
         // A booking that waits asks again whenever supply appears: only the answer that ends its wait is told.
         let free = |found: &Found| {
-            !search.refused.contains(&found.provider) && self.table.held_by(found.provider).next().is_none()
+            !search.refused.contains(&found.provider)
+                && (search.job.scheduled || self.table.held_by(found.provider).next().is_none())
         };
         if !search.waited || list.iter().any(free) {
             let what = Decided::Asked {
@@ -146,8 +148,11 @@ impl Dispatch {
         Some(Stage::Pending(search))
     }
 
-    /// Whether another booking has, or may have, a live offer to this therapist.
+    /// Whether another booking has, or may have, a live offer to this therapist that rules one of this booking out.
     pub(super) fn is_taken(&mut self, search: &mut Pending, found: &Found, now: Timestamp) -> bool {
+        if search.job.scheduled {
+            return false;
+        }
         let Some(offered) = self.table.held_by(found.provider).next() else { return false };
         if search.skips_told.insert(found.provider) {
             self.log(search.job.booking, now, Decided::Skipped { provider: found.provider, offered });
@@ -218,7 +223,7 @@ impl Dispatch {
             search.waited = true;
             self.log(search.job.booking, now, Decided::Waiting);
         }
-        let until = search.window().map_or(now.plus(RECHECK), |window| Pending::window_end(window, now));
+        let until = search.window().map_or(now.plus(search.recheck()), |window| Pending::window_end(window, now));
         search.step = Step::Waiting { until, taken };
         Some(Stage::Pending(search))
     }

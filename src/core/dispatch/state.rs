@@ -12,6 +12,8 @@ use crate::core::time::Timestamp;
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// A booking that found nobody asks again after this, even if no supply is reported.
 pub(super) const RECHECK: Duration = Duration::from_secs(2);
+/// The same of a scheduled booking: no supply is reported to it, because who works at its time seldom changes.
+pub(super) const RECHECK_SCHEDULED: Duration = Duration::from_secs(10);
 /// Batched: who has candidates waits this long for those who were asked at the same time and have no answer yet.
 pub(super) const POOL_PATIENCE: Duration = Duration::from_millis(500);
 /// Pause before an effect that the database has just refused is tried on what it says now: the two clocks may differ.
@@ -168,11 +170,12 @@ impl Stage {
         }
     }
 
-    /// Who has, or may have, a live offer of this booking.
+    /// Who has, or may have, a live offer of this booking that rules out another one. (A scheduled one rules out none.)
     pub(super) fn holds(&self) -> Vec<ProviderId> {
         match self {
-            Self::Pending(p) => p.holds(),
-            Self::Checking { was, .. } => was.as_ref().map(|p| p.holds()).unwrap_or_default(),
+            Self::Pending(p) if !p.job.scheduled => p.holds(),
+            Self::Checking { was: Some(p), .. } if !p.job.scheduled => p.holds(),
+            Self::Pending(_) | Self::Checking { .. } => Vec::new(),
             Self::Accepted { .. } | Self::Releasing { .. } => Vec::new(),
         }
     }
@@ -194,9 +197,12 @@ impl Stage {
         }
     }
 
-    /// The offers that this booking believes to be live.
+    /// The offers that this booking believes to be live and that rule out others.
     pub(super) fn offered(&self) -> Vec<LiveOffer> {
         let Self::Pending(p) = self else { return Vec::new() };
+        if p.job.scheduled {
+            return Vec::new();
+        }
         let live = |out: &Out| match out.state {
             OutState::Offered { live, .. } => Some(live),
             _ => None,
@@ -210,7 +216,7 @@ impl Stage {
         let cut = |due: &mut Timestamp, longest: Duration| *due = (*due).min(now.plus(longest));
         match self {
             Self::Pending(p) => {
-                let pause = p.window().unwrap_or(RECHECK);
+                let pause = p.window().unwrap_or(p.recheck());
                 let stagger = p.stagger();
                 match &mut p.step {
                     Step::Asking { attempt, .. } | Step::Ending { attempt, .. } => cut(&mut attempt.due, PATIENCE),
@@ -309,6 +315,11 @@ impl Pending {
             Policy::Broadcast { stagger, .. } => stagger,
             _ => Duration::ZERO,
         }
+    }
+
+    /// How long it waits before it asks unprompted.
+    pub(super) const fn recheck(&self) -> Duration {
+        if self.job.scheduled { RECHECK_SCHEDULED } else { RECHECK }
     }
 
     /// Of a batched search: how long a window is.

@@ -12,7 +12,8 @@ pub(super) struct Table {
     bookings: BTreeMap<BookingId, Stage>,
     /// Each booking once, by when it is due.
     by_deadline: BTreeSet<(Timestamp, BookingId)>,
-    /// Who has, or may have, whose live offer. Two bookings of one therapist: one of them is about to be refused.
+    /// Who has, or may have, whose live offer, of bookings for now. Two bookings of one therapist: one of them is about to
+    /// be refused.
     by_provider: BTreeSet<(ProviderId, BookingId)>,
     /// Asking or waiting for candidates, oldest booking first.
     seeking: BTreeSet<(Timestamp, BookingId)>,

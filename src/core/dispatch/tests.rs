@@ -19,6 +19,7 @@ fn job(booking: i64) -> Job {
         booking: BookingId(booking),
         created_at: at(booking as f64 / 1e3),
         deadline: at(300.0),
+        scheduled: false,
         chosen: None,
         rules: Rules {
             policy: Policy::Sequential,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{shape, within};
 use crate::core::dispatch::{Policy, Rules, Weights};
 use crate::core::geo::{LatLng, Meters};
+use crate::core::scheduling::LONGEST_SEARCH;
 
 /// How offers are made.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -26,6 +27,13 @@ pub struct DispatchSettings {
     pub radius_step_km: f64,
     /// A scheduled booking is searched for until this many seconds before its time.
     pub lead_s: u32,
+    /// Seconds from the app's receipt until an offer of a scheduled booking to who was not chosen expires; as
+    /// `offer_ttl_s` if not given. (The chosen one has until the search ends.)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduled_ttl_s: Option<u32>,
+    /// Both parties of a scheduled booking are reminded so many seconds before its time.
+    #[serde(default = "day_and_hour")]
+    pub reminders_s: Vec<u32>,
     /// Of the policy `broadcast`.
     #[serde(default)]
     pub broadcast: BroadcastSettings,
@@ -38,6 +46,10 @@ pub struct DispatchSettings {
     /// Bookings for which something else holds: the first that fits counts.
     #[serde(default)]
     pub overrides: Vec<DispatchOverride>,
+}
+
+fn day_and_hour() -> Vec<u32> {
+    vec![86_400, 3_600]
 }
 
 /// `dispatch.policy`
@@ -142,6 +154,8 @@ impl Default for DispatchSettings {
             radius_start_km: 3.0,
             radius_step_km: 3.0,
             lead_s: 3_600,
+            scheduled_ttl_s: None,
+            reminders_s: day_and_hour(),
             broadcast: BroadcastSettings::default(),
             batch: BatchSettings::default(),
             weights: CostWeights::default(),
@@ -205,6 +219,8 @@ impl DispatchSettings {
         within("receipt_grace_s", v.receipt_grace_s, 0, 600)?;
         radius("", Some(v.radius_start_km), Some(v.radius_step_km))?;
         within("lead_s", v.lead_s, 0, 86_400)?;
+        v.scheduled_ttl_s.map_or(Ok(()), |ttl| within("scheduled_ttl_s", ttl, 1, 86_400))?;
+        reminders(&v.reminders_s)?;
         broadcast("", &v.broadcast)?;
         batch("", &v.batch)?;
         weights("", &v.weights)?;
@@ -229,10 +245,34 @@ impl DispatchSettings {
         all
     }
 
+    /// [`Self::lead_s`]
+    pub const fn lead(&self) -> Duration {
+        Duration::from_secs(self.lead_s as u64)
+    }
+
+    /// How long an offer may be answered from the app's receipt, by who was not chosen and by who was.
+    pub fn ttls(&self, scheduled: bool) -> (Duration, Duration) {
+        let seconds = |s: u32| Duration::from_secs(s.into());
+        if scheduled {
+            (seconds(self.scheduled_ttl_s.unwrap_or(self.offer_ttl_s)), LONGEST_SEARCH)
+        } else {
+            (seconds(self.offer_ttl_s), seconds(self.chosen_ttl_s))
+        }
+    }
+
+    /// [`Self::rules`] of a scheduled booking: offers live longer, and nobody waits for a window's end, since a therapist
+    /// may be asked for several such bookings at once.
+    pub fn scheduled_rules(&self, service: &str, place: Option<LatLng>, radius_max: Meters) -> Rules {
+        let rules = self.rules(service, place, radius_max);
+        let policy = if let Policy::Batched { .. } = rules.policy { Policy::Sequential } else { rules.policy };
+        let (offer_ttl, chosen_ttl) = self.ttls(true);
+        Rules { policy, offer_ttl, chosen_ttl, ..rules }
+    }
+
     /// The rules of a booking of `service` (a slug) at `place`; `radius_max`: `service_radius_max`.
     pub fn rules(&self, service: &str, place: Option<LatLng>, radius_max: Meters) -> Rules {
         let of = self.for_booking(service, place);
-        let seconds = |s: u32| Duration::from_secs(s.into());
+        let (offer_ttl, chosen_ttl) = of.ttls(false);
         Rules {
             policy: match of.policy {
                 DispatchPolicy::Sequential => Policy::Sequential,
@@ -243,14 +283,25 @@ impl DispatchSettings {
                 DispatchPolicy::Batched => Policy::Batched { window: Duration::from_secs_f64(of.batch.window_s) },
             },
             weights: of.weights.into(),
-            offer_ttl: seconds(of.offer_ttl_s),
-            chosen_ttl: seconds(of.chosen_ttl_s),
-            receipt_grace: seconds(of.receipt_grace_s),
+            offer_ttl,
+            chosen_ttl,
+            receipt_grace: Duration::from_secs(of.receipt_grace_s.into()),
             radius_start: Meters::from_km(of.radius_start_km),
             radius_step: Meters::from_km(of.radius_step_km),
             radius_max,
         }
     }
+}
+
+fn reminders(all: &[u32]) -> Result<(), String> {
+    within("reminders_s: their number", all.len(), 0, 10)?;
+    for (i, &before) in all.iter().enumerate() {
+        within("reminders_s", before, 60, 30 * 86_400)?;
+        if all[..i].contains(&before) {
+            return Err(format!("reminders_s {before} is given twice"));
+        }
+    }
+    Ok(())
 }
 
 fn radius(of: &str, start: Option<f64>, step: Option<f64>) -> Result<(), String> {
@@ -317,6 +368,9 @@ mod tests {
     fn every_value_is_checked_and_named() {
         for (field, value, error) in [
             ("broadcast", json!({"width": 0}), "broadcast.width 0 is outside 1..20"),
+            ("scheduled_ttl_s", json!(0), "scheduled_ttl_s 0 is outside 1..86400"),
+            ("reminders_s", json!([3_600, 59]), "reminders_s 59 is outside 60..2592000"),
+            ("reminders_s", json!([3_600, 3_600]), "reminders_s 3600 is given twice"),
             ("broadcast", json!({"width": 2, "stagger_s": -1.0}), "broadcast.stagger_s -1 is outside 0..600"),
             ("batch", json!({"window_s": 0.0}), "batch.window_s 0 is outside 0.1..60"),
             ("weights", json!({"waiting": -0.5}), "weights.waiting -0.5 is outside 0..1000"),
@@ -341,6 +395,17 @@ mod tests {
         assert!(with("policy", json!("auction")).is_err());
         assert!(with("overrides", json!([{"service": "x", "offer_ttl_s": 5}])).is_err(), "not for an override");
         assert!(with("weights", json!({"beauty": 1})).is_err());
+    }
+
+    #[test]
+    fn a_scheduled_booking_has_its_own_times_to_answer_and_no_windows() {
+        let rules = |settings: &DispatchSettings| settings.scheduled_rules("x", None, Meters::from_km(20.0));
+        let plain = with("policy", json!("batched")).expect("valid");
+        assert_eq!((rules(&plain).policy, rules(&plain).offer_ttl), (Policy::Sequential, Duration::from_secs(20)));
+        assert_eq!(rules(&plain).chosen_ttl, Duration::from_secs(86_400), "until the search ends");
+        let patient = with("scheduled_ttl_s", json!(900)).expect("valid");
+        assert_eq!(rules(&patient).offer_ttl, Duration::from_secs(900));
+        assert_eq!(patient.rules("x", None, Meters::from_km(20.0)).offer_ttl, Duration::from_secs(20));
     }
 
     #[test]

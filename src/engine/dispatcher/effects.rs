@@ -8,7 +8,7 @@ use crate::clock;
 use crate::core::dispatch::{Effect, EndReason, Found, Input, NotPersisted, Standing};
 use crate::core::geo::Meters;
 use crate::core::ids::{BookingId, OfferId, ProviderId};
-use crate::core::matching::{Candidate, Filters, Precision, Request, When};
+use crate::core::matching::{Candidate, Filters, Precision, Request};
 use crate::store::bookings::{self, Anew, EndOutcome, ReleaseOutcome, Search};
 use crate::store::offers::{self, ExpireOutcome, NewOffer, PersistOutcome};
 use crate::wire::stream::OfferEnd;
@@ -93,10 +93,8 @@ pub(super) fn request(
     Request {
         service: search.service,
         place: search.place,
-        when: search.scheduled_at.map_or(When::Now, |start| When::At {
-            start,
-            duration: Duration::from_secs(u64::from(search.duration_minutes) * 60),
-        }),
+        when: search.scheduled_at.into(),
+        duration: Duration::from_secs(u64::from(search.duration_minutes) * 60),
         customer: search.customer,
         customer_gender: search.customer_gender,
         radius,
@@ -188,7 +186,7 @@ async fn release(shared: &Shared, booking: BookingId) -> Input {
         let anew = Anew::from(&*settings);
         match bookings::release_unstarted(&shared.pool, booking, rules.set_out_within, &anew).await {
             Ok(ReleaseOutcome::Released { view, provider, user }) => {
-                shared.off_booking(provider, booking);
+                shared.off_booking(provider, booking, view.is_now());
                 shared.tell_booking(&view, Some(user));
                 // The search is read by the machine itself: it may have been taken up by another already.
                 return Input::Changed { booking };

@@ -1,7 +1,5 @@
 //! What people do to offers and bookings: the transaction, then what follows from it.
 
-use std::time::Duration;
-
 use tokio::task::JoinError;
 
 use super::{DispatcherHandle, Shared};
@@ -52,8 +50,8 @@ impl DispatcherHandle {
             let outcome = retried!(offers::accept(&shared.pool, offer, provider))?;
             match &outcome {
                 AcceptOutcome::Accepted(accepted) => shared.after_accept(offer, accepted).await,
-                AcceptOutcome::Gone { reason, booking, closed_now: true } => {
-                    shared.after_late_accept(offer, provider, *booking, *reason).await;
+                AcceptOutcome::Gone { reason, booking, closed_now: true, now } => {
+                    shared.after_late_accept(offer, provider, *booking, *reason, *now).await;
                 }
                 AcceptOutcome::Gone { .. } | AcceptOutcome::NotYours => {}
             }
@@ -71,14 +69,14 @@ impl DispatcherHandle {
     ) -> Result<DeclineOutcome, StoreError> {
         self.run(move |shared| async move {
             let outcome = retried!(offers::decline(&shared.pool, offer, provider, reason.as_deref()))?;
-            if let DeclineOutcome::Declined { booking, repeated } = outcome {
+            if let DeclineOutcome::Declined { booking, repeated, now } = outcome {
                 if !repeated {
                     shared.records.answered(provider, false);
-                    shared.free(provider);
+                    shared.free(provider, now);
                     shared.feed(Input::Declined { booking, offer }).await;
                 }
                 if let Some(user) = shared.user_of(provider) {
-                    let closed = ClosedOffer { offer, provider, user };
+                    let closed = ClosedOffer { offer, provider, user, now };
                     shared.tell_offer_end(user, &closed, OfferEnd::Declined);
                 }
             }
@@ -91,10 +89,10 @@ impl DispatcherHandle {
     /// changes nothing, and is not answered: an app that confirms each offer it is sent would never come to an end.
     pub async fn received(&self, offer: OfferId, provider: ProviderId) -> Result<ReceiptOutcome, StoreError> {
         self.run(move |shared| async move {
-            let ttls = shared.ttls();
+            let ttls = Ttls::from(&shared.settings.load().dispatch);
             let outcome = retried!(offers::received(&shared.pool, offer, provider, ttls))?;
-            if let ReceiptOutcome::Noted { booking, expires_at, first: true } = outcome {
-                if matches!(shared.fleet.therapist(provider).map(|t| t.duty), Some(Duty::Offered { .. })) {
+            if let ReceiptOutcome::Noted { booking, expires_at, first: true, now } = outcome {
+                if now && matches!(shared.fleet.therapist(provider).map(|t| t.duty), Some(Duty::Offered { .. })) {
                     shared.fleet.set_duty(provider, Duty::Offered { until: expires_at });
                 }
                 shared.feed(Input::Received { booking, offer, expires_at }).await;
@@ -143,14 +141,6 @@ fn not_finished(error: JoinError) -> StoreError {
 }
 
 impl Shared {
-    fn ttls(&self) -> Ttls {
-        let settings = self.settings.load();
-        Ttls {
-            offer: Duration::from_secs(settings.dispatch.offer_ttl_s.into()),
-            chosen: Duration::from_secs(settings.dispatch.chosen_ttl_s.into()),
-        }
-    }
-
     fn user_of(&self, provider: ProviderId) -> Option<UserId> {
         self.fleet.therapist(provider).map(|t| t.user)
     }
@@ -159,7 +149,7 @@ impl Shared {
         let (view, provider) = (&accepted.view, accepted.provider);
         let winner = view.provider_user;
         if let Some(user) = winner {
-            let closed = ClosedOffer { offer, provider, user };
+            let closed = ClosedOffer { offer, provider, user, now: view.is_now() };
             self.tell_offer_end(user, &closed, OfferEnd::Accepted);
         }
         if accepted.repeated {
@@ -169,20 +159,45 @@ impl Shared {
             return;
         }
         self.records.answered(provider, true);
-        self.on_booking(provider, view, false);
+        if view.is_now() {
+            self.on_booking(provider, view, false);
+        }
         self.tell_closed(&accepted.withdrawn, OfferEnd::Withdrawn);
         self.tell_booking(view, None);
         metrics::counter!("spacall_accepts_total").increment(1);
         let within = self.search_rules().set_out_within;
-        let set_out_by = accepted.accepted_at.map(|at| at.plus(within));
+        let set_out_by = accepted.set_out_from.map(|at| at.plus(within));
         self.feed(Input::Accepted { booking: view.id, provider, set_out_by }).await;
+        self.withdraw_clashing(view.id).await;
+    }
+
+    /// What else he is asked for and cannot do any more is asked of others.
+    async fn withdraw_clashing(&self, taken: BookingId) {
+        match offers::withdraw_clashing(&self.pool, taken).await {
+            Ok(closed) => {
+                for (booking, offer) in closed {
+                    self.tell_closed(&[offer], OfferEnd::Withdrawn);
+                    self.feed(Input::Changed { booking }).await;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, booking_id = taken.0, "offers that became impossible stay live until they are answered or expire");
+            }
+        }
     }
 
     /// An accept found the offer past its time, or impossible, and ended it: the search goes on.
-    async fn after_late_accept(&self, offer: OfferId, provider: ProviderId, booking: BookingId, reason: OfferEnd) {
-        self.free(provider);
+    async fn after_late_accept(
+        &self,
+        offer: OfferId,
+        provider: ProviderId,
+        booking: BookingId,
+        reason: OfferEnd,
+        now: bool,
+    ) {
+        self.free(provider, now);
         if let Some(user) = self.user_of(provider) {
-            let closed = ClosedOffer { offer, provider, user };
+            let closed = ClosedOffer { offer, provider, user, now };
             self.tell_offer_end(user, &closed, reason);
         }
         self.feed(match reason {
@@ -198,7 +213,7 @@ impl Shared {
             match moved.to {
                 Status::EnRoute => self.on_booking(provider, view, true),
                 to if to.is_active() => self.on_booking(provider, view, false),
-                _ => self.off_booking(provider, view.id),
+                _ => self.off_booking(provider, view.id, view.is_now() || moved.from != Status::Accepted),
             }
         }
         self.tell_closed(&moved.closed, OfferEnd::Withdrawn);

@@ -61,16 +61,18 @@ impl Shared {
         news
     }
 
-    /// A live offer: the therapist is asked, and to nobody else's disposal until it ends.
+    /// A live offer: the therapist is asked; if it is for `now`, he is to nobody else's disposal until it ends.
     pub(super) fn tell_offer(&self, provider: ProviderId, persisted: &Persisted) {
-        self.fleet.set_duty(provider, Duty::Offered { until: persisted.expires_at });
+        if persisted.now {
+            self.fleet.set_duty(provider, Duty::Offered { until: persisted.expires_at });
+        }
         self.bus.tell(persisted.user, ServerMessage::Offer(Box::new(persisted.message.clone())));
     }
 
     /// Offers that ended otherwise than by their therapist's word.
     pub(super) fn tell_closed(&self, closed: &[ClosedOffer], reason: OfferEnd) {
         for offer in closed {
-            self.free(offer.provider);
+            self.free(offer.provider, offer.now);
             self.tell_offer_end(offer.user, offer, reason);
         }
     }
@@ -79,17 +81,21 @@ impl Shared {
         self.bus.tell(user, ServerMessage::OfferClosed { offer_id: offer.offer, reason });
     }
 
-    /// A therapist whose offer ended may be asked again. One who is on a booking stays on it.
-    pub(super) fn free(&self, provider: ProviderId) {
-        if matches!(self.fleet.therapist(provider).map(|t| t.duty), Some(Duty::Offered { .. })) {
+    /// A therapist whose offer (`now`: of a booking for `now`) ended may be asked again. One who is on a booking stays on
+    /// it.
+    pub(super) fn free(&self, provider: ProviderId, now: bool) {
+        if now && matches!(self.fleet.therapist(provider).map(|t| t.duty), Some(Duty::Offered { .. })) {
             self.fleet.set_duty(provider, Duty::Idle);
         }
         self.supply.notify_one();
     }
 
-    /// A therapist whose booking is over, or is no longer his, may be asked again.
-    pub(super) fn off_booking(&self, provider: ProviderId, booking: BookingId) {
-        self.records.finished(provider, clock::now());
+    /// A therapist whose booking is over, or is no longer his, may be asked again. `was_on_it`: it kept him busy until now
+    /// (a scheduled one does not before he sets out).
+    pub(super) fn off_booking(&self, provider: ProviderId, booking: BookingId, was_on_it: bool) {
+        if was_on_it {
+            self.records.finished(provider, clock::now());
+        }
         let duty = self.fleet.therapist(provider).map(|t| t.duty);
         if matches!(duty, Some(Duty::Booked { booking: his, .. }) if his == booking) {
             self.fleet.set_duty(provider, Duty::Idle);

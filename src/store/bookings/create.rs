@@ -8,11 +8,13 @@ use crate::core::geo::LatLng;
 use crate::core::ids::{BookingId, ProviderId, ServiceId, UserId};
 use crate::core::money::Money;
 use crate::core::pricing::Price;
+use crate::core::time::Timestamp;
 use crate::store::idempotency::{self, Claim, Key};
 use crate::store::tx::act_as;
 use crate::store::{StoreError, promos};
+use crate::wire::time::to_chrono;
 
-/// What a customer asks for, checked and priced: at home, now.
+/// What a customer asks for, checked and priced: at home.
 #[derive(Clone, Debug)]
 pub struct NewBooking {
     /// Who asks.
@@ -37,7 +39,10 @@ pub struct NewBooking {
     pub payment_method: String,
     /// For the therapist.
     pub customer_notes: Option<String>,
-    /// How long a therapist is searched for, seconds: `booking_timeout.pending` as it is now.
+    /// When; `None`: now.
+    pub scheduled_at: Option<Timestamp>,
+    /// How long a therapist is searched for, seconds, as the settings are now: `booking_timeout.pending`, or (scheduled)
+    /// [`search_for`](crate::core::scheduling::search_for).
     pub dispatch_timeout_s: u32,
 }
 
@@ -146,9 +151,10 @@ async fn insert(tx: &mut PgConnection, new: &NewBooking) -> Result<BookingId, St
         "INSERT INTO bookings (customer_id, provider_id, service_id, type, booking_type, payment_method, preferences,
              dispatch_timeout_s, max_price, price_is_estimate, promo_code_id, service_price, distance_surcharge,
              platform_fee, tip_amount, promo_discount, total_amount, provider_earnings, commission_amount,
-             commission_rate, customer_notes, requested_at, created_at)
-         VALUES ($1, $2, $3, 'home_service', 'now', $4::payment_method, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
-                 $15, $16, $17, $18, $19, clock_timestamp(), clock_timestamp())
+             commission_rate, customer_notes, scheduled_at, requested_at, created_at)
+         VALUES ($1, $2, $3, 'home_service', CASE WHEN $20 IS NULL THEN 'now' ELSE 'scheduled' END::booking_schedule_type,
+                 $4::payment_method, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
+                 $15, $16, $17, $18, $19, $20, clock_timestamp(), clock_timestamp())
          RETURNING id",
     )
     .bind(new.customer.0)
@@ -170,6 +176,7 @@ async fn insert(tx: &mut PgConnection, new: &NewBooking) -> Result<BookingId, St
     .bind(price.commission_amount.decimal())
     .bind(price.commission_rate)
     .bind(&new.customer_notes)
+    .bind(new.scheduled_at.and_then(to_chrono))
     .fetch_one(&mut *tx)
     .await?;
     let place = &new.place;

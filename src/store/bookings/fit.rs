@@ -4,19 +4,24 @@
 
 use sqlx::PgConnection;
 use sqlx::types::Decimal;
+use sqlx::types::chrono::{DateTime, Utc};
 
 use super::lock::Locked;
 use crate::core::geo::Meters;
 use crate::core::ids::{ProviderId, ServiceId, UserId};
 use crate::core::money::Money;
 use crate::core::pricing::{self, Offering, Price};
+use crate::core::schedule::Schedule;
+use crate::core::slot::Slot;
 use crate::store::{StoreError, promos};
+use crate::wire::time::to_chrono;
 
 /// What is asked of the therapist.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum For {
-    /// To be asked: also online (for `now`) and without an active booking.
-    Offer,
+    /// To be asked, now: also online and without an active booking (for `now`), at work then (for a time), and without
+    /// a booking that this one would overlap.
+    Offer(DateTime<Utc>),
     /// To take what he was asked: going offline meanwhile does not take the offer from him. Whether he is free is
     /// decided by the constraints of the bookings table.
     Accept,
@@ -42,6 +47,7 @@ struct Row {
     max_travel_distance_km: i32,
     home_service_enabled: bool,
     store_service_enabled: bool,
+    default_schedule: Option<serde_json::Value>,
 }
 
 /// `None` when the therapist cannot take the booking, or would cost more than its `max_price`.
@@ -52,9 +58,12 @@ pub(crate) async fn fit(
     distance: Meters,
     asked: For,
 ) -> Result<Option<Fit>, StoreError> {
+    // Without the buffer, which the statement knows.
+    let slot = if let For::Offer(now) = asked { Some(booking.slot(now, distance, 0)) } else { None };
     let row: Option<Row> = sqlx::query_as(
         "SELECT u.id AS user_id, p.commission_rate, tp.buffer_minutes, ps.price, ps.base_distance_km,
-                ps.per_km_surcharge, ps.max_travel_distance_km, ps.home_service_enabled, ps.store_service_enabled
+                ps.per_km_surcharge, ps.max_travel_distance_km, ps.home_service_enabled, ps.store_service_enabled,
+                tp.default_schedule
          FROM providers p
          JOIN users u ON u.id = p.user_id AND u.is_active AND u.deleted_at IS NULL
          JOIN therapist_profiles tp ON tp.provider_id = p.id
@@ -66,17 +75,23 @@ pub(crate) async fn fit(
            AND (NOT $4 OR NOT $5 OR p.is_available)
            AND (NOT $4 OR NOT EXISTS (
                 SELECT 1 FROM bookings a WHERE a.provider_id = p.id AND a.provider_type = 'therapist' AND a.deleted_at IS NULL
-                 AND (a.status IN ('en_route', 'arrived', 'in_progress')
-                      OR (a.status = 'accepted' AND a.booking_type = 'now'))))",
+                 AND a.status IN ('accepted', 'en_route', 'arrived', 'in_progress')
+                 AND (a.busy_during && tstzrange($6, $7 + make_interval(mins => tp.buffer_minutes))
+                      OR ($5 AND (a.status <> 'accepted' OR a.booking_type = 'now')))))",
     )
     .bind(provider.0)
     .bind(booking.service_id)
     .bind(booking.customer_id)
-    .bind(asked == For::Offer && booking.is_now())
+    .bind(slot.is_some())
     .bind(booking.is_now())
+    .bind(slot.and_then(|slot| to_chrono(slot.from)))
+    .bind(slot.and_then(|slot| to_chrono(slot.until)))
     .fetch_optional(&mut *tx)
     .await?;
     let Some(row) = row else { return Ok(None) };
+    if slot.is_some_and(|slot| !booking.is_now() && !works(row.default_schedule.as_ref(), &slot)) {
+        return Ok(None);
+    }
     let offering = Offering {
         service: ServiceId(booking.service_id),
         price: Money::rounded(row.price),
@@ -96,6 +111,12 @@ pub(crate) async fn fit(
     };
     let price = with_tip(pricing::price(offering.price, surcharge, row.commission_rate, promo.as_ref()), booking.tip());
     Ok(Some(Fit { user: UserId(row.user_id), buffer_minutes: row.buffer_minutes, price }))
+}
+
+/// Whether all of the service is within working hours. Hours that cannot be read keep a therapist out of matching.
+fn works(schedule: Option<&serde_json::Value>, slot: &Slot) -> bool {
+    let schedule = schedule.map_or(Ok(Schedule::always()), Schedule::parse);
+    schedule.is_ok_and(|schedule| schedule.covers(slot.start, slot.until.since(slot.start)))
 }
 
 /// The booking's price while nobody has accepted it: the service's base price, no way, the default commission.

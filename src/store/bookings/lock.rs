@@ -1,13 +1,18 @@
 //! The booking's row, locked: the first lock of every transaction that moves a booking or makes it an offer.
 
+use std::time::Duration;
+
 use sqlx::PgConnection;
 use sqlx::types::Decimal;
 use sqlx::types::chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use crate::core::geo::Meters;
 use crate::core::ids::BookingId;
 use crate::core::money::Money;
+use crate::core::slot::Slot;
 use crate::store::StoreError;
+use crate::wire::time::from_chrono;
 
 /// A booking that nobody else can change until the transaction ends.
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -22,6 +27,8 @@ pub(crate) struct Locked {
     pub(crate) duration_minutes: i32,
     pub(crate) scheduled_at: Option<DateTime<Utc>>,
     pub(crate) accepted_at: Option<DateTime<Utc>>,
+    /// Of an accepted booking: when its therapist should set out ([`set_out_from`]).
+    pub(crate) set_out_from: Option<DateTime<Utc>>,
     /// `created_at + dispatch_timeout_s`: when a pending booking's search ends.
     pub(crate) deadline: DateTime<Utc>,
     pub(crate) max_price: Option<Decimal>,
@@ -37,17 +44,36 @@ impl Locked {
         self.booking_type == "now"
     }
 
+    /// What of his time it takes from a therapist who accepts it at `now`, `way` from its place.
+    pub(crate) fn slot(&self, now: DateTime<Utc>, way: Meters, buffer_minutes: i32) -> Slot {
+        let service = Duration::from_secs(u64::from(self.duration_minutes.unsigned_abs()) * 60); // a CHECK keeps it >= 1
+        let wanted = self.scheduled_at.map(from_chrono);
+        Slot::of(wanted, from_chrono(now), way, service, buffer_minutes.unsigned_abs())
+    }
+
     /// The tip, which no repricing changes.
     pub(crate) fn tip(&self) -> Money {
         Money::rounded(self.tip_amount)
     }
 }
 
+/// When the therapist of an accepted booking should set out: at the accept, or later, where its way begins later. (A
+/// booking that somebody's SQL accepted may not say how long its way is.) `$of`: the alias of `bookings`, with its dot.
+macro_rules! set_out_from {
+    ($of:literal) => {
+        concat!("greatest(", $of, "accepted_at, COALESCE(lower(", $of, "busy_during), ", $of, "scheduled_at))")
+    };
+}
+pub(super) use set_out_from;
+
 macro_rules! select {
     ($tail:literal) => {
         concat!(
             "SELECT id, status::text AS status, type::text AS type, booking_type::text AS booking_type,
                     customer_id, provider_id, service_id, duration_minutes, scheduled_at, accepted_at,
+                    ",
+            set_out_from!(""),
+            " AS set_out_from,
                     created_at + make_interval(secs => dispatch_timeout_s) AS deadline,
                     max_price, promo_code_id, tip_amount, total_amount, provider_earnings
              FROM bookings WHERE id = $1 AND deleted_at IS NULL",

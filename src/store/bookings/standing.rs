@@ -6,7 +6,8 @@ use std::time::Duration;
 use sqlx::PgPool;
 use sqlx::types::chrono::{DateTime, Utc};
 
-use crate::core::dispatch::{Job, LiveOffer, Standing};
+use super::lock::set_out_from;
+use crate::core::dispatch::{Job, LiveOffer, Rules, Standing};
 use crate::core::geo::{LatLng, Meters};
 use crate::core::ids::{BookingId, OfferId, ProviderId};
 use crate::core::settings::{DispatchSettings, Settings};
@@ -53,9 +54,10 @@ pub async fn moved_lately(pool: &PgPool, within: Duration) -> Result<Vec<Booking
 macro_rules! select {
     ($tail:literal) => {
         concat!(
-            "SELECT b.id, b.status::text AS status, b.provider_id, b.created_at, b.accepted_at,
-                    b.created_at + make_interval(secs => b.dispatch_timeout_s) AS deadline,
-                    b.type = 'home_service' AND b.booking_type = 'now' AND b.deleted_at IS NULL AS dispatched,
+            "SELECT b.id, b.status::text AS status, b.provider_id, b.created_at, ",
+            set_out_from!("b."),
+            " AS set_out_from, b.created_at + make_interval(secs => b.dispatch_timeout_s) AS deadline,
+                    b.type = 'home_service' AND b.deleted_at IS NULL AS dispatched, b.booking_type = 'scheduled' AS scheduled,
                     s.slug AS service, l.latitude::float8 AS latitude, l.longitude::float8 AS longitude,
                     COALESCE(o.excluded, '{}') AS excluded, COALESCE(o.last_round, 0) AS last_round,
                     COALESCE(live.ids, '{}') AS live_ids, COALESCE(live.providers, '{}') AS live_providers,
@@ -88,9 +90,10 @@ struct Row {
     status: String,
     provider_id: Option<i64>,
     created_at: DateTime<Utc>,
-    accepted_at: Option<DateTime<Utc>>,
+    set_out_from: Option<DateTime<Utc>>,
     deadline: DateTime<Utc>,
     dispatched: bool,
+    scheduled: bool,
     excluded: Vec<i64>,
     last_round: i32,
     service: String,
@@ -111,7 +114,8 @@ impl Row {
                     created_at: from_chrono(self.created_at),
                     deadline: from_chrono(self.deadline),
                     chosen: chosen.map(ProviderId),
-                    rules: search.dispatch.rules(&self.service, self.place(), search.radius_max),
+                    scheduled: self.scheduled,
+                    rules: self.rules(search),
                     excluded: self.excluded.iter().copied().map(ProviderId).collect::<BTreeSet<_>>(),
                     round: u16::try_from(self.last_round).unwrap_or(0) + 1, // a SMALLINT that its CHECK keeps >= 1
                 },
@@ -119,10 +123,15 @@ impl Row {
             },
             ("accepted", Some(provider)) => Standing::Accepted {
                 provider: ProviderId(provider),
-                set_out_by: self.accepted_at.map(|at| from_chrono(at).plus(search.set_out_within)),
+                set_out_by: self.set_out_from.map(|at| from_chrono(at).plus(search.set_out_within)),
             },
             _ => Standing::Settled,
         }
+    }
+
+    fn rules(&self, search: &SearchRules) -> Rules {
+        let of = if self.scheduled { DispatchSettings::scheduled_rules } else { DispatchSettings::rules };
+        of(&search.dispatch, &self.service, self.place(), search.radius_max)
     }
 
     fn place(&self) -> Option<LatLng> {
@@ -147,11 +156,11 @@ pub async fn standing(pool: &PgPool, booking: BookingId, search: &SearchRules) -
 }
 
 /// Every booking that dispatch has to do with, in the order they were made: pending ones with their live offers, and
-/// accepted ones whose therapist has not set out.
+/// accepted ones whose therapist has not set out (of scheduled ones that may be weeks ahead).
 pub async fn unsettled(pool: &PgPool, search: &SearchRules) -> Result<Vec<(BookingId, Standing)>, StoreError> {
     let rows: Vec<Row> = sqlx::query_as(select!(
-        "WHERE b.status IN ('pending', 'accepted') AND b.type = 'home_service' AND b.booking_type = 'now'
-           AND b.deleted_at IS NULL ORDER BY b.created_at, b.id"
+        "WHERE b.status IN ('pending', 'accepted') AND b.type = 'home_service' AND b.deleted_at IS NULL
+         ORDER BY b.created_at, b.id"
     ))
     .fetch_all(pool)
     .await?;

@@ -11,10 +11,12 @@ use super::lock::{Locked, lock};
 use super::view::{BookingView, view_by_id};
 use crate::core::dispatch::EndReason;
 use crate::core::ids::{BookingId, ProviderId, UserId};
+use crate::core::scheduling;
 use crate::core::settings::Settings;
 use crate::store::offers::{ClosedOffer, withdraw};
 use crate::store::tx::{act_as, clock};
 use crate::store::{StoreError, promos};
+use crate::wire::time::from_chrono;
 
 /// What became of ending a search.
 #[derive(Clone, Debug)]
@@ -66,13 +68,30 @@ pub async fn end_by_system(pool: &PgPool, booking: BookingId, reason: EndReason)
 pub struct Anew {
     /// The search lasts so long from now, seconds: `booking_timeout.pending`.
     pub window_s: u32,
+    /// Or, of a scheduled booking, until so long before its time if that is later: `dispatch.lead_s`.
+    pub lead: Duration,
     /// Of the estimate, percent: `commission_rate.default`.
     pub commission_rate: Decimal,
 }
 
 impl From<&Settings> for Anew {
     fn from(settings: &Settings) -> Self {
-        Self { window_s: settings.booking_timeout.pending, commission_rate: settings.commission_rate.default }
+        Self {
+            window_s: settings.booking_timeout.pending,
+            lead: settings.dispatch.lead(),
+            commission_rate: settings.commission_rate.default,
+        }
+    }
+}
+
+impl Anew {
+    /// How long a booking that is given back at `now` is searched for, seconds.
+    fn lasts_s(&self, booking: &Locked, now: DateTime<Utc>) -> i32 {
+        let window = Duration::from_secs(self.window_s.into());
+        let search = booking
+            .scheduled_at
+            .map_or(window, |at| scheduling::search_again(from_chrono(at), self.lead, from_chrono(now), window));
+        i32::try_from(search.as_secs()).unwrap_or(i32::MAX)
     }
 }
 
@@ -94,7 +113,8 @@ pub enum ReleaseOutcome {
     NotAccepted,
 }
 
-/// `accepted` -> `pending`: the therapist did not set out within `set_out_within` of the accept, by the database's clock.
+/// `accepted` -> `pending`: the therapist did not set out within `set_out_within` of when he should have (for `now`: of
+/// the accept), by the database's clock.
 pub async fn release_unstarted(
     pool: &PgPool,
     booking: BookingId,
@@ -103,12 +123,12 @@ pub async fn release_unstarted(
 ) -> Result<ReleaseOutcome, StoreError> {
     let mut tx = pool.begin().await?;
     let Some(row) = lock(&mut tx, booking).await? else { return Ok(ReleaseOutcome::NotAccepted) };
-    let (Some(provider), Some(accepted_at), "accepted") = (row.provider_id, row.accepted_at, row.status.as_str())
+    let (Some(provider), Some(set_out_from), "accepted") = (row.provider_id, row.set_out_from, row.status.as_str())
     else {
         return Ok(ReleaseOutcome::NotAccepted);
     };
     let now = clock(&mut tx).await?;
-    let left = accepted_at + set_out_within - now;
+    let left = set_out_from + set_out_within - now;
     if let Ok(left) = left.to_std()
         && !left.is_zero()
     {
@@ -151,7 +171,7 @@ pub(super) async fn give_back(
     )
     .bind(booking.id)
     .bind(now)
-    .bind(i32::try_from(anew.window_s).unwrap_or(i32::MAX))
+    .bind(anew.lasts_s(booking, now))
     .bind(price.service_price.decimal())
     .bind(price.distance_surcharge.decimal())
     .bind(price.platform_fee.decimal())

@@ -129,7 +129,12 @@ pub async fn transition(pool: &PgPool, wish: &Wish, rules: &MoveRules) -> Result
             cancel(&mut tx, &row, by, wish, &rules.cancellation, now).await?;
         }
         Status::Completed => complete(&mut tx, &row, now).await?,
-        to => set_status(&mut tx, &row, to, now).await?,
+        to => match set_status(&mut tx, &row, to, now).await {
+            Err(error) if error.constraint() == Some("uq_bookings_one_active_per_therapist") => {
+                return Ok(TransitionOutcome::Refused { why: Refusal::OnAnotherBooking, status: from });
+            }
+            made => made?,
+        },
     }
     let view = view_by_id(&mut tx, id).await?.ok_or(sqlx::Error::RowNotFound)?;
     tx.commit().await?;

@@ -40,6 +40,11 @@ impl BookingView {
         self.customer == user || (self.accepted && self.provider_user == Some(user))
     }
 
+    /// Whether it is for `now`: then who accepts it is on it from that moment.
+    pub fn is_now(&self) -> bool {
+        self.booking.booking_type == "now"
+    }
+
     /// Everyone who is told of it: the customer, then the provider once he has accepted.
     pub fn parties(&self) -> impl Iterator<Item = UserId> {
         std::iter::once(self.customer).chain(self.provider_user.filter(|_| self.accepted))

@@ -1,7 +1,5 @@
 //! The accept: where one therapist wins a booking, priced, in one transaction.
 
-use std::time::Duration;
-
 use sqlx::types::Decimal;
 use sqlx::types::chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection, PgPool};
@@ -9,7 +7,7 @@ use sqlx::{Connection, PgConnection, PgPool};
 use super::{ClosedOffer, OfferRow, own, withdraw};
 use crate::core::geo::Meters;
 use crate::core::ids::{BookingId, OfferId, ProviderId};
-use crate::core::matching::busy_during;
+use crate::core::slot::Slot;
 use crate::core::time::Timestamp;
 use crate::core::travel;
 use crate::store::bookings::{BookingView, Locked, fit, lock, view_by_id};
@@ -31,6 +29,8 @@ pub enum AcceptOutcome {
         booking: BookingId,
         /// This accept found it past its time, or impossible, and ended it.
         closed_now: bool,
+        /// Of a booking for `now`: see [`ClosedOffer::now`].
+        now: bool,
     },
     /// There is no such offer, or it is another therapist's: nobody is told which.
     NotYours,
@@ -43,8 +43,8 @@ pub struct Accepted {
     pub view: BookingView,
     /// Who has it.
     pub provider: ProviderId,
-    /// `accepted_at`; `None` only when a repeated accept finds a booking that was given back since.
-    pub accepted_at: Option<Timestamp>,
+    /// When he should set out; `None` for a repeated accept.
+    pub set_out_from: Option<Timestamp>,
     /// The booking's other offers that were live until now.
     pub withdrawn: Vec<ClosedOffer>,
     /// Nothing changed: he had it already.
@@ -59,27 +59,28 @@ pub async fn accept(pool: &PgPool, offer: OfferId, provider: ProviderId) -> Resu
     let mut tx = pool.begin().await?;
     let Some(seen) = own(&mut tx, offer, provider).await? else { return Ok(AcceptOutcome::NotYours) };
     let id = seen.booking();
-    let Some(booking) = lock(&mut tx, id).await? else {
-        return Ok(AcceptOutcome::Gone { reason: OfferEnd::Withdrawn, booking: id, closed_now: false });
-    };
+    let gone = |reason, closed_now| AcceptOutcome::Gone { reason, booking: id, closed_now, now: seen.now };
+    let Some(booking) = lock(&mut tx, id).await? else { return Ok(gone(OfferEnd::Withdrawn, false)) };
     let live = lock_offer(&mut tx, offer).await?;
     if let Some(reason) = live.row.end() {
         if reason == OfferEnd::Accepted {
-            return repeated(&mut tx, id, provider).await;
+            let winner = repeated(&mut tx, id, provider).await?;
+            // Given back by somebody's SQL: it is not his to see any more.
+            return Ok(winner.map_or(gone(OfferEnd::Withdrawn, false), AcceptOutcome::Accepted));
         }
-        return Ok(AcceptOutcome::Gone { reason, booking: id, closed_now: false });
+        return Ok(gone(reason, false));
     }
     let now = clock(&mut tx).await?;
     let reason = if live.expires_at <= now {
         OfferEnd::Expired
     } else {
         match take(&mut tx, &booking, &live, offer, provider, now).await? {
-            Taken::Yes => {
+            Taken::Yes(slot) => {
                 let withdrawn = withdraw(&mut tx, id, Some(offer)).await?;
                 let view = view_by_id(&mut tx, id).await?.ok_or(sqlx::Error::RowNotFound)?;
                 tx.commit().await?;
-                let accepted_at = Some(from_chrono(now));
-                let won = Accepted { view, provider, accepted_at, withdrawn, repeated: false };
+                let set_out_from = Some(slot.from.max(from_chrono(now)));
+                let won = Accepted { view, provider, set_out_from, withdrawn, repeated: false };
                 return Ok(AcceptOutcome::Accepted(Box::new(won)));
             }
             Taken::No => OfferEnd::Withdrawn,
@@ -87,7 +88,7 @@ pub async fn accept(pool: &PgPool, offer: OfferId, provider: ProviderId) -> Resu
     };
     close(&mut tx, offer, reason).await?;
     tx.commit().await?;
-    Ok(AcceptOutcome::Gone { reason, booking: id, closed_now: true })
+    Ok(gone(reason, true))
 }
 
 /// The offer's row under its lock.
@@ -98,18 +99,18 @@ struct LockedOffer {
 }
 
 async fn lock_offer(tx: &mut PgConnection, offer: OfferId) -> Result<LockedOffer, StoreError> {
-    let (booking_id, status, distance_km, expires_at) = sqlx::query_as(
-        "SELECT booking_id, status::text, distance_km, expires_at FROM booking_offers
+    let (booking_id, status, now, distance_km, expires_at) = sqlx::query_as(
+        "SELECT booking_id, status::text, booking_type = 'now', distance_km, expires_at FROM booking_offers
          WHERE id = $1 FOR NO KEY UPDATE",
     )
     .bind(offer.0)
     .fetch_one(tx)
     .await?;
-    Ok(LockedOffer { row: OfferRow { booking_id, status }, distance_km, expires_at })
+    Ok(LockedOffer { row: OfferRow { booking_id, status, now }, distance_km, expires_at })
 }
 
 enum Taken {
-    Yes,
+    Yes(Slot),
     No,
 }
 
@@ -128,10 +129,10 @@ async fn take(
     let distance = Meters::from_km(f64::try_from(live.distance_km).map_err(|e| sqlx::Error::Decode(Box::new(e)))?);
     let Some(fit) = fit::fit(tx, booking, provider, distance, fit::For::Accept).await? else { return Ok(Taken::No) };
     act_as(tx, Some(fit.user)).await?;
-    let travel = travel::travel_time_over(distance, from_chrono(now));
+    let slot = booking.slot(now, distance, fit.buffer_minutes);
     // A savepoint: a refusal by a constraint must leave the transaction able to withdraw the offer.
     let mut attempt = tx.begin().await?;
-    match assign(&mut attempt, booking, provider, &fit, now, travel).await {
+    match assign(&mut attempt, booking, provider, &fit, now, &slot).await {
         Ok(()) => attempt.commit().await?,
         Err(e) if not_free(&e) => {
             attempt.rollback().await?;
@@ -144,7 +145,7 @@ async fn take(
     )
     .bind(booking.id)
     .bind(live.distance_km)
-    .bind(i32::try_from(travel::whole_minutes(travel)).unwrap_or(i32::MAX))
+    .bind(i32::try_from(travel::whole_minutes(slot.travel)).unwrap_or(i32::MAX))
     .execute(&mut *tx)
     .await?;
     sqlx::query("UPDATE booking_offers SET status = 'accepted', responded_at = $2 WHERE id = $1")
@@ -155,7 +156,7 @@ async fn take(
     if booking.promo_code_id.is_some() {
         promos::adjust(tx, BookingId(booking.id), fit.price.promo_discount).await?;
     }
-    Ok(Taken::Yes)
+    Ok(Taken::Yes(slot))
 }
 
 /// `uq_bookings_one_active_per_therapist`, `bookings_no_overlap`: he has another booking at that time.
@@ -169,13 +170,9 @@ async fn assign(
     provider: ProviderId,
     fit: &fit::Fit,
     now: DateTime<Utc>,
-    travel: Duration,
+    slot: &Slot,
 ) -> Result<(), StoreError> {
     let price = &fit.price;
-    // Busy from setting out (for `now`: now) to the end of the buffer.
-    let start = booking.scheduled_at.map_or(from_chrono(now).plus(travel), from_chrono);
-    let minutes = |m: i32| Duration::from_secs(u64::from(m.unsigned_abs()) * 60); // CHECKs keep both >= 0
-    let (from, to) = busy_during(start, minutes(booking.duration_minutes), travel, fit.buffer_minutes.unsigned_abs());
     sqlx::query(
         "UPDATE bookings
          SET status = 'accepted', accepted_at = $3, provider_id = $2, price_is_estimate = FALSE,
@@ -196,8 +193,8 @@ async fn assign(
     .bind(price.provider_earnings.decimal())
     .bind(price.commission_amount.decimal())
     .bind(price.commission_rate)
-    .bind(to_chrono(from))
-    .bind(to_chrono(to))
+    .bind(to_chrono(slot.from))
+    .bind(to_chrono(slot.until))
     .execute(tx)
     .await?;
     Ok(())
@@ -213,14 +210,15 @@ async fn close(tx: &mut PgConnection, offer: OfferId, reason: OfferEnd) -> Resul
     Ok(())
 }
 
-/// The winner asks again: the booking as it stands by now.
-async fn repeated(tx: &mut PgConnection, id: BookingId, provider: ProviderId) -> Result<AcceptOutcome, StoreError> {
+/// The winner asks again: the booking as it stands by now; `None`: it is no longer his.
+async fn repeated(
+    tx: &mut PgConnection,
+    id: BookingId,
+    provider: ProviderId,
+) -> Result<Option<Box<Accepted>>, StoreError> {
     let view = view_by_id(tx, id).await?.ok_or(sqlx::Error::RowNotFound)?;
     if view.provider != Some(provider) || !view.accepted {
-        // Given back by somebody's SQL: it is not his to see any more.
-        return Ok(AcceptOutcome::Gone { reason: OfferEnd::Withdrawn, booking: id, closed_now: false });
+        return Ok(None);
     }
-    let accepted_at = view.booking.accepted_at.map(|at| at.0);
-    let accepted = Accepted { view, provider, accepted_at, withdrawn: Vec::new(), repeated: true };
-    Ok(AcceptOutcome::Accepted(Box::new(accepted)))
+    Ok(Some(Box::new(Accepted { view, provider, set_out_from: None, withdrawn: Vec::new(), repeated: true })))
 }

@@ -7,6 +7,7 @@ use sqlx::{PgConnection, PgPool};
 
 use super::{ClosedOffer, own};
 use crate::core::ids::{BookingId, OfferId, ProviderId, UserId};
+use crate::core::settings::DispatchSettings;
 use crate::core::time::Timestamp;
 use crate::store::StoreError;
 use crate::wire::stream::OfferEnd;
@@ -15,10 +16,21 @@ use crate::wire::time::from_chrono;
 /// Lives of an offer from the app's receipt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ttls {
-    /// `dispatch.offer_ttl_s`
+    /// Of a booking for `now`.
     pub offer: Duration,
-    /// `dispatch.chosen_ttl_s`: of a booking that names its therapist.
+    /// Of a booking for `now` that names its therapist.
     pub chosen: Duration,
+    /// Of a scheduled booking.
+    pub scheduled: Duration,
+    /// Of a scheduled booking that names its therapist.
+    pub scheduled_chosen: Duration,
+}
+
+impl From<&DispatchSettings> for Ttls {
+    fn from(settings: &DispatchSettings) -> Self {
+        let ((offer, chosen), (scheduled, scheduled_chosen)) = (settings.ttls(false), settings.ttls(true));
+        Self { offer, chosen, scheduled, scheduled_chosen }
+    }
 }
 
 /// What became of a receipt.
@@ -32,6 +44,8 @@ pub enum ReceiptOutcome {
         expires_at: Timestamp,
         /// The first receipt: only it changes the time.
         first: bool,
+        /// Of a booking for `now`.
+        now: bool,
     },
     /// Too late.
     Gone {
@@ -52,40 +66,45 @@ pub async fn received(
     ttls: Ttls,
 ) -> Result<ReceiptOutcome, StoreError> {
     let mut db = pool.acquire().await?;
-    let row: Option<(i64, DateTime<Utc>, bool)> = sqlx::query_as(
+    let row: Option<(i64, DateTime<Utc>, bool, bool)> = sqlx::query_as(
         "WITH before AS (SELECT id, delivered_at FROM booking_offers WHERE id = $1 AND provider_id = $2 FOR UPDATE)
          UPDATE booking_offers o
          SET delivered_at = COALESCE(o.delivered_at, clock_timestamp()),
              expires_at = least(o.expires_at, COALESCE(o.delivered_at, clock_timestamp()) + make_interval(secs =>
-                 CASE WHEN b.provider_id IS NULL THEN $3 ELSE $4 END))
+                 CASE WHEN b.booking_type = 'now' THEN CASE WHEN b.provider_id IS NULL THEN $3 ELSE $4 END
+                      WHEN b.provider_id IS NULL THEN $5 ELSE $6 END))
          FROM bookings b, before
          WHERE o.id = before.id AND b.id = o.booking_id
            AND o.status = 'offered' AND o.expires_at > clock_timestamp()
-         RETURNING o.booking_id, o.expires_at, before.delivered_at IS NULL",
+         RETURNING o.booking_id, o.expires_at, before.delivered_at IS NULL, b.booking_type = 'now'",
     )
     .bind(offer.0)
     .bind(provider.0)
     .bind(ttls.offer.as_secs_f64())
     .bind(ttls.chosen.as_secs_f64())
+    .bind(ttls.scheduled.as_secs_f64())
+    .bind(ttls.scheduled_chosen.as_secs_f64())
     .fetch_optional(&mut *db)
     .await?;
-    if let Some((booking, expires_at, first)) = row {
-        return Ok(ReceiptOutcome::Noted { booking: BookingId(booking), expires_at: from_chrono(expires_at), first });
+    if let Some((booking, expires_at, first, now)) = row {
+        let (booking, expires_at) = (BookingId(booking), from_chrono(expires_at));
+        return Ok(ReceiptOutcome::Noted { booking, expires_at, first, now });
     }
     Ok(match gone(&mut db, offer, provider).await? {
-        Some((reason, booking)) => ReceiptOutcome::Gone { reason, booking },
+        Some((reason, booking, _)) => ReceiptOutcome::Gone { reason, booking },
         None => ReceiptOutcome::NotYours,
     })
 }
 
-/// Why an offer of this therapist is not live; due but not swept counts as expired. `None`: not his.
+/// Why an offer of this therapist is not live (due but not swept counts as expired), of what, and whether that is for
+/// `now`. `None`: not his.
 async fn gone(
     db: &mut PgConnection,
     offer: OfferId,
     provider: ProviderId,
-) -> Result<Option<(OfferEnd, BookingId)>, StoreError> {
+) -> Result<Option<(OfferEnd, BookingId, bool)>, StoreError> {
     let row = own(db, offer, provider).await?;
-    Ok(row.map(|row| (row.end().unwrap_or(OfferEnd::Expired), row.booking())))
+    Ok(row.map(|row| (row.end().unwrap_or(OfferEnd::Expired), row.booking(), row.now)))
 }
 
 /// What became of a no.
@@ -97,6 +116,8 @@ pub enum DeclineOutcome {
         booking: BookingId,
         /// Nothing changed.
         repeated: bool,
+        /// Of a booking for `now`.
+        now: bool,
     },
     /// Too late: nothing is left to decline.
     Gone {
@@ -117,22 +138,22 @@ pub async fn decline(
     reason: Option<&str>,
 ) -> Result<DeclineOutcome, StoreError> {
     let mut db = pool.acquire().await?;
-    let booking: Option<i64> = sqlx::query_scalar(
+    let declined: Option<(i64, bool)> = sqlx::query_as(
         "UPDATE booking_offers SET status = 'declined', responded_at = clock_timestamp(), decline_reason = $3
          WHERE id = $1 AND provider_id = $2 AND status = 'offered' AND expires_at > clock_timestamp()
-         RETURNING booking_id",
+         RETURNING booking_id, booking_type = 'now'",
     )
     .bind(offer.0)
     .bind(provider.0)
     .bind(reason)
     .fetch_optional(&mut *db)
     .await?;
-    if let Some(booking) = booking {
-        return Ok(DeclineOutcome::Declined { booking: BookingId(booking), repeated: false });
+    if let Some((booking, now)) = declined {
+        return Ok(DeclineOutcome::Declined { booking: BookingId(booking), repeated: false, now });
     }
     Ok(match gone(&mut db, offer, provider).await? {
-        Some((OfferEnd::Declined, booking)) => DeclineOutcome::Declined { booking, repeated: true },
-        Some((reason, booking)) => DeclineOutcome::Gone { reason, booking },
+        Some((OfferEnd::Declined, booking, now)) => DeclineOutcome::Declined { booking, repeated: true, now },
+        Some((reason, booking, _)) => DeclineOutcome::Gone { reason, booking },
         None => DeclineOutcome::NotYours,
     })
 }
@@ -158,8 +179,8 @@ pub async fn expire(pool: &PgPool, offer: OfferId) -> Result<ExpireOutcome, Stor
     .bind(offer.0)
     .execute(&mut *db)
     .await?;
-    let row: Option<(i64, i64, String, f64)> = sqlx::query_as(
-        "SELECT o.provider_id, p.user_id, o.status::text,
+    let row: Option<(i64, i64, bool, String, f64)> = sqlx::query_as(
+        "SELECT o.provider_id, p.user_id, o.booking_type = 'now', o.status::text,
                 extract(epoch FROM o.expires_at - clock_timestamp())::float8
          FROM booking_offers o JOIN providers p ON p.id = o.provider_id WHERE o.id = $1",
     )
@@ -167,10 +188,10 @@ pub async fn expire(pool: &PgPool, offer: OfferId) -> Result<ExpireOutcome, Stor
     .fetch_optional(&mut *db)
     .await?;
     Ok(match row {
-        Some((provider, user, status, _)) if status == "expired" => {
-            ExpireOutcome::Expired(ClosedOffer { offer, provider: ProviderId(provider), user: UserId(user) })
+        Some((provider, user, now, status, _)) if status == "expired" => {
+            ExpireOutcome::Expired(ClosedOffer { offer, provider: ProviderId(provider), user: UserId(user), now })
         }
-        Some((_, _, status, left_s)) if status == "offered" => {
+        Some((_, _, _, status, left_s)) if status == "offered" => {
             // It became due between the two statements: 0, try again.
             ExpireOutcome::NotDue(Duration::try_from_secs_f64(left_s).unwrap_or(Duration::ZERO))
         }

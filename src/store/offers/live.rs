@@ -11,7 +11,6 @@ use crate::store::StoreError;
 use crate::store::bookings::{fit, read};
 use crate::wire::booking::{Area, OfferedBooking, ServiceRef};
 use crate::wire::stream::Offer;
-use crate::wire::time::from_chrono;
 
 /// The live offers of a therapist, oldest first: what `welcome` and `GET /v1/offers` show.
 pub async fn live_for(pool: &PgPool, provider: ProviderId) -> Result<Vec<Offer>, StoreError> {
@@ -107,7 +106,7 @@ pub(super) async fn live_offer_in(db: &mut PgConnection, offer: OfferId) -> Resu
             payment_method: row.payment_method,
         },
         distance_km: (distance.km() * 10.0).round() / 10.0,
-        eta_minutes: travel::whole_minutes(travel::travel_time_over(roughly, from_chrono(row.asked_at))),
+        eta_minutes: travel::whole_minutes(booking.slot(row.asked_at, roughly, fit.buffer_minutes).travel),
         expires_at: row.expires_at.into(),
     }))
 }

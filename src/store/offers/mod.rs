@@ -3,6 +3,7 @@
 
 mod accept;
 mod answer;
+mod clash;
 mod history;
 mod live;
 mod persist;
@@ -12,6 +13,7 @@ use sqlx::{PgConnection, PgPool};
 
 pub use accept::{AcceptOutcome, Accepted, accept};
 pub use answer::{DeclineOutcome, ExpireOutcome, ReceiptOutcome, Ttls, decline, expire, received};
+pub use clash::withdraw_clashing;
 pub use history::{PastOffer, of_booking};
 pub use live::{live_for, live_offer};
 pub use persist::{NewOffer, PersistOutcome, Persisted, persist};
@@ -31,6 +33,8 @@ pub struct ClosedOffer {
     pub provider: ProviderId,
     /// The person behind him.
     pub user: UserId,
+    /// Of a booking for `now`: he was asked for no other meanwhile. (Of scheduled ones he may have several at once.)
+    pub now: bool,
 }
 
 /// An offer's row, locked or as of one statement.
@@ -38,6 +42,8 @@ pub struct ClosedOffer {
 struct OfferRow {
     booking_id: i64,
     status: String,
+    /// See [`ClosedOffer::now`].
+    now: bool,
 }
 
 impl OfferRow {
@@ -82,7 +88,8 @@ pub async fn orphaned(pool: &PgPool) -> Result<Vec<BookingId>, StoreError> {
 /// The offer as it stands, unlocked; `None` when it does not exist or is another therapist's.
 async fn own(db: &mut PgConnection, offer: OfferId, provider: ProviderId) -> Result<Option<OfferRow>, StoreError> {
     Ok(sqlx::query_as(
-        "SELECT booking_id, status::text AS status FROM booking_offers WHERE id = $1 AND provider_id = $2",
+        "SELECT booking_id, status::text AS status, booking_type = 'now' AS now
+         FROM booking_offers WHERE id = $1 AND provider_id = $2",
     )
     .bind(offer.0)
     .bind(provider.0)
@@ -97,7 +104,7 @@ pub(crate) async fn withdraw(
     booking: BookingId,
     keep: Option<OfferId>,
 ) -> Result<Vec<ClosedOffer>, StoreError> {
-    let rows: Vec<(i64, i64, i64)> = sqlx::query_as(
+    let rows: Vec<(i64, i64, i64, bool)> = sqlx::query_as(
         "WITH live AS (SELECT id FROM booking_offers
                        WHERE booking_id = $1 AND status = 'offered' AND id IS DISTINCT FROM $2
                        ORDER BY id FOR UPDATE)
@@ -105,7 +112,7 @@ pub(crate) async fn withdraw(
          SET status = CASE WHEN o.expires_at <= clock_timestamp() THEN 'expired' ELSE 'withdrawn' END::booking_offer_status
          FROM live, providers p
          WHERE o.id = live.id AND o.status = 'offered' AND p.id = o.provider_id
-         RETURNING o.id, o.provider_id, p.user_id",
+         RETURNING o.id, o.provider_id, p.user_id, o.booking_type = 'now'",
     )
     .bind(booking.0)
     .bind(keep.map(|o| o.0))
@@ -113,10 +120,11 @@ pub(crate) async fn withdraw(
     .await?;
     Ok(rows
         .into_iter()
-        .map(|(offer, provider, user)| ClosedOffer {
+        .map(|(offer, provider, user, now)| ClosedOffer {
             offer: OfferId(offer),
             provider: ProviderId(provider),
             user: UserId(user),
+            now,
         })
         .collect())
 }

@@ -49,6 +49,8 @@ pub struct Persisted {
     pub expires_at: Timestamp,
     /// The person to tell.
     pub user: UserId,
+    /// Of a booking for `now`: he is asked for no other until this ends.
+    pub now: bool,
     /// The message.
     pub message: Offer,
 }
@@ -67,7 +69,7 @@ pub enum PersistOutcome {
         /// As committed.
         expires_at: Timestamp,
     },
-    /// The therapist has a live offer of another booking.
+    /// The therapist has a live offer of another booking for `now`, and this is one.
     ProviderTaken,
     /// The therapist can not take it (any more): offline, busy, not verified, too dear, blocked, gone.
     ProviderUnfit,
@@ -86,9 +88,10 @@ pub async fn persist(pool: &PgPool, new: &NewOffer) -> Result<PersistOutcome, St
         return Ok(PersistOutcome::BookingGone); // a write that comes after its search
     }
     if let Some(known) = earlier_try(&mut tx, new).await? {
-        return known_as(&mut tx, known).await;
+        return known_as(&mut tx, known, booking.is_now()).await;
     }
-    if booking.status != "pending" || booking.deadline <= clock(&mut tx).await? {
+    let now = clock(&mut tx).await?;
+    if booking.status != "pending" || booking.deadline <= now {
         return Ok(PersistOutcome::BookingGone);
     }
     if booking.provider_id.is_some_and(|chosen| chosen != new.provider.0) {
@@ -103,8 +106,9 @@ pub async fn persist(pool: &PgPool, new: &NewOffer) -> Result<PersistOutcome, St
         tx.commit().await?;
         return Ok(PersistOutcome::ProviderTaken);
     };
-    // After the insert: its unique index made us wait for any other transaction that was giving this therapist work.
-    let Some(fit) = fit::fit(&mut tx, &booking, new.provider, new.distance, fit::For::Offer).await? else {
+    // After the insert: its unique index made us wait for any other transaction that was giving this therapist work. (Of a
+    // scheduled booking it does not: the accept decides.)
+    let Some(fit) = fit::fit(&mut tx, &booking, new.provider, new.distance, fit::For::Offer(now)).await? else {
         return Ok(PersistOutcome::ProviderUnfit);
     };
     let offer = OfferId(offer);
@@ -116,6 +120,7 @@ pub async fn persist(pool: &PgPool, new: &NewOffer) -> Result<PersistOutcome, St
         provider: new.provider,
         expires_at,
         user: fit.user,
+        now: booking.is_now(),
         message,
     })))
 }
@@ -152,12 +157,12 @@ async fn earlier_try(tx: &mut PgConnection, new: &NewOffer) -> Result<Option<Ear
     .await?)
 }
 
-async fn known_as(tx: &mut PgConnection, row: Earlier) -> Result<PersistOutcome, StoreError> {
+async fn known_as(tx: &mut PgConnection, row: Earlier, now: bool) -> Result<PersistOutcome, StoreError> {
     let (offer, expires_at) = (OfferId(row.id), from_chrono(row.expires_at));
     Ok(match live_offer_in(tx, offer).await? {
         Some(message) => {
             let (provider, user) = (ProviderId(row.provider_id), UserId(row.user_id));
-            PersistOutcome::Offered(Box::new(Persisted { offer, provider, expires_at, user, message }))
+            PersistOutcome::Offered(Box::new(Persisted { offer, provider, expires_at, user, now, message }))
         }
         None => PersistOutcome::Known { offer, provider: ProviderId(row.provider_id), expires_at },
     })

@@ -48,7 +48,7 @@ fn verdict(therapist: impl FnOnce(&mut Therapist), change: impl FnOnce(&mut Requ
 }
 
 fn at(r: &mut Request, hour: u64) {
-    r.when = When::At { start: NOW.plus(Duration::from_secs(hour * 3_600)), duration: Duration::from_secs(3_600) };
+    r.when = When::At { start: NOW.plus(Duration::from_secs(hour * 3_600)) };
 }
 
 fn hour(h: u64) -> Timestamp {
@@ -115,6 +115,13 @@ fn each_hard_constraint_has_its_reason() {
         (Some(Unfit::OffSchedule), verdict(nine_to_five, |r| at(r, 17))),
         (None, verdict(nine_to_five, |r| at(r, 16))),
         (None, verdict(|t| t.busy = vec![(hour(8), hour(10))], any)),
+        // An hour's service, its way and the buffer must be over before the next one's way begins.
+        (Some(Unfit::Busy), verdict(|t| t.busy = vec![(hour(1), hour(3))], any)),
+        (None, verdict(|t| t.busy = vec![(hour(2), hour(3))], any)),
+        (
+            Some(Unfit::Busy),
+            verdict(|t| t.busy = vec![(hour(2), hour(3))], |r| r.duration = Duration::from_secs(7_200)),
+        ),
         (Some(Unfit::Busy), verdict(|t| t.busy = vec![(hour(0), hour(1))], any)),
         (Some(Unfit::Busy), verdict(|t| t.busy = vec![(hour(8), hour(10))], |r| at(r, 9))),
         (Some(Unfit::Busy), verdict(|t| t.busy = vec![(hour(8), hour(10))], |r| at(r, 10))), // no time for the way

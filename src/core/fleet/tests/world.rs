@@ -70,6 +70,7 @@ pub(super) fn request(place: LatLng, radius: Meters, limit: usize) -> Request {
         service: ServiceId(1),
         place,
         when: When::Now,
+        duration: Duration::from_secs(3_600),
         customer: UserId(1),
         customer_gender: Some(Gender::Male),
         radius,
@@ -302,7 +303,7 @@ impl World {
         }
         if self.flip(0.4) {
             let start = self.now.plus(Duration::from_secs(self.rng.random_range(0..9_000)));
-            r.when = When::At { start, duration: Duration::from_secs(3_600) };
+            r.when = When::At { start };
         }
         if self.flip(0.5) {
             return r;
