@@ -4,6 +4,7 @@ mod accept;
 mod answers;
 mod create;
 mod dispatcher;
+mod in_store;
 mod moves;
 mod policies;
 mod search;

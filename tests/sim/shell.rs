@@ -41,6 +41,7 @@ impl World {
             let input = match self.store.load(booking) {
                 Standing::Pending { job, live } => Input::Wanted { job, live },
                 Standing::Accepted { provider, set_out_by } => Input::Accepted { booking, provider, set_out_by },
+                Standing::Store { deadline } => Input::StoreAsked { booking, deadline },
                 Standing::Settled => continue,
             };
             self.machine.handle(input, self.now());

@@ -128,7 +128,12 @@ pub enum Standing {
         /// He gives it back by staying beyond this; `None`: not watched.
         set_out_by: Option<Timestamp>,
     },
-    /// Anything else (on the way or later, over, deleted, a store's): nothing to dispatch.
+    /// `pending`, at a store: its owner is asked, without offers.
+    Store {
+        /// Without his word it ends here.
+        deadline: Timestamp,
+    },
+    /// Anything else (on the way or later, over, deleted, taken by a store): nothing to dispatch.
     Settled,
 }
 
@@ -236,6 +241,13 @@ pub enum Input {
         /// Must be on the way by then, else [`Effect::Release`]; `None`: not watched.
         set_out_by: Option<Timestamp>,
     },
+    /// A booking at a store is `pending`: its owner has until then to take it.
+    StoreAsked {
+        /// Which.
+        booking: BookingId,
+        /// Then it is ended, [`Effect::EndBooking`].
+        deadline: Timestamp,
+    },
     /// The therapist is on the way; committed.
     SetOut {
         /// Which.
@@ -295,6 +307,7 @@ impl Input {
             | Self::ExpireRefused { booking, .. }
             | Self::ExpireFailed { booking, .. }
             | Self::Accepted { booking, .. }
+            | Self::StoreAsked { booking, .. }
             | Self::SetOut { booking }
             | Self::Ended { booking }
             | Self::EndFailed { booking }
@@ -392,7 +405,7 @@ pub enum Effect {
 pub enum EndReason {
     /// Nobody took it in time.
     NoTherapistAvailable,
-    /// The chosen therapist was silent.
+    /// The chosen therapist, or the store, was silent.
     ProviderDidNotAnswer,
     /// The chosen therapist said no.
     ProviderDeclined,

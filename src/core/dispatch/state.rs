@@ -31,6 +31,8 @@ pub(super) enum Stage {
     Releasing { provider: ProviderId, attempt: Attempt },
     /// Something heard does not fit: the database is being asked. `was`: the search, to be taken up again.
     Checking { attempt: Attempt, was: Option<Box<Pending>> },
+    /// At a store, whose owner is asked. `attempt`: of ending it; not begun before the deadline.
+    AtStore { deadline: Timestamp, attempt: Attempt },
 }
 
 /// A search.
@@ -164,7 +166,7 @@ impl Stage {
             Self::Accepted { due, .. } => *due,
             Self::Releasing { attempt, .. } => attempt.due,
             // A deadline that passes meanwhile is seen to with the answer.
-            Self::Checking { attempt, .. } => attempt.due,
+            Self::Checking { attempt, .. } | Self::AtStore { attempt, .. } => attempt.due,
         }
     }
 
@@ -173,7 +175,7 @@ impl Stage {
         match self {
             Self::Pending(p) => p.holds(),
             Self::Checking { was, .. } => was.as_ref().map(|p| p.holds()).unwrap_or_default(),
-            Self::Accepted { .. } | Self::Releasing { .. } => Vec::new(),
+            Self::Accepted { .. } | Self::Releasing { .. } | Self::AtStore { .. } => Vec::new(),
         }
     }
 
@@ -229,7 +231,8 @@ impl Stage {
                 }
             }
             Self::Releasing { attempt, .. } | Self::Checking { attempt, .. } => cut(&mut attempt.due, PATIENCE),
-            Self::Accepted { .. } => {}
+            Self::AtStore { attempt, .. } if attempt.tries > 0 => cut(&mut attempt.due, PATIENCE),
+            Self::Accepted { .. } | Self::AtStore { .. } => {}
         }
     }
 }

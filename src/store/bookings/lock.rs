@@ -7,7 +7,9 @@ use uuid::Uuid;
 
 use crate::core::ids::BookingId;
 use crate::core::money::Money;
+use crate::core::pricing::{Cancellation, CancelledBy};
 use crate::store::StoreError;
+use crate::wire::time::from_chrono;
 
 /// A booking that nobody else can change until the transaction ends.
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -35,6 +37,17 @@ impl Locked {
     /// Whether it is searched for now, rather than for a time that was named.
     pub(crate) fn is_now(&self) -> bool {
         self.booking_type == "now"
+    }
+
+    /// As far as the fee of a cancellation asks.
+    pub(crate) fn cancellation(&self, by: CancelledBy) -> Cancellation {
+        Cancellation {
+            by,
+            total: Money::rounded(self.total_amount),
+            tip: self.tip(),
+            accepted_at: self.accepted_at.map(from_chrono),
+            scheduled_at: self.scheduled_at.map(from_chrono),
+        }
     }
 
     /// The tip, which no repricing changes.
