@@ -134,6 +134,8 @@ pub struct Circumstances<'a> {
     pub now: Timestamp,
     /// Since when the booking is `arrived`.
     pub arrived_at: Option<Timestamp>,
+    /// The time that was booked: of a scheduled booking its own, of a `now` booking its accept.
+    pub booked_for: Option<Timestamp>,
     /// As given with the move.
     pub reason: Option<&'a str>,
     /// The move is the accept of a live offer.
@@ -177,6 +179,12 @@ pub enum Refusal {
     /// A therapist is on one booking at a time: he may not set out to a scheduled one while he is on another.
     #[error("the therapist is on another booking")]
     OnAnotherBooking,
+    /// `no_show` before the time that was booked: the customer may still come.
+    #[error("a customer can fail to show up only from the booked time on")]
+    NotDueYet {
+        /// From when on.
+        from: Timestamp,
+    },
 }
 
 /// Whether `actor` may move a booking of `kind` from `from` to `to`.
@@ -196,6 +204,11 @@ pub fn may(
     };
     if !allowed {
         return Err(Refusal::NotAllowed { from, to });
+    }
+    if let (Status::NoShow, Some(due)) = (to, circumstances.booked_for)
+        && circumstances.now < due
+    {
+        return Err(Refusal::NotDueYet { from: due });
     }
     let absent = (kind, actor, to) == (Kind::HomeService, Actor::Provider, Status::Cancelled)
         && circumstances.reason == Some(CUSTOMER_ABSENT);
@@ -255,7 +268,7 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_000_000);
     const BY_OFFER: Circumstances<'_> =
-        Circumstances { now: NOW, arrived_at: None, reason: Some("rain"), by_offer: true };
+        Circumstances { now: NOW, arrived_at: None, booked_for: Some(NOW), reason: Some("rain"), by_offer: true };
 
     /// The contract, "Who moves a booking", line by line. What is not here is refused.
     const CONTRACT: &[(Kind, Status, Status, &[Actor])] = {
@@ -347,7 +360,8 @@ mod tests {
     fn an_absent_customer_is_waited_for_ten_minutes_at_the_door() {
         let arrived = NOW.minus(ABSENT_AFTER);
         let asked = |actor, from, arrived_at, now| {
-            let at = Circumstances { now, arrived_at, reason: Some(CUSTOMER_ABSENT), by_offer: false };
+            let at =
+                Circumstances { now, arrived_at, booked_for: None, reason: Some(CUSTOMER_ABSENT), by_offer: false };
             may(actor, Kind::HomeService, from, Status::Cancelled, &at)
         };
         let a_moment_before = NOW.minus(Duration::from_micros(1));
@@ -361,6 +375,19 @@ mod tests {
             Err(Refusal::NotAtTheDoor { from: Status::EnRoute })
         );
         assert_eq!(asked(Actor::Customer, Status::Arrived, Some(arrived), a_moment_before), Ok(Move::Allowed));
+    }
+
+    #[test]
+    fn nobody_is_a_no_show_before_the_booked_time() {
+        let due = NOW.plus(Duration::from_micros(1));
+        for from in [Status::Accepted, Status::Arrived] {
+            let asked = |booked_for| {
+                let at = Circumstances { booked_for, by_offer: false, ..BY_OFFER };
+                may(Actor::StoreOwner, Kind::InStore, from, Status::NoShow, &at)
+            };
+            assert_eq!(asked(Some(NOW)), Ok(Move::Allowed));
+            assert_eq!(asked(Some(due)), Err(Refusal::NotDueYet { from: due }));
+        }
     }
 
     #[test]

@@ -8,7 +8,8 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 pub use dispatch::{
-    Area, BatchSettings, BroadcastSettings, CostWeights, DispatchOverride, DispatchPolicy, DispatchSettings,
+    Area, BatchSettings, BroadcastSettings, CostWeights, Disconnected, DispatchOverride, DispatchPolicy,
+    DispatchSettings,
 };
 
 /// Every setting that this service reads.

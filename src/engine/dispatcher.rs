@@ -150,6 +150,7 @@ impl DispatcherHandle {
                 Standing::Accepted { provider, set_out_by } => {
                     self.shared.feed(Input::Accepted { booking, provider, set_out_by }).await;
                 }
+                Standing::Store { deadline } => self.shared.feed(Input::StoreAsked { booking, deadline }).await,
                 Standing::Settled => {}
             }
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Engine;
 use crate::clock;
-use crate::store::{self, idempotency, partitions};
+use crate::store::{self, decisions, idempotency, partitions};
 
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 const PROBE_WITHIN: Duration = Duration::from_secs(2);
@@ -42,11 +42,14 @@ pub(super) async fn keep_partitions(engine: Arc<Engine>) {
     }
 }
 
-/// Forgets what has had its day: stored answers of idempotent requests.
+/// Forgets what has had its day: stored answers of idempotent requests, decisions of dispatch.
 pub(super) async fn clear_old_rows(engine: Arc<Engine>) {
     while sleep_unless_over(&engine, CLEAR_EVERY, || async {
         if let Err(error) = idempotency::clear(&engine.pool).await {
             tracing::warn!(%error, "old idempotency keys could not be cleared now");
+        }
+        if let Err(error) = decisions::prune(&engine.pool).await {
+            tracing::warn!(%error, "old decisions could not be cleared now");
         }
     })
     .await

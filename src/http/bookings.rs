@@ -14,6 +14,7 @@ use super::auth::{Caller, Principal};
 use super::extract::{Body, PathUuid, read};
 use super::idempotency::{self, IdempotencyKey};
 use super::new_booking::{self, BookingRequest};
+use super::new_visit;
 use super::page::{Cursor, Page, PageQuery};
 use super::problem::{Problem, ProblemBody};
 use crate::core::booking::{Refusal, Status};
@@ -25,6 +26,7 @@ use crate::store::bookings::{
 use crate::store::idempotency::{Claim, Key};
 use crate::store::timeline::{self, Entry};
 use crate::wire::booking::Booking;
+use crate::wire::time::WireTime;
 
 /// Longest feed that is answered at once; nobody's booking has more.
 const LONGEST_TIMELINE: u32 = 1_000;
@@ -36,7 +38,8 @@ const STATUSES: &[&str] =
 /// Books. Dispatch starts at once: follow it with `/events`, or over the websocket.
 ///
 /// Without `provider_uuid` the price is an estimate from the service's base price; the therapist who accepts has his
-/// own. With it, that therapist alone is asked.
+/// own. With it, that therapist alone is asked. With `in_store` it names the store: its owner accepts with a transition,
+/// at the store's price, while a room is free and the store is open for the whole of the service.
 #[utoipa::path(
     post,
     path = "/v1/bookings",
@@ -45,8 +48,8 @@ const STATUSES: &[&str] =
     request_body = BookingRequest,
     responses(
         (status = 201, body = Booking, headers(("location" = String, description = "Of the booking"))),
-        (status = 409, description = "`idempotency_in_flight`", body = ProblemBody),
-        (status = 422, description = "`invalid`, `not_yet`, `provider_unavailable`, `promo_refused`, `idempotency_key_reused`", body = ProblemBody)
+        (status = 409, description = "`idempotency_in_flight`; `store_full` with `free_from`", body = ProblemBody),
+        (status = 422, description = "`invalid`, `not_yet`, `provider_unavailable`, `store_closed` with `opens_at` or `closes_at`, `promo_refused`, `idempotency_key_reused`", body = ProblemBody)
     )
 )]
 pub async fn create(
@@ -131,7 +134,7 @@ pub async fn show(
     Ok(Json(own(&engine, &caller, uuid).await?.booking))
 }
 
-/// The caller's bookings, as customer and as therapist, newest first.
+/// The caller's bookings, as customer, as therapist and as a store's owner, newest first.
 #[utoipa::path(
     get,
     path = "/v1/bookings",
@@ -195,7 +198,9 @@ pub struct Transition {
 
 /// Moves a booking: the party whom the state machine allows.
 ///
-/// The status it already has: 200, nothing changed. Not allowed: 409 `not_allowed` with `current_status`.
+/// The status it already has: 200, nothing changed. Not allowed: 409 `not_allowed` with `current_status`. A store's owner
+/// accepts while a room is free (409 `store_full` with `free_from`), the store is open for the whole of the service (409
+/// `store_closed` with `opens_at` or `closes_at`) and his time to answer is not over (409 `too_late`).
 #[utoipa::path(
     post,
     path = "/v1/bookings/{uuid}/transitions",
@@ -205,7 +210,7 @@ pub struct Transition {
     responses(
         (status = 200, body = Booking),
         (status = 404, body = ProblemBody),
-        (status = 409, description = "`not_allowed`, with `current_status`", body = ProblemBody),
+        (status = 409, description = "`not_allowed`; to a store's owner `store_full`, `store_closed`, `provider_unavailable`, `too_late`; with `current_status`", body = ProblemBody),
         (status = 422, body = ProblemBody)
     )
 )]
@@ -227,12 +232,20 @@ pub async fn transition(
         }
         TransitionOutcome::Unchanged(view) => Ok(Json(view.booking)),
         TransitionOutcome::Refused { why, status } => Err(refused(&why, status)),
+        TransitionOutcome::StoreCannot(why) => Err(new_visit::refused(&why)),
         TransitionOutcome::NotFound => Err(Problem::not_found("Booking")),
     }
 }
 
 fn refused(why: &Refusal, status: Status) -> Problem {
-    Problem::conflict("not_allowed", format!("Not allowed: {why}.")).with("current_status", status.as_str())
+    let problem =
+        Problem::conflict("not_allowed", format!("Not allowed: {why}.")).with("current_status", status.as_str());
+    match *why {
+        Refusal::TooEarly { from } | Refusal::NotDueYet { from } => {
+            problem.with("allowed_from", WireTime(from).to_string())
+        }
+        _ => problem,
+    }
 }
 
 #[cfg(test)]

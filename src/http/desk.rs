@@ -63,6 +63,10 @@ impl Desk for FrontDesk {
 
     async fn standing(&self, member: &Member) -> Result<Standing, Refusal> {
         let Some(therapist) = member.therapist else { return Ok(Standing::default()) };
+        if self.engine.settings().dispatch.minds_connections() {
+            // Whoever passed him over while his app was away reconsiders him.
+            self.engine.dispatcher.supply_appeared();
+        }
         let pool = &self.engine.pool;
         let provider = users::own_provider(pool, therapist).await.map_err(failed)?;
         Ok(Standing {

@@ -22,6 +22,7 @@ pub mod me;
 mod measures;
 pub mod nearby;
 pub mod new_booking;
+mod new_visit;
 pub mod offers;
 pub mod ops;
 pub mod page;

@@ -8,9 +8,11 @@ use uuid::Uuid;
 use super::auth::Principal;
 use super::extract::{Fields, read};
 use super::nearby::{read_wishes, service};
+use super::new_visit;
 use super::problem::Problem;
 use super::scheduling::{Timing, read_timing};
 use crate::clock;
+use crate::core::booking::Kind;
 use crate::core::geo::Meters;
 use crate::core::ids::ProviderId;
 use crate::core::matching::{Candidate, Filters, Precision, Request};
@@ -25,11 +27,11 @@ use crate::store::promos::{self, PromoCode};
 use crate::store::users;
 
 const TYPES: &[&str] = &["home_service", "in_store"];
-const BOOKING_TYPES: &[&str] = &["now", "scheduled"];
-const PAYMENT_METHODS: &[&str] = &["card", "gcash", "paymaya", "wallet", "cash"];
+pub(super) const BOOKING_TYPES: &[&str] = &["now", "scheduled"];
+pub(super) const PAYMENT_METHODS: &[&str] = &["card", "gcash", "paymaya", "wallet", "cash"];
 
 /// Longest notes, characters.
-const LONGEST_NOTES: usize = 1_000;
+pub(super) const LONGEST_NOTES: usize = 1_000;
 
 /// The body of `POST /v1/bookings`.
 #[derive(Serialize, Deserialize, utoipa::ToSchema)]
@@ -37,21 +39,22 @@ pub struct BookingRequest {
     /// Slug or id.
     #[schema(example = "swedish-massage")]
     pub service: String,
-    /// `home_service` (`in_store` comes later: 422 `not_yet`).
+    /// `home_service` or `in_store`.
     #[schema(example = "home_service")]
     pub r#type: String,
     /// `now` or `scheduled`.
     #[schema(example = "now")]
     pub booking_type: String,
     /// With `scheduled`, and only then: RFC 3339 with an offset; `dispatch.lead_s` (an hour) and a minute ahead at least, 90
-    /// days at most. A therapist is searched for until `lead_s` before it, a day at most.
+    /// days at most. A therapist is searched for, or the store asked, until `lead_s` before it, a day at most.
     #[schema(format = DateTime)]
     pub scheduled_at: Option<String>,
-    /// Where to; this or `address_id`.
+    /// Where to; this or `address_id`. At a store neither: the booking is at the store's address.
     pub location: Option<LocationRequest>,
     /// One of the customer's saved addresses; this or `location`.
     pub address_id: Option<i64>,
-    /// Only this therapist; he must be able to come then (see `/v1/therapists/nearby`, with the same `scheduled_at`).
+    /// Only this therapist; he must be able to come then (see `/v1/therapists/nearby`, with the same `scheduled_at`). With
+    /// `in_store`: the store, required.
     pub provider_uuid: Option<Uuid>,
     /// Nobody whose price and surcharge come to more is asked.
     #[schema(example = "1000.00")]
@@ -119,6 +122,9 @@ enum Where {
 
 /// Everything that can be checked before the transaction.
 pub async fn prepare(engine: &Engine, caller: &Principal, fields: Fields) -> Result<NewBooking, Problem> {
+    if new_visit::is_asked(&fields) {
+        return new_visit::prepare(engine, caller, fields).await;
+    }
     let settings = engine.settings();
     let asked = read_body(fields, &engine.catalog(), &settings, clock::now())?;
     let place = match &asked.at {
@@ -139,7 +145,9 @@ pub async fn prepare(engine: &Engine, caller: &Principal, fields: Fields) -> Res
     let preferences = Preferences { gender, language, specialization, min_rating };
     Ok(NewBooking {
         customer: caller.user,
+        kind: Kind::HomeService,
         service: asked.service.id,
+        scheduled_at: asked.timing.scheduled_at,
         place,
         chosen: provider,
         price,
@@ -152,14 +160,13 @@ pub async fn prepare(engine: &Engine, caller: &Principal, fields: Fields) -> Res
         promo_code: promo.map(|promo| promo.id),
         payment_method: asked.payment_method.to_owned(),
         customer_notes: asked.customer_notes,
-        scheduled_at: asked.timing.scheduled_at,
         dispatch_timeout_s: asked.timing.search_for_s,
     })
 }
 
 fn read_body(mut fields: Fields, catalog: &Catalog, settings: &Settings, now: Timestamp) -> Result<Asked, Problem> {
     let service = fields.required("service", |given| service(given, catalog).cloned());
-    let kind = fields.required("type", read::word(TYPES));
+    fields.required("type", read::word(TYPES));
     let when = fields.required("booking_type", read::word(BOOKING_TYPES));
     let timing = read_timing(&mut fields, when, settings, now);
     let at = read_where(&mut fields);
@@ -189,12 +196,17 @@ fn read_body(mut fields: Fields, catalog: &Catalog, settings: &Settings, now: Ti
         })
     })();
     let asked = fields.finish(asked)?;
-    for (field, value, later) in [("type", kind, "in_store"), ("payment_method", payment_method, "wallet")] {
+    for (field, value, later) in [("payment_method", payment_method, "wallet")] {
         if value == Some(later) {
-            return Err(Problem::field("not_yet", field, format!("The {field} {later} is not possible yet.")));
+            return Err(not_yet(field, later));
         }
     }
     Ok(asked)
+}
+
+/// 422 `not_yet`.
+pub(super) fn not_yet(field: &str, later: &str) -> Problem {
+    Problem::field("not_yet", field, format!("The {field} {later} is not possible yet."))
 }
 
 /// `location` or `address_id`: one of them.
@@ -272,7 +284,7 @@ async fn matchable(
     engine.fleet.nearest(&request, now).candidates.pop().ok_or_else(unavailable)
 }
 
-async fn usable(
+pub(super) async fn usable(
     engine: &Engine,
     caller: &Principal,
     code: &str,
@@ -299,12 +311,16 @@ fn price(
         Some(candidate) => (candidate.price, candidate.surcharge, candidate.therapist.commission_rate),
         None => (service.base_price, Money::ZERO, settings.commission_rate.default),
     };
-    if let Some(minimum) = promo.and_then(|promo| promo.minimum)
-        && service_price + surcharge < minimum
-    {
-        return Err(promo_refused(format!("it needs a price of at least {minimum}")));
-    }
+    meets_minimum(promo, service_price + surcharge)?;
     Ok(pricing::price(service_price, surcharge, rate, promo.map(|promo| &promo.terms)))
+}
+
+/// Whether service price and surcharge come to what the promo code asks for.
+pub(super) fn meets_minimum(promo: Option<&PromoCode>, price: Money) -> Result<(), Problem> {
+    match promo.and_then(|promo| promo.minimum) {
+        Some(minimum) if price < minimum => Err(promo_refused(format!("it needs a price of at least {minimum}"))),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -361,13 +377,13 @@ mod tests {
 
     #[test]
     fn what_comes_later_says_so_and_wrong_values_come_first() {
-        for (field, value) in [("type", "in_store"), ("payment_method", "wallet")] {
+        for (field, value) in [("payment_method", "wallet")] {
             let problem = read_with(|b| b[field] = json!(value)).err().expect("refused");
             assert_eq!((problem.code(), problem.status().as_u16()), ("not_yet", 422), "{field}");
             assert!(problem.to_json()["errors"][field].is_array());
         }
         let both = read_with(|b| {
-            b["type"] = json!("in_store");
+            b["payment_method"] = json!("wallet");
             b["service"] = json!("no-such");
         });
         assert_eq!(both.err().expect("refused").code(), "invalid");

@@ -138,7 +138,9 @@ pub async fn explain(
     let now = clock::now();
     let radius_km = f64::from(settings.service_radius_max_km);
     (request.exclude, request.only) = (exclude, only);
-    let therapists = engine.fleet.verdicts(&request, now).iter().map(judged).collect();
+    // A store's booking asks no therapist.
+    let verdicts = if view.is_in_store() { Vec::new() } else { engine.fleet.verdicts(&request, now) };
+    let therapists = verdicts.iter().map(judged).collect();
     Ok(Json(Explanation {
         booking_uuid: uuid,
         status: view.booking.status,

@@ -298,7 +298,8 @@ impl<'a> World<'a> {
             let distance = Meters::new(seen.distance_m);
             let free = self.scheduled(booking) || self.free(seen.provider);
             if distance <= radius && !exclude.contains(&seen.provider) && free {
-                found.insert(seen.provider, Found { provider: seen.provider, distance, merit: seen.merit });
+                let Seen { provider, merit, connected, .. } = *seen;
+                found.insert(provider, Found { provider, distance, merit, connected });
             }
         }
         let mut list: Vec<_> = found.into_values().collect();

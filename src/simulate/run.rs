@@ -248,6 +248,7 @@ impl World<'_> {
                         provider: c.therapist.provider,
                         distance: c.distance,
                         merit: self.town.merit(c, self.now),
+                        connected: true,
                     })
                     .collect();
                 Input::Candidates { booking, ask, list }

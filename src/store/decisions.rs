@@ -1,4 +1,5 @@
-//! The log of the dispatch machine's decisions, for `explain`. Append-only; what is lost of it breaks no promise.
+//! The log of the dispatch machine's decisions, for `explain` and replay. Append-only, and pruned after [`KEPT_DAYS`]; what
+//! is lost of it breaks no promise.
 
 use serde::Serialize;
 use sqlx::PgPool;
@@ -8,6 +9,11 @@ use crate::core::dispatch::Decision;
 use crate::core::ids::BookingId;
 use crate::store::StoreError;
 use crate::wire::time::{WireTime, from_chrono, to_chrono};
+
+/// Decisions are kept so long.
+pub const KEPT_DAYS: i32 = 90;
+/// Deleted in one statement, so that nobody waits for a long one.
+const PRUNED_AT_ONCE: i64 = 10_000;
 
 /// A decision as it is read back.
 #[derive(Clone, PartialEq, Debug, Serialize, utoipa::ToSchema)]
@@ -78,6 +84,27 @@ pub async fn between(
     let known: Vec<_> = rows.into_iter().filter_map(decision).collect();
     let unknown = all - known.len();
     Ok((known, unknown))
+}
+
+/// Deletes what is older than [`KEPT_DAYS`]; says how many rows.
+pub async fn prune(pool: &PgPool) -> Result<u64, StoreError> {
+    let mut all = 0;
+    loop {
+        let gone = sqlx::query(
+            "DELETE FROM dispatch_decisions WHERE id = ANY (ARRAY(
+                 SELECT id FROM dispatch_decisions
+                 WHERE decided_at < clock_timestamp() - make_interval(days => $1) LIMIT $2))",
+        )
+        .bind(KEPT_DAYS)
+        .bind(PRUNED_AT_ONCE)
+        .execute(pool)
+        .await?
+        .rows_affected();
+        all += gone;
+        if gone < PRUNED_AT_ONCE.unsigned_abs() {
+            return Ok(all);
+        }
+    }
 }
 
 /// The decisions about a booking, oldest first, at most `limit`.

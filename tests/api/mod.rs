@@ -9,6 +9,7 @@ mod durability;
 mod events;
 mod heat;
 mod identity;
+mod in_store;
 mod main_job;
 mod races;
 mod stores;

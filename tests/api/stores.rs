@@ -17,7 +17,7 @@ pub fn nearby((latitude, longitude): (f64, f64), more: &str) -> String {
 }
 
 /// A verified store as the Laravel application would have left it, with every service in the store at its base price.
-async fn store(pool: &PgPool, name: &str, (latitude, longitude): (f64, f64), hours: Value) -> (i64, Uuid) {
+pub async fn store(pool: &PgPool, name: &str, (latitude, longitude): (f64, f64), hours: Value) -> (i64, Uuid) {
     let owner = people::person(pool, "store_owner", "Jose").await;
     let (provider, uuid): (i64, Uuid) = sqlx::query_as(
         "INSERT INTO providers (user_id, type, verification_status, verified_at, accepts_store_service, average_rating, total_reviews)
@@ -55,11 +55,11 @@ fn names(answer: &crate::support::http::Answer) -> Vec<&str> {
 }
 
 /// The same hours every day.
-fn daily(open: &str, close: &str) -> Value {
+pub fn daily(open: &str, close: &str) -> Value {
     DAYS.iter().map(|day| ((*day).to_owned(), json!({"open": open, "close": close, "closed": false}))).collect()
 }
 
-fn around_the_clock() -> Value {
+pub fn around_the_clock() -> Value {
     daily("00:00", "24:00")
 }
 

@@ -13,7 +13,7 @@ use spacall::core::ids::{BookingId, OfferId, UserId};
 use spacall::core::settings::Settings;
 use spacall::core::track::Fix;
 use spacall::engine::dispatcher::{self, DispatcherHandle};
-use spacall::store::bookings::{Actor, CreateOutcome, TransitionOutcome, Wish};
+use spacall::store::bookings::{Actor, CreateOutcome, NewBooking, TransitionOutcome, Wish};
 use spacall::store::offers::AcceptOutcome;
 use spacall::store::therapists;
 use spacall::wire::stream::{OfferEnd, ServerMessage};
@@ -59,12 +59,16 @@ impl Node {
         self.fleet.restore_position(therapist.provider, Fix::new(clock::now(), place));
     }
 
-    fn duty(&self, therapist: Therapist) -> Duty {
+    pub fn duty(&self, therapist: Therapist) -> Duty {
         self.fleet.therapist(therapist.provider).expect("in the index").duty
     }
 
     pub async fn book(&self, w: &World, customer: UserId) -> BookingId {
-        match self.dispatcher.create(w.new_booking(customer).await, None).await.expect("a statement") {
+        self.create(w.new_booking(customer).await).await
+    }
+
+    pub async fn create(&self, new: NewBooking) -> BookingId {
+        match self.dispatcher.create(new, None).await.expect("a statement") {
             CreateOutcome::Created { view, .. } => view.id,
             other => panic!("{other:?}"),
         }
@@ -97,7 +101,7 @@ pub(super) async fn hear_closed(app: &mut Connection) -> (OfferId, OfferEnd) {
     }
 }
 
-async fn hear_status(app: &mut Connection) -> String {
+pub(super) async fn hear_status(app: &mut Connection) -> String {
     match &*hear(app).await {
         ServerMessage::Booking(booking) => booking.status.clone(),
         other => panic!("a booking was expected: {other:?}"),

@@ -3,7 +3,10 @@
 mod accept;
 mod answers;
 mod create;
+mod decisions;
+mod disconnected;
 mod dispatcher;
+mod in_store;
 mod moves;
 mod policies;
 mod search;

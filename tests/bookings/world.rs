@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rust_decimal::Decimal;
+use spacall::core::booking::Kind;
 use spacall::core::geo::{LatLng, Meters};
 use spacall::core::ids::{BookingId, OfferId, ProviderId, ServiceId, UserId};
 use spacall::core::money::Money;
@@ -82,6 +83,7 @@ impl World {
     pub async fn new_booking(&self, customer: UserId) -> NewBooking {
         NewBooking {
             customer,
+            kind: Kind::HomeService,
             service: self.service().await,
             place: Place {
                 address: "1 Ayala Avenue, Makati".to_owned(),

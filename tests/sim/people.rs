@@ -19,6 +19,7 @@ impl World {
         let rules = Rules {
             policy: self.policy(),
             weights: self.weights(),
+            skip_disconnected: false,
             offer_ttl: Duration::from_secs(20),
             chosen_ttl: Duration::from_secs(60),
             receipt_grace: Duration::from_secs(5),

@@ -41,6 +41,7 @@ impl World {
             let input = match self.store.load(booking) {
                 Standing::Pending { job, live } => Input::Wanted { job, live },
                 Standing::Accepted { provider, set_out_by } => Input::Accepted { booking, provider, set_out_by },
+                Standing::Store { deadline } => Input::StoreAsked { booking, deadline },
                 Standing::Settled => continue,
             };
             self.machine.handle(input, self.now());
@@ -60,7 +61,7 @@ impl World {
                 let stale = !self.calm && self.rng.chance(15);
                 let found = |(provider, metres): (_, f64)| {
                     let merit = Merit { travel_ms: (metres * 100.0) as u32, ..Merit::default() };
-                    Found { provider, distance: Meters::new(metres), merit }
+                    Found { provider, distance: Meters::new(metres), merit, connected: true }
                 };
                 let list = self.store.nearest(booking, radius, &exclude, only, stale, now).into_iter().map(found);
                 let list = list.collect();

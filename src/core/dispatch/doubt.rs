@@ -54,6 +54,7 @@ impl Dispatch {
                 return match *standing {
                     Standing::Pending { job, live } => self.resume(was, job, live, now),
                     Standing::Accepted { provider, set_out_by } => self.taken(booking, provider, set_out_by, now),
+                    Standing::Store { deadline } => Self::wait_for_store(deadline, deadline.max(now.plus(SOON))),
                     Standing::Settled => self.ended(booking, now),
                 };
             }
@@ -67,6 +68,7 @@ impl Dispatch {
             | Input::Expired { .. }
             | Input::ExpireRefused { .. }
             | Input::Accepted { .. }
+            | Input::StoreAsked { .. }
             | Input::SetOut { .. }
             | Input::Changed { .. } => return self.check_with(booking, was, now),
             // Answers to questions that are no longer asked.
@@ -184,7 +186,7 @@ impl Dispatch {
             // Given back. One that does not exclude him may be older than his accept.
             Input::Wanted { job, live } if job.excluded.contains(&provider) => return self.start(job, live, now),
             Input::SetOut { .. } | Input::Ended { .. } => return self.ended(booking, now),
-            Input::Accepted { .. } | Input::Wanted { .. } => {
+            Input::Accepted { .. } | Input::Wanted { .. } | Input::StoreAsked { .. } => {
                 self.log(booking, now, Decided::InDoubt);
                 return self.check_with(booking, None, now);
             }

@@ -56,6 +56,11 @@ pub enum Decided {
         /// Whose offer it is.
         offered: BookingId,
     },
+    /// A candidate's app is not connected, and the rules say to pass him over until it is. Told once a search.
+    Disconnected {
+        /// Who.
+        provider: ProviderId,
+    },
     /// A candidate could not be offered.
     NotOffered {
         /// Who.
@@ -130,12 +135,19 @@ pub struct Seen {
     pub merit: Merit,
     /// What sending him costs by the weights of then: milliseconds of travel, lower is better.
     pub cost: i64,
+    /// His app had a live connection. (Logs of earlier versions do not say.)
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub connected: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 impl Seen {
     /// A candidate, judged.
     pub fn new(found: &Found, weights: &Weights) -> Self {
-        let Found { provider, distance, merit } = *found;
-        Self { provider, distance_m: distance.get(), merit, cost: weights.cost(&merit) }
+        let Found { provider, distance, merit, connected } = *found;
+        Self { provider, distance_m: distance.get(), merit, cost: weights.cost(&merit), connected }
     }
 }

@@ -39,6 +39,9 @@ pub struct Rules {
     pub policy: Policy,
     /// What makes a candidate better than another.
     pub weights: Weights,
+    /// Whose app is not connected is passed over until it is. (Not who was chosen.)
+    #[serde(default)]
+    pub skip_disconnected: bool,
     /// Life of an offer from the app's receipt.
     pub offer_ttl: Duration,
     /// The same for a booking that names its therapist.
@@ -111,6 +114,8 @@ pub struct Found {
     pub distance: Meters,
     /// The way there, and what else tells candidates apart.
     pub merit: Merit,
+    /// His app has a live connection.
+    pub connected: bool,
 }
 
 /// Where a booking stands in the database.
@@ -130,7 +135,12 @@ pub enum Standing {
         /// He gives it back by staying beyond this; `None`: not watched.
         set_out_by: Option<Timestamp>,
     },
-    /// Anything else (on the way or later, over, deleted, a store's): nothing to dispatch.
+    /// `pending`, at a store: its owner is asked, without offers.
+    Store {
+        /// Without his word it ends here.
+        deadline: Timestamp,
+    },
+    /// Anything else (on the way or later, over, deleted, taken by a store): nothing to dispatch.
     Settled,
 }
 
@@ -238,6 +248,13 @@ pub enum Input {
         /// Must be on the way by then, else [`Effect::Release`]; `None`: not watched.
         set_out_by: Option<Timestamp>,
     },
+    /// A booking at a store is `pending`: its owner has until then to take it.
+    StoreAsked {
+        /// Which.
+        booking: BookingId,
+        /// Then it is ended, [`Effect::EndBooking`].
+        deadline: Timestamp,
+    },
     /// The therapist is on the way; committed.
     SetOut {
         /// Which.
@@ -297,6 +314,7 @@ impl Input {
             | Self::ExpireRefused { booking, .. }
             | Self::ExpireFailed { booking, .. }
             | Self::Accepted { booking, .. }
+            | Self::StoreAsked { booking, .. }
             | Self::SetOut { booking }
             | Self::Ended { booking }
             | Self::EndFailed { booking }
@@ -394,7 +412,7 @@ pub enum Effect {
 pub enum EndReason {
     /// Nobody took it in time.
     NoTherapistAvailable,
-    /// The chosen therapist was silent.
+    /// The chosen therapist, or the store, was silent.
     ProviderDidNotAnswer,
     /// The chosen therapist said no.
     ProviderDeclined,

@@ -12,7 +12,8 @@
 //! (batched: every window), and at once when supply appears, the oldest booking first.
 //! A *scheduled* booking is not about who is free now: its offers rule out no other, it hears of no supply and asks again
 //! every 10 s.
-//! At its deadline a booking is ended with a reason. A booking that names its therapist is offered to nobody else.
+//! At its deadline a booking is ended with a reason. A booking that names its therapist is offered to nobody else; one at
+//! a store is offered to nobody: its owner answers, or its deadline does.
 //!
 //! **Truth** is the database: effects are guarded writes that may lose a race, inputs are facts already committed. The
 //! machine saves work and decides *when*; it never relies on knowing the newest state. What does not fit makes it read
@@ -28,6 +29,7 @@ mod planted;
 mod pool;
 mod search;
 mod state;
+mod store;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -90,6 +92,7 @@ impl Dispatch {
                 self.accepted(booking, provider, stage, input, now)
             }
             Some(Stage::Checking { attempt, was }) => self.checking(booking, attempt, was, input, now),
+            Some(Stage::AtStore { deadline, attempt }) => self.at_store(booking, deadline, attempt, input, now),
         };
         self.settle(booking, &held, next, now);
         self.match_pool(false, now);
@@ -129,6 +132,7 @@ impl Dispatch {
                     Some(Stage::Releasing { provider, attempt: attempt.again(0, now) })
                 }
                 Stage::Checking { attempt, was } => self.checking_due(booking, attempt, was, now),
+                Stage::AtStore { deadline, attempt } => self.store_due(booking, deadline, attempt, now),
             };
             self.settle(booking, &held, next, now);
             if pooled {
@@ -169,9 +173,12 @@ impl Dispatch {
                 None
             }
             // Older than its end.
-            Input::Wanted { .. } | Input::Accepted { .. } if self.over.contains(booking) => None,
+            Input::Wanted { .. } | Input::Accepted { .. } | Input::StoreAsked { .. } if self.over.contains(booking) => {
+                None
+            }
             Input::Wanted { job, live } => self.start(job, live, now),
             Input::Accepted { provider, set_out_by, .. } => self.taken(booking, provider, set_out_by, now),
+            Input::StoreAsked { deadline, .. } => Self::wait_for_store(deadline, deadline),
             Input::Changed { .. } => self.check_with(booking, None, now),
             Input::OfferPersisted { offer, .. } => {
                 // What ended the booking has withdrawn it, or refused it. If neither, it must not block its therapist.

@@ -66,7 +66,7 @@ impl Dispatch {
                     return self.doubt(search, now);
                 }
             }
-            Input::SetOut { .. } => return self.doubt(search, now),
+            Input::SetOut { .. } | Input::StoreAsked { .. } => return self.doubt(search, now),
             Input::Changed { .. } => return self.look_again(search, now),
             Input::ReleaseFailed { .. } | Input::Loaded { .. } | Input::LoadFailed { .. } | Input::SupplyAppeared => {}
         }

@@ -71,7 +71,7 @@ impl Dispatch {
             if search.refused.contains(&found.provider) {
                 continue;
             }
-            if self.is_taken(search, &found, now) {
+            if self.passes_over(search, &found, now) {
                 search.skipped.insert(found.provider);
             } else {
                 search.queue.push_back(found);

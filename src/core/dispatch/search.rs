@@ -99,6 +99,7 @@ impl Dispatch {
         // A booking that waits asks again whenever supply appears: only the answer that ends its wait is told.
         let free = |found: &Found| {
             !search.refused.contains(&found.provider)
+                && !search.shuns(found)
                 && (search.job.scheduled || self.table.held_by(found.provider).next().is_none())
         };
         if !search.waited || list.iter().any(free) {
@@ -135,7 +136,7 @@ impl Dispatch {
     fn pool(&mut self, mut search: Box<Pending>, dry: bool, now: Timestamp) -> Next {
         let queue = std::mem::take(&mut search.queue);
         for found in queue {
-            if self.is_taken(&mut search, &found, now) {
+            if self.passes_over(&mut search, &found, now) {
                 search.skipped.insert(found.provider);
             } else {
                 search.queue.push_back(found);
@@ -148,8 +149,15 @@ impl Dispatch {
         Some(Stage::Pending(search))
     }
 
-    /// Whether another booking has, or may have, a live offer to this therapist that rules one of this booking out.
-    pub(super) fn is_taken(&mut self, search: &mut Pending, found: &Found, now: Timestamp) -> bool {
+    /// Whether this therapist is not asked just now: another booking has, or may have, a live offer to him that rules one of
+    /// this booking out, or his app is not connected and the rules say to wait until it is.
+    pub(super) fn passes_over(&mut self, search: &mut Pending, found: &Found, now: Timestamp) -> bool {
+        if search.shuns(found) {
+            if search.skips_told.insert(found.provider) {
+                self.log(search.job.booking, now, Decided::Disconnected { provider: found.provider });
+            }
+            return true;
+        }
         if search.job.scheduled {
             return false;
         }
@@ -171,7 +179,7 @@ impl Dispatch {
             if asked || search.refused.contains(&found.provider) {
                 continue;
             }
-            if self.is_taken(&mut search, &found, now) {
+            if self.passes_over(&mut search, &found, now) {
                 search.skipped.insert(found.provider);
                 continue;
             }

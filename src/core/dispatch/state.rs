@@ -33,6 +33,8 @@ pub(super) enum Stage {
     Releasing { provider: ProviderId, attempt: Attempt },
     /// Something heard does not fit: the database is being asked. `was`: the search, to be taken up again.
     Checking { attempt: Attempt, was: Option<Box<Pending>> },
+    /// At a store, whose owner is asked. `attempt`: of ending it; not begun before the deadline.
+    AtStore { deadline: Timestamp, attempt: Attempt },
 }
 
 /// A search.
@@ -166,7 +168,7 @@ impl Stage {
             Self::Accepted { due, .. } => *due,
             Self::Releasing { attempt, .. } => attempt.due,
             // A deadline that passes meanwhile is seen to with the answer.
-            Self::Checking { attempt, .. } => attempt.due,
+            Self::Checking { attempt, .. } | Self::AtStore { attempt, .. } => attempt.due,
         }
     }
 
@@ -176,7 +178,7 @@ impl Stage {
             Self::Pending(p) if !p.job.scheduled => p.holds(),
             Self::Checking { was: Some(p), .. } if !p.job.scheduled => p.holds(),
             Self::Pending(_) | Self::Checking { .. } => Vec::new(),
-            Self::Accepted { .. } | Self::Releasing { .. } => Vec::new(),
+            Self::Accepted { .. } | Self::Releasing { .. } | Self::AtStore { .. } => Vec::new(),
         }
     }
 
@@ -235,7 +237,8 @@ impl Stage {
                 }
             }
             Self::Releasing { attempt, .. } | Self::Checking { attempt, .. } => cut(&mut attempt.due, PATIENCE),
-            Self::Accepted { .. } => {}
+            Self::AtStore { attempt, .. } if attempt.tries > 0 => cut(&mut attempt.due, PATIENCE),
+            Self::Accepted { .. } | Self::AtStore { .. } => {}
         }
     }
 }
@@ -315,6 +318,11 @@ impl Pending {
             Policy::Broadcast { stagger, .. } => stagger,
             _ => Duration::ZERO,
         }
+    }
+
+    /// Whether the rules say not to ask him because his app is not connected.
+    pub(super) const fn shuns(&self, found: &Found) -> bool {
+        self.job.rules.skip_disconnected && !found.connected && self.job.chosen.is_none()
     }
 
     /// How long it waits before it asks unprompted.

@@ -24,6 +24,7 @@ fn job(booking: i64) -> Job {
         rules: Rules {
             policy: Policy::Sequential,
             weights: Weights::TRAVEL_ONLY,
+            skip_disconnected: false,
             offer_ttl: secs(20),
             chosen_ttl: secs(60),
             receipt_grace: secs(5),
@@ -39,7 +40,7 @@ fn job(booking: i64) -> Job {
 /// A candidate so many minutes away.
 fn found(provider: ProviderId, minutes: u32) -> Found {
     let merit = Merit { travel_ms: minutes * 60_000, ..Merit::default() };
-    Found { provider, distance: Meters::from_km(minutes.into()), merit }
+    Found { provider, distance: Meters::from_km(minutes.into()), merit, connected: true }
 }
 
 /// The machine, and what it asked for last.

@@ -25,6 +25,9 @@ pub struct DispatchSettings {
     pub radius_start_km: f64,
     /// Each round looks this much farther, km.
     pub radius_step_km: f64,
+    /// What is done about a therapist whose app is not connected.
+    #[serde(default)]
+    pub disconnected: Disconnected,
     /// A scheduled booking is searched for until this many seconds before its time.
     pub lead_s: u32,
     /// Seconds from the app's receipt until an offer of a scheduled booking to who was not chosen expires; as
@@ -62,6 +65,17 @@ pub enum DispatchPolicy {
     Broadcast,
     /// Everybody who waits at a window's end is matched at once, at least total cost.
     Batched,
+}
+
+/// `dispatch.disconnected`: whether a therapist is asked whose app has no live connection. (One who was chosen always is.)
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Disconnected {
+    /// Like the others: the offer waits for him, and his app hears of it when it comes back.
+    #[default]
+    Ask,
+    /// He is passed over, and reconsidered when his app comes back.
+    Skip,
 }
 
 /// `dispatch.broadcast`
@@ -129,6 +143,9 @@ pub struct DispatchOverride {
     /// What makes a candidate better than another.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<CostWeights>,
+    /// What is done about a therapist whose app is not connected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disconnected: Option<Disconnected>,
 }
 
 /// A disc: a region as ops draw it.
@@ -151,6 +168,7 @@ impl Default for DispatchSettings {
             offer_ttl_s: 20,
             chosen_ttl_s: 60,
             receipt_grace_s: 5,
+            disconnected: Disconnected::default(),
             radius_start_km: 3.0,
             radius_step_km: 3.0,
             lead_s: 3_600,
@@ -241,8 +259,15 @@ impl DispatchSettings {
             all.broadcast = over.broadcast.unwrap_or(all.broadcast);
             all.batch = over.batch.unwrap_or(all.batch);
             all.weights = over.weights.unwrap_or(all.weights);
+            all.disconnected = over.disconnected.unwrap_or(all.disconnected);
         }
         all
+    }
+
+    /// Whether some booking's therapists are passed over while they are not connected.
+    pub fn minds_connections(&self) -> bool {
+        let overrides = self.overrides.iter().filter_map(|over| over.disconnected);
+        std::iter::once(self.disconnected).chain(overrides).any(|rule| rule == Disconnected::Skip)
     }
 
     /// [`Self::lead_s`]
@@ -283,6 +308,7 @@ impl DispatchSettings {
                 DispatchPolicy::Batched => Policy::Batched { window: Duration::from_secs_f64(of.batch.window_s) },
             },
             weights: of.weights.into(),
+            skip_disconnected: of.disconnected == Disconnected::Skip,
             offer_ttl,
             chosen_ttl,
             receipt_grace: Duration::from_secs(of.receipt_grace_s.into()),

@@ -1,9 +1,11 @@
 //! What stands still: stores, in an R-tree that is loaded at once and replaced whole when anything about a store changes.
 //!
-//! [`sphere`] puts places into space, where the tree has no seam; [`hours`] reads when a store is open. [`Stores`] is a
+//! [`sphere`] puts places into space, where the tree has no seam; [`hours`] reads when a store is open, [`rooms`] counts
+//! who is in it. [`Stores`] is a
 //! value: whoever holds it sees one moment, whatever is put in its place meanwhile.
 
 pub mod hours;
+pub mod rooms;
 mod sphere;
 #[cfg(test)]
 mod tests;

@@ -75,7 +75,8 @@ async fn find(
         let provider = candidate.therapist.provider;
         let preferred = search.known.contains(&provider);
         let merit = shared.records.merit(candidate, preferred, now);
-        Found { provider, distance: candidate.distance, merit }
+        let connected = shared.bus.is_connected(candidate.therapist.user);
+        Found { provider, distance: candidate.distance, merit, connected }
     };
     let list = answer.candidates.iter().map(found).collect();
     Some(Input::Candidates { booking, ask, list })

@@ -209,7 +209,7 @@ impl Shared {
 
     async fn after_move(&self, moved: &Moved) {
         let view = &moved.view;
-        if let Some((provider, _)) = moved.had_it.filter(|_| moved.from.is_active()) {
+        if let Some((provider, _)) = moved.had_it.filter(|_| moved.from.is_active() && !view.is_in_store()) {
             match moved.to {
                 Status::EnRoute => self.on_booking(provider, view, true),
                 to if to.is_active() => self.on_booking(provider, view, false),
@@ -222,7 +222,8 @@ impl Shared {
         let booking = view.id;
         match moved.to {
             Status::EnRoute => self.feed(Input::SetOut { booking }).await,
-            Status::Pending => self.feed(Input::Changed { booking }).await,
+            // The machine reads how it stands: searched for anew, or taken by a store.
+            Status::Pending | Status::Accepted => self.feed(Input::Changed { booking }).await,
             to if to.is_final() => self.feed(Input::Ended { booking }).await,
             _ => {}
         }

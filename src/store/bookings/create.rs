@@ -4,6 +4,7 @@ use sqlx::types::Decimal;
 use sqlx::{PgConnection, PgPool};
 
 use super::view::{BookingView, view_by_id};
+use crate::core::booking::Kind;
 use crate::core::geo::LatLng;
 use crate::core::ids::{BookingId, ProviderId, ServiceId, UserId};
 use crate::core::money::Money;
@@ -14,16 +15,20 @@ use crate::store::tx::act_as;
 use crate::store::{StoreError, promos};
 use crate::wire::time::to_chrono;
 
-/// What a customer asks for, checked and priced: at home.
+/// What a customer asks for, checked and priced: at home or at a store, now or at a time.
 #[derive(Clone, Debug)]
 pub struct NewBooking {
     /// Who asks.
     pub customer: UserId,
+    /// At home or at a store.
+    pub kind: Kind,
     /// What for.
     pub service: ServiceId,
-    /// Where to.
+    /// When; `None`: now.
+    pub scheduled_at: Option<Timestamp>,
+    /// Where to; a store's own.
     pub place: Place,
-    /// The therapist whom it names; `None`: anyone.
+    /// The therapist or store that it names; `None`: any therapist.
     pub chosen: Option<ProviderId>,
     /// What it costs, or (`price_is_estimate`) would cost at the service's base price.
     pub price: Price,
@@ -39,10 +44,8 @@ pub struct NewBooking {
     pub payment_method: String,
     /// For the therapist.
     pub customer_notes: Option<String>,
-    /// When; `None`: now.
-    pub scheduled_at: Option<Timestamp>,
-    /// How long a therapist is searched for, seconds, as the settings are now: `booking_timeout.pending`, or (scheduled)
-    /// [`search_for`](crate::core::scheduling::search_for).
+    /// How long a therapist is searched for, or the store asked, seconds, as the settings are now:
+    /// `booking_timeout.pending`, or (scheduled) [`search_for`](crate::core::scheduling::search_for).
     pub dispatch_timeout_s: u32,
 }
 
@@ -90,7 +93,7 @@ pub enum CreateOutcome {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CreateRefused {
     /// `bookings_not_self`
-    #[error("a therapist cannot book himself")]
+    #[error("a provider cannot book himself")]
     OwnTherapist,
     /// The named therapist does not exist.
     #[error("there is no such therapist")]
@@ -148,13 +151,12 @@ fn refused(error: &StoreError) -> Option<CreateRefused> {
 async fn insert(tx: &mut PgConnection, new: &NewBooking) -> Result<BookingId, StoreError> {
     let price = &new.price;
     let id: i64 = sqlx::query_scalar(
-        "INSERT INTO bookings (customer_id, provider_id, service_id, type, booking_type, payment_method, preferences,
+        "INSERT INTO bookings (customer_id, provider_id, service_id, payment_method, preferences,
              dispatch_timeout_s, max_price, price_is_estimate, promo_code_id, service_price, distance_surcharge,
              platform_fee, tip_amount, promo_discount, total_amount, provider_earnings, commission_amount,
-             commission_rate, customer_notes, scheduled_at, requested_at, created_at)
-         VALUES ($1, $2, $3, 'home_service', CASE WHEN $20 IS NULL THEN 'now' ELSE 'scheduled' END::booking_schedule_type,
-                 $4::payment_method, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
-                 $15, $16, $17, $18, $19, $20, clock_timestamp(), clock_timestamp())
+             commission_rate, customer_notes, type, booking_type, scheduled_at, requested_at, created_at)
+         VALUES ($1, $2, $3, $4::payment_method, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
+                 $20::booking_service_type, $21::booking_schedule_type, $22, clock_timestamp(), clock_timestamp())
          RETURNING id",
     )
     .bind(new.customer.0)
@@ -176,6 +178,8 @@ async fn insert(tx: &mut PgConnection, new: &NewBooking) -> Result<BookingId, St
     .bind(price.commission_amount.decimal())
     .bind(price.commission_rate)
     .bind(&new.customer_notes)
+    .bind(new.kind.as_str())
+    .bind(if new.scheduled_at.is_some() { "scheduled" } else { "now" })
     .bind(new.scheduled_at.and_then(to_chrono))
     .fetch_one(&mut *tx)
     .await?;

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::core::geo::Meters;
 use crate::core::ids::BookingId;
 use crate::core::money::Money;
+use crate::core::pricing::{Cancellation, CancelledBy};
 use crate::core::slot::Slot;
 use crate::store::StoreError;
 use crate::wire::time::from_chrono;
@@ -49,6 +50,17 @@ impl Locked {
         let service = Duration::from_secs(u64::from(self.duration_minutes.unsigned_abs()) * 60); // a CHECK keeps it >= 1
         let wanted = self.scheduled_at.map(from_chrono);
         Slot::of(wanted, from_chrono(now), way, service, buffer_minutes.unsigned_abs())
+    }
+
+    /// As far as the fee of a cancellation asks.
+    pub(crate) fn cancellation(&self, by: CancelledBy) -> Cancellation {
+        Cancellation {
+            by,
+            total: Money::rounded(self.total_amount),
+            tip: self.tip(),
+            accepted_at: self.accepted_at.map(from_chrono),
+            scheduled_at: self.scheduled_at.map(from_chrono),
+        }
     }
 
     /// The tip, which no repricing changes.

@@ -10,6 +10,7 @@ mod standing;
 mod system;
 mod transition;
 mod view;
+mod visit;
 
 pub use create::{CreateOutcome, CreateRefused, NewBooking, Place, create};
 pub use demand::demand;
@@ -19,3 +20,4 @@ pub use standing::{SearchRules, moved_lately, standing, unsettled};
 pub use system::{Anew, EndOutcome, ReleaseOutcome, end_by_system, release_unstarted};
 pub use transition::{Actor, MoveRules, Moved, TransitionOutcome, Wish, transition};
 pub use view::{BookingView, Page, PageFrom, list, view, view_by_id};
+pub use visit::{Venue, VisitRefused, look as look_at_store};

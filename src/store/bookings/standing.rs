@@ -58,6 +58,7 @@ macro_rules! select {
             set_out_from!("b."),
             " AS set_out_from, b.created_at + make_interval(secs => b.dispatch_timeout_s) AS deadline,
                     b.type = 'home_service' AND b.deleted_at IS NULL AS dispatched, b.booking_type = 'scheduled' AS scheduled,
+                    b.type = 'in_store' AND b.status = 'pending' AND b.deleted_at IS NULL AS asks_store,
                     s.slug AS service, l.latitude::float8 AS latitude, l.longitude::float8 AS longitude,
                     COALESCE(o.excluded, '{}') AS excluded, COALESCE(o.last_round, 0) AS last_round,
                     COALESCE(live.ids, '{}') AS live_ids, COALESCE(live.providers, '{}') AS live_providers,
@@ -94,6 +95,7 @@ struct Row {
     deadline: DateTime<Utc>,
     dispatched: bool,
     scheduled: bool,
+    asks_store: bool,
     excluded: Vec<i64>,
     last_round: i32,
     service: String,
@@ -107,6 +109,7 @@ struct Row {
 impl Row {
     fn standing(&self, search: &SearchRules) -> Standing {
         match (self.status.as_str(), self.provider_id) {
+            _ if self.asks_store => Standing::Store { deadline: from_chrono(self.deadline) },
             _ if !self.dispatched => Standing::Settled,
             ("pending", chosen) => Standing::Pending {
                 job: Job {
@@ -155,12 +158,12 @@ pub async fn standing(pool: &PgPool, booking: BookingId, search: &SearchRules) -
     Ok(row.map_or(Standing::Settled, |row| row.standing(search)))
 }
 
-/// Every booking that dispatch has to do with, in the order they were made: pending ones with their live offers, and
-/// accepted ones whose therapist has not set out (of scheduled ones that may be weeks ahead).
+/// Every booking that dispatch has to do with, in the order they were made: pending ones with their live offers, those
+/// that ask a store, and accepted ones whose therapist has not set out (of scheduled ones that may be weeks ahead).
 pub async fn unsettled(pool: &PgPool, search: &SearchRules) -> Result<Vec<(BookingId, Standing)>, StoreError> {
     let rows: Vec<Row> = sqlx::query_as(select!(
-        "WHERE b.status IN ('pending', 'accepted') AND b.type = 'home_service' AND b.deleted_at IS NULL
-         ORDER BY b.created_at, b.id"
+        "WHERE b.status IN ('pending', 'accepted') AND (b.type = 'home_service' OR b.status = 'pending')
+           AND b.deleted_at IS NULL ORDER BY b.created_at, b.id"
     ))
     .fetch_all(pool)
     .await?;

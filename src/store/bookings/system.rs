@@ -35,7 +35,7 @@ pub enum EndOutcome {
 }
 
 /// `pending` -> `cancelled` by the system. Guarded: only past the booking's deadline, or when it names its therapist (who
-/// said no or nothing). Costs nothing; gives the promo code's use back; withdraws what is live.
+/// said no or nothing; a store's owner has until the deadline). Costs nothing; gives the promo code's use back; withdraws what is live.
 pub async fn end_by_system(pool: &PgPool, booking: BookingId, reason: EndReason) -> Result<EndOutcome, StoreError> {
     let mut tx = pool.begin().await?;
     let Some(row) = lock(&mut tx, booking).await? else { return Ok(EndOutcome::NotPending) };
@@ -43,7 +43,7 @@ pub async fn end_by_system(pool: &PgPool, booking: BookingId, reason: EndReason)
         return Ok(EndOutcome::NotPending);
     }
     let now = clock(&mut tx).await?;
-    if row.provider_id.is_none() && row.deadline > now {
+    if (row.provider_id.is_none() || row.r#type == "in_store") && row.deadline > now {
         return Ok(EndOutcome::NotDue((row.deadline - now).to_std().unwrap_or_default()));
     }
     act_as(&mut tx, None).await?;

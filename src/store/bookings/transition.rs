@@ -8,10 +8,10 @@ use uuid::Uuid;
 use super::lock::{Locked, id_of, lock};
 use super::system::{Anew, give_back};
 use super::view::{BookingView, view_by_id};
+use super::visit::{self, VisitRefused};
 use crate::core::booking::{self, Circumstances, Kind, Move, Refusal, Status};
 use crate::core::ids::{BookingId, ProviderId, UserId};
-use crate::core::money::Money;
-use crate::core::pricing::{Cancellation, CancelledBy, cancellation_fee};
+use crate::core::pricing::{CancelledBy, cancellation_fee};
 use crate::core::settings::{CancellationPolicy, Settings};
 use crate::store::offers::{ClosedOffer, withdraw};
 use crate::store::tx::{act_as, clock};
@@ -69,6 +69,8 @@ pub enum TransitionOutcome {
         /// As it is.
         status: Status,
     },
+    /// The owner may, but the store cannot: it stays `pending`.
+    StoreCannot(VisitRefused),
     /// There is none, or it is not the asker's: nobody is told which.
     NotFound,
 }
@@ -90,7 +92,7 @@ pub struct Moved {
 
 /// Moves a booking as [`booking::may`] allows, by the status that it has under its lock and by the database's clock.
 ///
-/// Completed keeps the provider's totals; cancelled keeps who, why and the fee, withdraws offers and gives the promo
+/// Accepted (by a store's owner; therapists accept offers) takes a room; completed keeps the provider's totals; cancelled keeps who, why and the fee, withdraws offers and gives the promo
 /// code's use back; given back (`pending`) starts the search anew. All in one transaction.
 pub async fn transition(pool: &PgPool, wish: &Wish, rules: &MoveRules) -> Result<TransitionOutcome, StoreError> {
     let mut tx = pool.begin().await?;
@@ -106,6 +108,7 @@ pub async fn transition(pool: &PgPool, wish: &Wish, rules: &MoveRules) -> Result
     let circumstances = Circumstances {
         now: from_chrono(now),
         arrived_at: arrived_at(&mut tx, &row).await?.map(from_chrono),
+        booked_for: visit::booked_for(&row),
         reason: wish.reason.as_deref(),
         by_offer: false,
     };
@@ -129,6 +132,12 @@ pub async fn transition(pool: &PgPool, wish: &Wish, rules: &MoveRules) -> Result
             cancel(&mut tx, &row, by, wish, &rules.cancellation, now).await?;
         }
         Status::Completed => complete(&mut tx, &row, now).await?,
+        Status::Accepted => {
+            if let Err(why) = visit::accept(&mut tx, &row).await? {
+                return Ok(TransitionOutcome::StoreCannot(why));
+            }
+        }
+        Status::NoShow => visit::no_show(&mut tx, &row, &rules.cancellation, now).await?,
         to => match set_status(&mut tx, &row, to, now).await {
             Err(error) if error.constraint() == Some("uq_bookings_one_active_per_therapist") => {
                 return Ok(TransitionOutcome::Refused { why: Refusal::OnAnotherBooking, status: from });
@@ -204,8 +213,10 @@ async fn arrived_at(tx: &mut PgConnection, row: &Locked) -> Result<Option<DateTi
 async fn set_status(tx: &mut PgConnection, row: &Locked, to: Status, now: DateTime<Utc>) -> Result<(), StoreError> {
     sqlx::query(
         "UPDATE bookings SET status = $3::booking_status,
-                accepted_at = CASE WHEN $3 = 'accepted' THEN $4 ELSE accepted_at END,
-                started_at = CASE WHEN $3 = 'in_progress' THEN $4 ELSE started_at END
+                started_at = CASE WHEN $3 = 'in_progress' THEN $4 ELSE started_at END,
+                -- At a store the room is taken for the whole of the service from when it really begins.
+                busy_during = CASE WHEN $3 = 'in_progress' AND type = 'in_store'
+                    THEN tstzrange($4, $4 + make_interval(mins => duration_minutes), '[)') ELSE busy_during END
          WHERE id = $1 AND status = $2::booking_status",
     )
     .bind(row.id)
@@ -247,14 +258,7 @@ async fn cancel(
     policy: &CancellationPolicy,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let booking = Cancellation {
-        by,
-        total: Money::rounded(row.total_amount),
-        tip: row.tip(),
-        accepted_at: row.accepted_at.map(from_chrono),
-        scheduled_at: row.scheduled_at.map(from_chrono),
-    };
-    let fee: Decimal = cancellation_fee(policy, &booking, from_chrono(now)).decimal();
+    let fee: Decimal = cancellation_fee(policy, &row.cancellation(by), from_chrono(now)).decimal();
     sqlx::query(
         "UPDATE bookings SET status = 'cancelled', cancelled_at = $3, cancelled_by = $4, cancellation_reason = $5,
                 cancellation_fee = $6

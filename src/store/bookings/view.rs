@@ -5,6 +5,7 @@ use sqlx::types::chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use crate::core::booking::Kind;
 use crate::core::geo::LatLng;
 use crate::core::ids::{BookingId, ProviderId, UserId};
 use crate::core::money::Money;
@@ -24,7 +25,8 @@ pub struct BookingView {
     pub provider: Option<ProviderId>,
     /// The person behind `provider`.
     pub provider_user: Option<UserId>,
-    /// Whether `provider` has accepted: only then is he a party, and only parties see address and exact place.
+    /// Whether `provider` has accepted: only then is a therapist a party, and only parties see address and exact place. The
+    /// owner of a store is one from the start.
     pub accepted: bool,
     /// Exactly where.
     pub place: Option<LatLng>,
@@ -35,9 +37,9 @@ pub struct BookingView {
 }
 
 impl BookingView {
-    /// Whether `user` may see this booking: its customer, or the provider once he has accepted.
+    /// Whether `user` may see this booking: its customer, the therapist once he has accepted, the owner of the store.
     pub fn is_party(&self, user: UserId) -> bool {
-        self.customer == user || (self.accepted && self.provider_user == Some(user))
+        self.customer == user || self.provider_party() == Some(user)
     }
 
     /// Whether it is for `now`: then who accepts it is on it from that moment.
@@ -45,9 +47,18 @@ impl BookingView {
         self.booking.booking_type == "now"
     }
 
-    /// Everyone who is told of it: the customer, then the provider once he has accepted.
+    /// Everyone who is told of it: the customer, then the therapist once he has accepted, or the owner of the store.
     pub fn parties(&self) -> impl Iterator<Item = UserId> {
-        std::iter::once(self.customer).chain(self.provider_user.filter(|_| self.accepted))
+        std::iter::once(self.customer).chain(self.provider_party())
+    }
+
+    /// Whether it is at a store.
+    pub fn is_in_store(&self) -> bool {
+        self.booking.r#type == Kind::InStore.as_str()
+    }
+
+    fn provider_party(&self) -> Option<UserId> {
+        self.provider_user.filter(|_| self.accepted || self.is_in_store())
     }
 }
 
@@ -247,13 +258,13 @@ pub async fn list(pool: &PgPool, user: UserId, from: PageFrom, per_page: u32) ->
     };
     let sql = if backwards {
         select!(
-            "WHERE (b.customer_id = $1 OR (b.accepted_at IS NOT NULL
+            "WHERE (b.customer_id = $1 OR ((b.accepted_at IS NOT NULL OR b.type = 'in_store')
                     AND b.provider_id = ANY (ARRAY(SELECT own.id FROM providers own WHERE own.user_id = $1))))
                AND b.deleted_at IS NULL AND b.id > $2 ORDER BY b.id LIMIT $3"
         )
     } else {
         select!(
-            "WHERE (b.customer_id = $1 OR (b.accepted_at IS NOT NULL
+            "WHERE (b.customer_id = $1 OR ((b.accepted_at IS NOT NULL OR b.type = 'in_store')
                     AND b.provider_id = ANY (ARRAY(SELECT own.id FROM providers own WHERE own.user_id = $1))))
                AND b.deleted_at IS NULL AND b.id < $2 ORDER BY b.id DESC LIMIT $3"
         )
