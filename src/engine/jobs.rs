@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Engine;
+use super::dispatcher::REMIND_EVERY;
 use crate::clock;
 use crate::store::{self, idempotency, partitions};
 
@@ -47,6 +48,17 @@ pub(super) async fn clear_old_rows(engine: Arc<Engine>) {
     while sleep_unless_over(&engine, CLEAR_EVERY, || async {
         if let Err(error) = idempotency::clear(&engine.pool).await {
             tracing::warn!(%error, "old idempotency keys could not be cleared now");
+        }
+    })
+    .await
+    {}
+}
+
+/// Reminds the parties of scheduled bookings.
+pub(super) async fn remind(engine: Arc<Engine>) {
+    while sleep_unless_over(&engine, REMIND_EVERY, || async {
+        if let Err(error) = engine.dispatcher.remind().await {
+            tracing::warn!(%error, "reminders could not be given now; they are tried again soon");
         }
     })
     .await

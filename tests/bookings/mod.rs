@@ -6,5 +6,7 @@ mod create;
 mod dispatcher;
 mod moves;
 mod policies;
+mod reminders;
+mod scheduled;
 mod search;
 mod world;
