@@ -11,6 +11,7 @@ mod heat;
 mod identity;
 mod main_job;
 mod races;
+mod scheduled;
 mod stores;
 mod trackers;
 
