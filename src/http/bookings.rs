@@ -36,7 +36,8 @@ const STATUSES: &[&str] =
 /// Books. Dispatch starts at once: follow it with `/events`, or over the websocket.
 ///
 /// Without `provider_uuid` the price is an estimate from the service's base price; the therapist who accepts has his
-/// own. With it, that therapist alone is asked.
+/// own. With it, that therapist alone is asked. With `booking_type` `scheduled`, base locations, schedules and calendars
+/// count instead of who is free now; both parties are reminded before its time.
 #[utoipa::path(
     post,
     path = "/v1/bookings",
@@ -195,7 +196,8 @@ pub struct Transition {
 
 /// Moves a booking: the party whom the state machine allows.
 ///
-/// The status it already has: 200, nothing changed. Not allowed: 409 `not_allowed` with `current_status`.
+/// The status it already has: 200, nothing changed. Not allowed (a therapist may not set out while he is on another
+/// booking, either): 409 `not_allowed` with `current_status`.
 #[utoipa::path(
     post,
     path = "/v1/bookings/{uuid}/transitions",

@@ -150,7 +150,7 @@ impl Store {
 
     /// Whether he could begin this one, his other bookings being as they are.
     fn free(&self, provider: ProviderId, booking: &Booking, now: Timestamp) -> bool {
-        !(booking.wanted.is_none() && self.active(provider)) && !self.overlaps(provider, booking, now)
+        (booking.wanted.is_some() || !self.active(provider)) && !self.overlaps(provider, booking, now)
     }
 
     fn is_now(&self, booking: BookingId) -> bool {
