@@ -98,6 +98,9 @@ pub struct OfferedBooking {
     pub uuid: Uuid,
     /// What.
     pub service: ServiceSeen,
+    /// When; `None`: now.
+    #[serde(default)]
+    pub scheduled_at: Option<WireTime>,
     /// Roughly where.
     pub location: Area,
     /// What the customer would pay, decimal.
@@ -137,6 +140,9 @@ pub struct BookingSeen {
     pub booking_number: String,
     /// `booking_status` of the schema.
     pub status: String,
+    /// When; `None`: now.
+    #[serde(default)]
+    pub scheduled_at: Option<WireTime>,
     /// What is booked.
     #[serde(default)]
     pub service: Option<ServiceSeen>,

@@ -19,6 +19,7 @@ use crate::clock;
 use crate::core::ids::OfferId;
 use crate::core::track::Fix;
 use crate::wire::stream::OfferEnd;
+use crate::wire::time::WireTime;
 
 /// What a therapist does with an offer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -110,6 +111,7 @@ const ALIVE_EVERY: Duration = Duration::from_secs(20);
 /// An offer that this app knows.
 struct Known {
     booking: Uuid,
+    scheduled_at: Option<WireTime>,
     answer: Option<Answer>,
     accept_sent: Option<Instant>,
 }
@@ -343,7 +345,9 @@ impl<T: Therapist, S: FixSource> Session<T, S> {
                 self.close_offer(offer, reason.unwrap_or(OfferEnd::Withdrawn));
             }
             Incoming::Error { code, message, .. } => self.therapist.error(&code, &message),
-            Incoming::Booking(booking) if booking.status == "accepted" => self.set_out(booking.uuid),
+            Incoming::Booking(booking) if booking.status == "accepted" => {
+                self.spawn_journey(booking.uuid, booking.scheduled_at, false);
+            }
             Incoming::Booking(_) | Incoming::Position(_) | Incoming::Unknown => {}
         }
         Ok(())
@@ -362,7 +366,8 @@ impl<T: Therapist, S: FixSource> Session<T, S> {
                 self.therapist.offered(&offer);
                 let answer = self.therapist.answer(&offer);
                 self.answers.push(Box::pin(async move { (id, answer.await) }));
-                self.offers.insert(id, Known { booking: offer.booking.uuid, answer: None, accept_sent: None });
+                let (booking, scheduled_at) = (offer.booking.uuid, offer.booking.scheduled_at);
+                self.offers.insert(id, Known { booking, scheduled_at, answer: None, accept_sent: None });
                 Ok(())
             }
         }
@@ -385,7 +390,7 @@ impl<T: Therapist, S: FixSource> Session<T, S> {
         let Some(known) = self.offers.remove(&id) else { return };
         self.therapist.closed(known.booking, reason, known.accept_sent);
         if reason == OfferEnd::Accepted {
-            self.set_out(known.booking);
+            self.spawn_journey(known.booking, known.scheduled_at, false);
         }
     }
 
@@ -397,29 +402,32 @@ impl<T: Therapist, S: FixSource> Session<T, S> {
         for id in gone {
             let Some(known) = self.offers.remove(&id) else { continue };
             if known.answer == Some(Answer::Accept) {
-                self.spawn_journey(known.booking, true);
+                self.spawn_journey(known.booking, known.scheduled_at, true);
             }
         }
     }
 
-    fn set_out(&mut self, booking: Uuid) {
-        self.spawn_journey(booking, false);
-    }
-
-    fn spawn_journey(&mut self, booking: Uuid, ask_first: bool) {
+    fn spawn_journey(&mut self, booking: Uuid, scheduled_at: Option<WireTime>, ask_first: bool) {
         // A booking that was given back and won again starts anew.
         if self.journeys.get(&booking).is_some_and(|journey| !journey.is_finished()) {
             return;
         }
         let (therapist, api) = (Arc::clone(&self.therapist), self.app.api.clone());
         let backoff = Backoff::of_an_app(self.app.seed ^ booking.as_u128() as u64);
-        let journey = tokio::spawn(travel(therapist, api, booking, ask_first, backoff));
+        let journey = tokio::spawn(travel(therapist, api, booking, scheduled_at, ask_first, backoff));
         self.journeys.insert(booking, journey);
     }
 }
 
-/// Moves one booking to its end.
-async fn travel<T: Therapist>(therapist: Arc<T>, api: Api, booking: Uuid, ask_first: bool, mut backoff: Backoff) {
+/// Moves one booking to its end. To a scheduled one he sets out so that he is there in time.
+async fn travel<T: Therapist>(
+    therapist: Arc<T>,
+    api: Api,
+    booking: Uuid,
+    scheduled_at: Option<WireTime>,
+    ask_first: bool,
+    mut backoff: Backoff,
+) {
     if ask_first {
         // A stranger's booking is 404: it was not won.
         match retried(&mut backoff, || api.booking(booking)).await {
@@ -435,6 +443,9 @@ async fn travel<T: Therapist>(therapist: Arc<T>, api: Api, booking: Uuid, ask_fi
         ("completed", journey.service),
     ];
     let mut due = clock::monotonic();
+    if let Some(WireTime(at)) = scheduled_at {
+        due += at.since(clock::now()).saturating_sub(journey.set_out + journey.travel);
+    }
     for (to, after) in steps {
         // From when the step before was due, not from its answer: a slow server does not make services longer.
         due += after;

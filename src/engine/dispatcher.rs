@@ -11,6 +11,7 @@ mod decisions;
 mod effects;
 mod moves;
 mod records;
+mod reminders;
 mod task;
 mod tell;
 
@@ -34,6 +35,7 @@ use crate::core::settings::Settings;
 use crate::store::bookings::{self, Search, SearchRules};
 use crate::store::{StoreError, offers};
 use records::Records;
+pub use reminders::REMIND_EVERY;
 use tell::Told;
 
 /// Inputs that wait for the machine, at most; then callers wait.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Engine;
+use super::dispatcher::REMIND_EVERY;
 use crate::clock;
 use crate::store::{self, decisions, idempotency, partitions};
 
@@ -50,6 +51,17 @@ pub(super) async fn clear_old_rows(engine: Arc<Engine>) {
         }
         if let Err(error) = decisions::prune(&engine.pool).await {
             tracing::warn!(%error, "old decisions could not be cleared now");
+        }
+    })
+    .await
+    {}
+}
+
+/// Reminds the parties of scheduled bookings.
+pub(super) async fn remind(engine: Arc<Engine>) {
+    while sleep_unless_over(&engine, REMIND_EVERY, || async {
+        if let Err(error) = engine.dispatcher.remind().await {
+            tracing::warn!(%error, "reminders could not be given now; they are tried again soon");
         }
     })
     .await

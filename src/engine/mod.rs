@@ -100,6 +100,7 @@ pub async fn start(pool: PgPool) -> Result<(Arc<Engine>, Running), StoreError> {
         ("watch of the database", tokio::spawn(jobs::watch_database(of()))),
         ("keeper of partitions", tokio::spawn(jobs::keep_partitions(of()))),
         ("clearing of old rows", tokio::spawn(jobs::clear_old_rows(of()))),
+        ("reminders", tokio::spawn(jobs::remind(of()))),
     ];
     let tasks = tasks.map(|(name, task)| tokio::spawn(vital(name, task, of()))).into();
     let journal = tokio::spawn(vital("ping journal", journal_task, of()));

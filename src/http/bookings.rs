@@ -38,8 +38,11 @@ const STATUSES: &[&str] =
 /// Books. Dispatch starts at once: follow it with `/events`, or over the websocket.
 ///
 /// Without `provider_uuid` the price is an estimate from the service's base price; the therapist who accepts has his
-/// own. With it, that therapist alone is asked. With `in_store` it names the store: its owner accepts with a transition,
-/// at the store's price, while a room is free and the store is open for the whole of the service.
+/// own. With it, that therapist alone is asked. With `booking_type` `scheduled`, base locations, schedules and calendars
+/// count instead of who is free now; both parties are reminded before its time.
+///
+/// With `in_store` it names the store: its owner accepts with a transition, at the store's price, while a room is free and
+/// the store is open for the whole of the service.
 #[utoipa::path(
     post,
     path = "/v1/bookings",
@@ -198,9 +201,10 @@ pub struct Transition {
 
 /// Moves a booking: the party whom the state machine allows.
 ///
-/// The status it already has: 200, nothing changed. Not allowed: 409 `not_allowed` with `current_status`. A store's owner
-/// accepts while a room is free (409 `store_full` with `free_from`), the store is open for the whole of the service (409
-/// `store_closed` with `opens_at` or `closes_at`) and his time to answer is not over (409 `too_late`).
+/// The status it already has: 200, nothing changed. Not allowed (a therapist may not set out while he is on another
+/// booking, either): 409 `not_allowed` with `current_status`. A store's owner accepts while a room is free (409
+/// `store_full` with `free_from`), the store is open for the whole of the service (409 `store_closed` with `opens_at` or
+/// `closes_at`) and his time to answer is not over (409 `too_late`).
 #[utoipa::path(
     post,
     path = "/v1/bookings/{uuid}/transitions",

@@ -148,14 +148,15 @@ mod tests {
             ServerMessage::Offer(_) => "offer",
             ServerMessage::OfferClosed { .. } => "offer.closed",
             ServerMessage::Booking(_) => "booking",
+            ServerMessage::Reminder(_) => "reminder",
             ServerMessage::Position(_) => "position",
             ServerMessage::Availability { .. } => "availability",
             ServerMessage::Error { .. } => "error",
         };
         assert_eq!(name(&ServerMessage::Ack { seq: 1 }), "ack");
-        let all =
-            ["welcome", "ack", "rejected", "offer", "offer.closed", "booking", "position", "availability", "error"];
-        assert_eq!(names(&messages(&document(), "toApp")), BTreeSet::from(all));
+        let all = ["welcome", "ack", "rejected", "offer", "offer.closed", "booking", "reminder", "position"];
+        let all = BTreeSet::from(all).into_iter().chain(["availability", "error"]).collect();
+        assert_eq!(names(&messages(&document(), "toApp")), all);
     }
 
     #[test]

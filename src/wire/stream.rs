@@ -101,6 +101,9 @@ pub enum ServerMessage {
     /// `in_store`) is called `service_type` here.
     #[serde(rename = "booking")]
     Booking(#[serde(serialize_with = "booking_message")] Box<Booking>),
+    /// A scheduled booking of the user's own begins soon.
+    #[serde(rename = "reminder")]
+    Reminder(Reminder),
     /// Where the therapist is, to the customer, while en route.
     #[serde(rename = "position")]
     Position(Position),
@@ -178,6 +181,20 @@ pub struct Offer {
     /// By the database's clock.
     #[schema(value_type = String, format = DateTime)]
     pub expires_at: WireTime,
+}
+
+/// A scheduled booking begins soon.
+#[derive(Clone, Debug, Serialize)]
+pub struct Reminder {
+    /// Which.
+    pub booking_uuid: Uuid,
+    /// Its time.
+    pub scheduled_at: WireTime,
+    /// Which of `dispatch.reminders_s` this is: to be given so many seconds before that time.
+    pub before_s: u32,
+    /// To the therapist: when he should set out, as the traffic of that hour is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub set_out_at: Option<WireTime>,
 }
 
 /// A therapist's live position.

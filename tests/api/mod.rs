@@ -12,6 +12,7 @@ mod identity;
 mod in_store;
 mod main_job;
 mod races;
+mod scheduled;
 mod stores;
 mod trackers;
 

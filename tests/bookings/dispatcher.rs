@@ -48,13 +48,22 @@ impl Node {
         Self { dispatcher, fleet, bus, shutdown, task }
     }
 
-    /// Puts a therapist into the index, `km` north of the customer's place.
-    pub async fn place(&self, w: &World, therapist: Therapist, km: f64) {
+    /// Puts a therapist into the index as his rows say.
+    pub async fn known(&self, w: &World, therapist: Therapist) {
         let (rows, bad) = therapists::load(w.pool(), Some(&[therapist.provider])).await.expect("a statement");
         assert!(bad.is_empty() && rows.len() == 1, "{bad:?}");
         for row in rows {
             self.fleet.put(row);
         }
+    }
+
+    pub fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    /// The same, `km` north of the customer's place.
+    pub async fn place(&self, w: &World, therapist: Therapist, km: f64) {
+        self.known(w, therapist).await;
         let place = LatLng::new(14.5547 + km / 111.195, 121.0244).expect("a place");
         self.fleet.restore_position(therapist.provider, Fix::new(clock::now(), place));
     }
@@ -80,7 +89,7 @@ impl Node {
     }
 }
 
-async fn hear(app: &mut Connection) -> Arc<ServerMessage> {
+pub(super) async fn hear(app: &mut Connection) -> Arc<ServerMessage> {
     match tokio::time::timeout(SOON, app.next()).await.expect("something is told in time") {
         Heard::Message(message) => message,
         other => panic!("{other:?}"),

@@ -9,5 +9,7 @@ mod dispatcher;
 mod in_store;
 mod moves;
 mod policies;
+mod reminders;
+mod scheduled;
 mod search;
 mod world;

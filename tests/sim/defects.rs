@@ -62,6 +62,11 @@ fn an_unguarded_accept_is_found() {
 }
 
 #[test]
+fn an_accept_that_overlaps_another_booking_is_found() {
+    found("OverlapAllowed", |world| world.store.flaw = Some(Flaw::OverlapAllowed));
+}
+
+#[test]
 fn losers_that_keep_their_offer_are_found() {
     found("LosersKept", |world| world.store.flaw = Some(Flaw::LosersKept));
 }

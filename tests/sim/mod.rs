@@ -1,6 +1,6 @@
 //! Dispatch under everything that can go wrong, seeded, on a virtual clock, without a database: slow and failing writes,
 //! answers lost after the commit, news that comes late, twice, out of order or not at all, crashes, clock jumps,
-//! outages, cancellations, lazy therapists, an index that is behind.
+//! outages, cancellations, lazy therapists, an index that is behind. Three of ten bookings are scheduled.
 //!
 //! After every step the promises are looked at ([`promises`]); at the end of each run the weather calms down and
 //! everything must come to an end. A failing seed is printed; `SPACALL_SIM_SEED=n` replays it with a trace.
@@ -73,6 +73,9 @@ fn dispatch_keeps_its_promises_whatever_goes_wrong() {
     println!("{total:#?}");
     for what in [
         "accepted",
+        "scheduled accepted",
+        "accept refused",
+        "set out late",
         "declined",
         "expired",
         "cancelled",

@@ -6,8 +6,14 @@ use spacall::core::dispatch::{Input, Policy, Rules, Standing, Weights};
 use spacall::core::geo::Meters;
 use spacall::core::ids::{BookingId, OfferId, ProviderId};
 
-use super::store::{Booking, PENDING_FOR, Status};
+use super::store::{Booking, LEAD, PENDING_FOR, Status};
 use super::world::{Event, SECOND, World};
+
+/// As the settings give them: no windows, and the chosen one may think until the end.
+fn scheduled(rules: Rules) -> Rules {
+    let policy = if let Policy::Batched { .. } = rules.policy { Policy::Sequential } else { rules.policy };
+    Rules { policy, chosen_ttl: Duration::from_secs(86_400), ..rules }
+}
 
 impl World {
     pub(crate) fn book(&mut self) {
@@ -28,14 +34,21 @@ impl World {
             radius_max: Meters::new(self.rng.between(2_000, 10_000) as f64),
         };
         let now = self.database_now();
+        let wanted =
+            self.rng.chance(30).then(|| now.plus(LEAD + Duration::from_secs(self.rng.between(60, 400) as u64)));
+        let rules = if wanted.is_some() { scheduled(rules) } else { rules };
+        let deadline = wanted.map_or(now.plus(PENDING_FOR), |at| at.minus(LEAD));
         let row = Booking {
             status: Status::Pending,
             place: self.rng.between(0, 10_000) as f64,
             created_at: now,
-            deadline: now.plus(PENDING_FOR),
+            wanted,
+            deadline,
+            first_deadline: deadline,
             chosen,
             rules,
             provider: None,
+            busy: (now, now),
             set_out_by: now,
             reason: None,
         };
@@ -99,14 +112,22 @@ impl World {
         let (booking, provider) = (row.booking, row.provider);
         match self.rng.between(0, 99) {
             0..=39 => {
-                let Some(set_out_by) = self.store.accept(offer, now) else { return };
+                let Some(set_out_by) = self.store.accept(offer, now) else {
+                    self.count("accept refused");
+                    return;
+                };
                 self.count("accepted");
                 self.tell(Input::Accepted { booking, provider, set_out_by: Some(set_out_by) });
+                let scheduled = self.store.bookings.get(&booking).filter(|row| row.wanted.is_some());
+                let until_then = scheduled.map_or(0, |row| row.busy.0.since(now).as_secs() as i64);
+                if scheduled.is_some() {
+                    self.count("scheduled accepted");
+                }
                 let (after, then) = match self.rng.between(0, 9) {
                     0..=1 => (self.rng.between(0, 60), Event::GiveBack(booking)),
                     2 => (self.rng.between(0, 60), Event::Cancel(booking)),
                     3..=4 => return, // never sets out
-                    _ => (self.rng.between(0, 120), Event::SetOut(booking)),
+                    _ => (until_then + self.rng.between(0, 120), Event::SetOut(booking)),
                 };
                 self.plan(after * SECOND, then);
             }

@@ -14,6 +14,8 @@ const SOON: i64 = 90 * SECOND;
 /// In calm weather, once the storm's traces are gone: less than the 2 s after which a waiting booking asks unprompted.
 const AT_ONCE: i64 = 3 * SECOND / 2;
 const TRACES: i64 = 60 * SECOND;
+/// A scheduled booking that found nobody hears of no supply: it asks again after so long.
+const ASKS_AGAIN: i64 = 10 * SECOND;
 
 /// What has been going on for how long. Time that really passed, so that the jumping clock does not matter.
 #[derive(Default)]
@@ -96,7 +98,10 @@ impl Promises {
             }
             for (provider, _) in store.nearest(id, row.rules.radius_max, &store.excluded(id), row.chosen, false, now) {
                 let since = self.neglected_since.get(&(id, provider)).copied().unwrap_or(world.elapsed);
+                // The other may have come to its own end with him.
+                let since = world.gave_way.get(&id).map_or(since, |&at| since.max(at));
                 let window = match row.rules.policy {
+                    _ if row.wanted.is_some() => ASKS_AGAIN,
                     Policy::Batched { window } if row.chosen.is_none() => window.as_micros() as i64,
                     _ => 0,
                 };
@@ -138,8 +143,7 @@ impl World {
             self.store.offers.values().filter(of).any(|offer| offer.status == status)
         };
         // No search of a booking ends before its first one would have, or the newest (after a clock that was set back).
-        let first = row.created_at.plus(super::store::PENDING_FOR);
-        let over = first.min(row.deadline) <= self.database_now().plus(std::time::Duration::from_secs(1));
+        let over = row.first_deadline.min(row.deadline) <= self.database_now().plus(std::time::Duration::from_secs(1));
         let fine = match reason {
             EndReason::NoTherapistAvailable => over,
             EndReason::ProviderDeclined => answered(OfferStatus::Declined) || answered(OfferStatus::Expired),

@@ -10,6 +10,11 @@ use spacall::core::time::Timestamp;
 
 pub(crate) const PENDING_FOR: Duration = Duration::from_secs(180);
 pub(crate) const SET_OUT_WITHIN: Duration = Duration::from_secs(170);
+/// A scheduled booking is searched for until this long before its time.
+pub(crate) const LEAD: Duration = Duration::from_secs(30);
+/// From setting out to being there, and from there to being free again.
+const WAY: Duration = Duration::from_secs(20);
+const SERVICE: Duration = Duration::from_secs(120);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Status {
@@ -35,9 +40,15 @@ pub(crate) struct Booking {
     pub(crate) status: Status,
     pub(crate) place: f64,
     pub(crate) created_at: Timestamp,
+    /// Of a scheduled one: its time.
+    pub(crate) wanted: Option<Timestamp>,
     pub(crate) deadline: Timestamp,
+    /// Of its first search.
+    pub(crate) first_deadline: Timestamp,
     pub(crate) chosen: Option<ProviderId>,
     pub(crate) rules: Rules,
+    /// Once accepted: what of his time it takes, and when he should set out.
+    pub(crate) busy: (Timestamp, Timestamp),
     pub(crate) provider: Option<ProviderId>,
     pub(crate) set_out_by: Timestamp,
     pub(crate) reason: Option<EndReason>,
@@ -58,6 +69,8 @@ pub(crate) struct Offer {
 pub(crate) struct Therapist {
     pub(crate) online: bool,
     pub(crate) place: f64,
+    /// Where he sets out from to scheduled bookings.
+    pub(crate) base: f64,
 }
 
 /// What an offer is to be, as the effect asks for it.
@@ -87,11 +100,25 @@ pub(crate) struct Store {
 pub(crate) enum Flaw {
     /// An accept does not look whether the booking is still to be had.
     UnguardedAccept,
+    /// An accept does not look whether its therapist has another booking at that time.
+    OverlapAllowed,
     /// An accept leaves the other offers of its booking live.
     LosersKept,
 }
 
 impl Booking {
+    /// What of his time it takes from a therapist who accepts it now.
+    fn slot(&self, now: Timestamp) -> (Timestamp, Timestamp) {
+        let soonest = now.plus(WAY);
+        let start = self.wanted.map_or(soonest, |wanted| wanted.max(soonest));
+        (start.minus(WAY), start.plus(SERVICE))
+    }
+
+    /// `uq_bookings_one_active_per_therapist`: whose therapist may not begin another.
+    fn is_active(&self) -> bool {
+        self.status == Status::EnRoute || (self.status == Status::Accepted && self.wanted.is_none())
+    }
+
     /// How many may be asked at a time.
     fn width(&self) -> usize {
         match self.rules.policy {
@@ -106,13 +133,33 @@ impl Store {
         self.bookings.get(&booking).is_some_and(|row| row.status == Status::Pending)
     }
 
-    pub(crate) fn busy(&self, provider: ProviderId) -> bool {
-        let active = |row: &Booking| matches!(row.status, Status::Accepted | Status::EnRoute);
-        self.bookings.values().any(|row| row.provider == Some(provider) && active(row))
+    fn bookings_of(&self, provider: ProviderId) -> impl Iterator<Item = &Booking> {
+        let his = |row: &&Booking| matches!(row.status, Status::Accepted | Status::EnRoute);
+        self.bookings.values().filter(move |row| row.provider == Some(provider)).filter(his)
     }
 
+    fn active(&self, provider: ProviderId) -> bool {
+        self.bookings_of(provider).any(Booking::is_active)
+    }
+
+    /// `bookings_no_overlap`
+    fn overlaps(&self, provider: ProviderId, booking: &Booking, now: Timestamp) -> bool {
+        let (from, until) = booking.slot(now);
+        self.bookings_of(provider).any(|row| row.busy.0 < until && from < row.busy.1)
+    }
+
+    /// Whether he could begin this one, his other bookings being as they are.
+    fn free(&self, provider: ProviderId, booking: &Booking, now: Timestamp) -> bool {
+        (booking.wanted.is_some() || !self.active(provider)) && !self.overlaps(provider, booking, now)
+    }
+
+    fn is_now(&self, booking: BookingId) -> bool {
+        self.bookings.get(&booking).is_some_and(|row| row.wanted.is_none())
+    }
+
+    /// His live offers of bookings for now.
     pub(crate) fn live_of(&self, provider: ProviderId) -> impl Iterator<Item = (OfferId, &Offer)> {
-        self.live().filter(move |(_, offer)| offer.provider == provider)
+        self.live().filter(move |(_, offer)| offer.provider == provider && self.is_now(offer.booking))
     }
 
     pub(crate) fn live(&self) -> impl Iterator<Item = (OfferId, &Offer)> {
@@ -137,13 +184,17 @@ impl Store {
         now: Timestamp,
     ) -> Vec<(ProviderId, f64)> {
         let Some(row) = self.bookings.get(&booking) else { return Vec::new() };
-        let idle = |id| !self.busy(id) && self.live_of(id).all(|(_, offer)| offer.expires_at <= now);
+        let scheduled = row.wanted.is_some();
+        let unasked = |id| scheduled || self.live_of(id).all(|(_, offer)| offer.expires_at <= now);
+        let idle = |id| self.free(id, row, now) && unasked(id);
         let mut found: Vec<_> = self
             .therapists
             .iter()
-            .filter(|(id, t)| !exclude.contains(id) && only.is_none_or(|only| only == **id) && (t.online || stale))
+            .filter(|(id, t)| {
+                !exclude.contains(id) && only.is_none_or(|only| only == **id) && (t.online || stale || scheduled)
+            })
             .filter(|(id, _)| stale || idle(**id))
-            .map(|(&id, t)| (id, (t.place - row.place).abs()))
+            .map(|(&id, t)| (id, (if scheduled { t.base } else { t.place } - row.place).abs()))
             .filter(|(_, distance)| *distance <= radius.get())
             .collect();
         found.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
@@ -167,10 +218,14 @@ impl Store {
                 offer.status = OfferStatus::Expired;
             }
         }
-        if self.busy(wish.provider) || self.live_of(wish.provider).next().is_some() {
+        let now_wanted = self.is_now(wish.booking);
+        if now_wanted && (self.active(wish.provider) || self.live_of(wish.provider).next().is_some()) {
             return Err(NotPersisted::ProviderTaken);
         }
-        if !self.therapists.get(&wish.provider).is_some_and(|t| t.online) {
+        if now_wanted && !self.therapists.get(&wish.provider).is_some_and(|t| t.online) {
+            return Err(NotPersisted::ProviderUnfit);
+        }
+        if self.bookings.get(&wish.booking).is_some_and(|row| self.overlaps(wish.provider, row, now)) {
             return Err(NotPersisted::ProviderUnfit);
         }
         let live = |(_, offer): &(OfferId, &Offer)| offer.booking == wish.booking && offer.expires_at > now;
@@ -208,7 +263,9 @@ impl Store {
     /// The new `expires_at`.
     pub(crate) fn receive(&mut self, id: OfferId, now: Timestamp) -> Option<Timestamp> {
         self.writes += 1;
-        let ttl = self.bookings.get(&self.offers.get(&id)?.booking)?.rules.offer_ttl;
+        let row = self.bookings.get(&self.offers.get(&id)?.booking)?;
+        let for_him = row.chosen.is_some() && row.wanted.is_some();
+        let ttl = if for_him { row.rules.chosen_ttl } else { row.rules.offer_ttl };
         let offer = self.offers.get_mut(&id).filter(|o| o.status == OfferStatus::Offered && o.expires_at > now)?;
         offer.expires_at = offer.expires_at.min(now.plus(ttl));
         Some(offer.expires_at)
@@ -219,7 +276,9 @@ impl Store {
         self.writes += 1;
         let offer = *self.offers.get(&id)?;
         let live = offer.status == OfferStatus::Offered && offer.expires_at > now;
-        let guarded = live && self.pending(offer.booking) && !self.busy(offer.provider);
+        let booking = self.bookings.get(&offer.booking)?;
+        let free = self.flaw == Some(Flaw::OverlapAllowed) || self.free(offer.provider, booking, now);
+        let guarded = live && self.pending(offer.booking) && free;
         if !guarded && self.flaw != Some(Flaw::UnguardedAccept) {
             return None;
         }
@@ -230,7 +289,8 @@ impl Store {
         let row = self.bookings.get_mut(&offer.booking)?;
         row.status = Status::Accepted;
         row.provider = Some(offer.provider);
-        row.set_out_by = now.plus(SET_OUT_WITHIN);
+        row.busy = row.slot(now);
+        row.set_out_by = row.busy.0.max(now).plus(SET_OUT_WITHIN);
         Some(row.set_out_by)
     }
 
@@ -272,13 +332,23 @@ impl Store {
         row.status = Status::Pending;
         row.provider = None;
         row.chosen = None;
-        row.deadline = now.plus(PENDING_FOR);
+        let urgent = now.plus(PENDING_FOR);
+        row.deadline = row.wanted.map_or(urgent, |wanted| urgent.max(wanted.minus(LEAD)));
         for offer in self.offers.values_mut() {
             if offer.booking == booking && offer.status == OfferStatus::Accepted {
                 offer.status = OfferStatus::Released;
             }
         }
         true
+    }
+
+    /// Accepted -> on the way; not while he is on another booking.
+    pub(crate) fn set_out(&mut self, booking: BookingId) -> bool {
+        let row = self.bookings.get(&booking).filter(|row| row.status == Status::Accepted);
+        let Some((scheduled, provider)) = row.and_then(|row| Some((row.wanted.is_some(), row.provider?))) else {
+            return false;
+        };
+        !(scheduled && self.active(provider)) && self.move_on(booking, Status::Accepted, Status::EnRoute)
     }
 
     pub(crate) fn move_on(&mut self, booking: BookingId, from: Status, to: Status) -> bool {
@@ -307,7 +377,7 @@ impl Store {
             booking,
             created_at: row.created_at,
             deadline: row.deadline,
-            scheduled: false,
+            scheduled: row.wanted.is_some(),
             chosen: row.chosen,
             rules: row.rules,
             excluded: self.excluded(booking),
@@ -342,11 +412,14 @@ impl Store {
         }
         for &id in self.therapists.keys() {
             let live = self.live_of(id).count();
-            let active =
-                |row: &&Booking| row.provider == Some(id) && matches!(row.status, Status::Accepted | Status::EnRoute);
-            let active = self.bookings.values().filter(active).count();
+            let active = self.bookings_of(id).filter(|row| row.is_active()).count();
             if live > 1 || active > 1 {
                 return Err(format!("therapist {id} has {live} live offers and {active} bookings"));
+            }
+            let mut busy: Vec<_> = self.bookings_of(id).map(|row| row.busy).collect();
+            busy.sort_unstable();
+            if let Some(pair) = busy.windows(2).find(|pair| pair[1].0 < pair[0].1) {
+                return Err(format!("therapist {id} is to be in two places: {pair:?}"));
             }
         }
         match self.live().find(|(_, offer)| !self.pending(offer.booking)) {

@@ -59,6 +59,8 @@ pub(crate) struct World {
     pub(crate) calm: bool,
     pub(crate) tally: Tally,
     pub(crate) effects: u64,
+    /// When a booking last had to let another one have a therapist.
+    pub(crate) gave_way: BTreeMap<BookingId, i64>,
     pub(crate) trace: bool,
     /// Of every booking of this run: 0 sequential, 1 broadcast, 2 batched; `None`: each has its own.
     pub(crate) policy: Option<i64>,
@@ -87,12 +89,15 @@ impl World {
             calm: false,
             tally: Tally::new(),
             effects: 0,
+            gave_way: BTreeMap::new(),
             trace,
             policy: (seed % 4 < 3).then_some((seed % 4) as i64),
             defect: None,
         };
         for id in 1..=world.rng.between(1, 7) {
-            let therapist = Therapist { online: world.rng.chance(80), place: world.rng.between(0, 10_000) as f64 };
+            let place = world.rng.between(0, 10_000) as f64;
+            let base = world.rng.between(0, 10_000) as f64;
+            let therapist = Therapist { online: world.rng.chance(80), place, base };
             world.store.therapists.insert(ProviderId(id), therapist);
             let at = world.rng.between(0, 400) * SECOND;
             world.plan(at, Event::Toggle(ProviderId(id)));
@@ -186,6 +191,9 @@ impl World {
                 if let Decided::GivenUp { reason } = decision.what {
                     self.check_ending(decision.booking, reason);
                 }
+                if matches!(decision.what, Decided::Skipped { .. } | Decided::Matched { provider: None, .. }) {
+                    self.gave_way.insert(decision.booking, self.elapsed);
+                }
                 self.count(match decision.what {
                     Decided::InDoubt => "in doubt",
                     Decided::Skipped { .. } => "skipped",
@@ -266,10 +274,13 @@ impl World {
                 }
             }
             Event::SetOut(booking) => {
-                if self.store.move_on(booking, Status::Accepted, Status::EnRoute) {
+                if self.store.set_out(booking) {
                     self.tell(Input::SetOut { booking });
                     let after = self.rng.between(10, 200) * SECOND;
                     self.plan(after, Event::Complete(booking));
+                } else if self.store.bookings.get(&booking).is_some_and(|row| row.status == Status::Accepted) {
+                    self.count("set out late");
+                    self.plan(10 * SECOND, Event::SetOut(booking)); // he is on another one
                 }
             }
             Event::Complete(booking) => {

@@ -122,7 +122,7 @@ impl DispatcherHandle {
     }
 
     /// In a task of its own, so that it ends even when the caller does not wait for it.
-    async fn run<T, F>(&self, work: impl FnOnce(std::sync::Arc<Shared>) -> F) -> Result<T, StoreError>
+    pub(super) async fn run<T, F>(&self, work: impl FnOnce(std::sync::Arc<Shared>) -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
         T: Send + 'static,

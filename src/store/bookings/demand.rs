@@ -14,7 +14,7 @@ struct Row {
     recent: bool,
 }
 
-/// The bookings for a home that are pending, or were made within the last hour by the database's clock.
+/// The bookings for a home and for now that are pending, or were made within the last hour by the database's clock.
 ///
 /// # Errors
 /// [`StoreError::Database`]; [`StoreError::Corrupt`] for a place that the schema's checks should not let be.
@@ -23,7 +23,7 @@ pub async fn demand(db: impl PgExecutor<'_>) -> Result<Vec<Wanted>, StoreError> 
         "SELECT round(l.latitude * 10000000)::int AS lat_e7, round(l.longitude * 10000000)::int AS lng_e7,
                 b.status = 'pending' AS pending, b.created_at > now() - interval '1 hour' AS recent
          FROM bookings b JOIN booking_locations l ON l.booking_id = b.id
-         WHERE b.type = 'home_service' AND b.deleted_at IS NULL
+         WHERE b.type = 'home_service' AND b.booking_type = 'now' AND b.deleted_at IS NULL
            AND (b.status = 'pending' OR b.created_at > now() - interval '1 hour')",
     )
     .fetch_all(db)

@@ -69,11 +69,24 @@ impl Locked {
     }
 }
 
-/// When the therapist of an accepted booking should set out: at the accept, or later, where its way begins later. (A
-/// booking that somebody's SQL accepted may not say how long its way is.) `$of`: the alias of `bookings`, with its dot.
+/// When the therapist of an accepted booking should set out: at the accept, or of a scheduled one when its way begins, if
+/// that is later. (One that somebody's SQL accepted may not say how long its way is.) `$of`: the alias of `bookings`, with
+/// its dot.
 macro_rules! set_out_from {
     ($of:literal) => {
-        concat!("greatest(", $of, "accepted_at, COALESCE(lower(", $of, "busy_during), ", $of, "scheduled_at))")
+        concat!(
+            "CASE WHEN ",
+            $of,
+            "scheduled_at IS NULL THEN ",
+            $of,
+            "accepted_at ELSE greatest(",
+            $of,
+            "accepted_at, COALESCE(lower(",
+            $of,
+            "busy_during), ",
+            $of,
+            "scheduled_at)) END"
+        )
     };
 }
 pub(super) use set_out_from;
