@@ -9,7 +9,8 @@ use super::auth::Principal;
 use super::extract::{Fields, read};
 use super::fields::Given;
 use super::nearby::{self, read_wishes, service};
-use super::new_booking::{self, BOOKING_TYPES, LONGEST_NOTES, PAYMENT_METHODS};
+use super::new_booking::{self, BOOKING_TYPES, LONGEST_NOTES};
+use super::payment;
 use super::problem::Problem;
 use crate::clock;
 use crate::core::booking::Kind;
@@ -68,6 +69,8 @@ pub(super) async fn prepare(engine: &Engine, caller: &Principal, fields: Fields)
         None => None,
     };
     new_booking::meets_minimum(promo.as_ref(), price)?;
+    let price = pricing::price(price, Money::ZERO, venue.commission_rate, promo.as_ref().map(|promo| &promo.terms));
+    payment::affordable(engine, caller, asked.payment_method, price.total_amount).await?;
     Ok(NewBooking {
         customer: caller.user,
         kind: Kind::InStore,
@@ -75,7 +78,7 @@ pub(super) async fn prepare(engine: &Engine, caller: &Principal, fields: Fields)
         scheduled_at: asked.scheduled_at,
         place: venue.place,
         chosen: Some(ProviderId(venue.provider.0)),
-        price: pricing::price(price, Money::ZERO, venue.commission_rate, promo.as_ref().map(|promo| &promo.terms)),
+        price,
         price_is_estimate: false,
         max_price: asked.max_price,
         preferences: serde_json::json!({}),
@@ -100,17 +103,13 @@ fn read_body(mut fields: Fields, catalog: &Catalog, settings: &Settings, now: Ti
         }
     }
     let promo_code = fields.optional("promo_code", read::text(50));
-    let payment_method = fields.required("payment_method", read::word(PAYMENT_METHODS));
+    let payment_method = fields.required("payment_method", read::word(payment::METHODS));
     let customer_notes = fields.optional("customer_notes", read::text(LONGEST_NOTES));
     let asked = (|| {
         let (service, store, payment_method) = (service?, store?, payment_method?);
         Some(Asked { service, store, scheduled_at, max_price, promo_code, payment_method, customer_notes })
     })();
-    let asked = fields.finish(asked)?;
-    if asked.payment_method == "wallet" {
-        return Err(new_booking::not_yet("payment_method", "wallet"));
-    }
-    Ok(asked)
+    fields.finish(asked)
 }
 
 /// With `scheduled`: early enough that the owner has as long to answer as for a booking of now.

@@ -14,6 +14,7 @@ mod main_job;
 mod races;
 mod stores;
 mod trackers;
+mod wallet;
 
 use chrono::Utc;
 use serde_json::{Value, json};

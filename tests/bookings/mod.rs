@@ -8,4 +8,5 @@ mod in_store;
 mod moves;
 mod policies;
 mod search;
+mod wallet;
 mod world;

@@ -5,10 +5,10 @@ use sqlx::types::Decimal;
 use sqlx::types::chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use crate::core::ids::BookingId;
+use crate::core::ids::{BookingId, UserId};
 use crate::core::money::Money;
 use crate::core::pricing::{Cancellation, CancelledBy};
-use crate::store::StoreError;
+use crate::store::{StoreError, wallets};
 use crate::wire::time::from_chrono;
 
 /// A booking that nobody else can change until the transaction ends.
@@ -28,6 +28,7 @@ pub(crate) struct Locked {
     pub(crate) deadline: DateTime<Utc>,
     pub(crate) max_price: Option<Decimal>,
     pub(crate) promo_code_id: Option<i64>,
+    pub(crate) payment_method: String,
     pub(crate) tip_amount: Decimal,
     pub(crate) total_amount: Decimal,
     pub(crate) provider_earnings: Decimal,
@@ -37,6 +38,14 @@ impl Locked {
     /// Whether it is searched for now, rather than for a time that was named.
     pub(crate) fn is_now(&self) -> bool {
         self.booking_type == "now"
+    }
+
+    /// Takes what it costs from its customer's wallet, if that is how it is paid; `false`: there is too little in it.
+    pub(crate) async fn paid(&self, tx: &mut PgConnection, total: Money) -> Result<bool, StoreError> {
+        if self.payment_method != "wallet" {
+            return Ok(true);
+        }
+        wallets::pay(tx, UserId(self.customer_id), BookingId(self.id), total).await
     }
 
     /// As far as the fee of a cancellation asks.
@@ -62,7 +71,7 @@ macro_rules! select {
             "SELECT id, status::text AS status, type::text AS type, booking_type::text AS booking_type,
                     customer_id, provider_id, service_id, duration_minutes, scheduled_at, accepted_at,
                     created_at + make_interval(secs => dispatch_timeout_s) AS deadline,
-                    max_price, promo_code_id, tip_amount, total_amount, provider_earnings
+                    max_price, promo_code_id, payment_method::text AS payment_method, tip_amount, total_amount, provider_earnings
              FROM bookings WHERE id = $1 AND deleted_at IS NULL",
             $tail
         )
