@@ -16,6 +16,7 @@ use super::idempotency::{self, IdempotencyKey};
 use super::new_booking::{self, BookingRequest};
 use super::new_visit;
 use super::page::{Cursor, Page, PageQuery};
+use super::payment;
 use super::problem::{Problem, ProblemBody};
 use crate::core::booking::{Refusal, Status};
 use crate::core::ids::BookingId;
@@ -52,7 +53,7 @@ const STATUSES: &[&str] =
     responses(
         (status = 201, body = Booking, headers(("location" = String, description = "Of the booking"))),
         (status = 409, description = "`idempotency_in_flight`; `store_full` with `free_from`", body = ProblemBody),
-        (status = 422, description = "`invalid`, `not_yet`, `provider_unavailable`, `store_closed` with `opens_at` or `closes_at`, `promo_refused`, `idempotency_key_reused`", body = ProblemBody)
+        (status = 422, description = "`invalid`, `provider_unavailable`, `store_closed` with `opens_at` or `closes_at`, `promo_refused`, `insufficient_balance` with `balance`, `idempotency_key_reused`", body = ProblemBody)
     )
 )]
 pub async fn create(
@@ -214,7 +215,7 @@ pub struct Transition {
     responses(
         (status = 200, body = Booking),
         (status = 404, body = ProblemBody),
-        (status = 409, description = "`not_allowed`; to a store's owner `store_full`, `store_closed`, `provider_unavailable`, `too_late`; with `current_status`", body = ProblemBody),
+        (status = 409, description = "`not_allowed`; to a store's owner `store_full`, `store_closed`, `provider_unavailable`, `too_late`, `insufficient_balance` (the booking was cancelled); with `current_status`", body = ProblemBody),
         (status = 422, body = ProblemBody)
     )
 )]
@@ -236,6 +237,7 @@ pub async fn transition(
         }
         TransitionOutcome::Unchanged(view) => Ok(Json(view.booking)),
         TransitionOutcome::Refused { why, status } => Err(refused(&why, status)),
+        TransitionOutcome::Unpaid(_) => Err(payment::insufficient_balance()),
         TransitionOutcome::StoreCannot(why) => Err(new_visit::refused(&why)),
         TransitionOutcome::NotFound => Err(Problem::not_found("Booking")),
     }

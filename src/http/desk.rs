@@ -15,7 +15,7 @@ use crate::store::journal::Journal;
 use crate::store::offers::{self, AcceptOutcome, DeclineOutcome, ReceiptOutcome};
 use crate::store::{StoreError, bookings, users};
 use crate::wire::booking::Booking;
-use crate::wire::stream::ServerMessage;
+use crate::wire::stream::{OfferEnd, ServerMessage};
 
 /// What sockets are served from.
 pub(super) struct FrontDesk {
@@ -97,6 +97,8 @@ impl Desk for FrontDesk {
         match self.engine.dispatcher.accept(offer, therapist).await.map_err(failed)? {
             AcceptOutcome::Accepted(_) => Ok(Vec::new()),
             AcceptOutcome::Gone { reason, .. } => Err(Refusal::offer_gone(offer, reason)),
+            // The booking is cancelled: to him it was withdrawn.
+            AcceptOutcome::Unpaid { .. } => Err(Refusal::offer_gone(offer, OfferEnd::Withdrawn)),
             AcceptOutcome::NotYours => Err(Refusal::not_found("the offer")),
         }
     }

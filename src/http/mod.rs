@@ -26,6 +26,7 @@ mod new_visit;
 pub mod offers;
 pub mod ops;
 pub mod page;
+mod payment;
 pub mod problem;
 pub mod rate_limit;
 pub mod revocation;

@@ -9,6 +9,7 @@ use super::auth::Principal;
 use super::extract::{Fields, read};
 use super::nearby::{read_wishes, service};
 use super::new_visit;
+use super::payment;
 use super::problem::Problem;
 use super::scheduling::{Timing, read_timing};
 use crate::clock;
@@ -28,7 +29,6 @@ use crate::store::users;
 
 const TYPES: &[&str] = &["home_service", "in_store"];
 pub(super) const BOOKING_TYPES: &[&str] = &["now", "scheduled"];
-pub(super) const PAYMENT_METHODS: &[&str] = &["card", "gcash", "paymaya", "wallet", "cash"];
 
 /// Longest notes, characters.
 pub(super) const LONGEST_NOTES: usize = 1_000;
@@ -63,7 +63,7 @@ pub struct BookingRequest {
     pub preferences: Option<PreferencesRequest>,
     /// Of a promotion.
     pub promo_code: Option<String>,
-    /// `card`, `gcash`, `paymaya` or `cash` (`wallet` comes later: 422 `not_yet`).
+    /// `card`, `gcash`, `paymaya`, `cash` or `wallet`: then it must hold what the booking costs, and is charged at the accept.
     #[schema(example = "cash")]
     pub payment_method: String,
     /// For the therapist who accepts; at most 1,000 characters.
@@ -141,6 +141,7 @@ pub async fn prepare(engine: &Engine, caller: &Principal, fields: Fields) -> Res
         None => None,
     };
     let price = price(&asked.service, chosen.as_ref(), promo.as_ref(), &settings)?;
+    payment::affordable(engine, caller, asked.payment_method, price.total_amount).await?;
     let Filters { gender, language, specialization, min_rating, max_price } = asked.filters;
     let preferences = Preferences { gender, language, specialization, min_rating };
     Ok(NewBooking {
@@ -181,7 +182,7 @@ fn read_body(mut fields: Fields, catalog: &Catalog, settings: &Settings, now: Ti
         None => Filters::default(),
     };
     let promo_code = fields.optional("promo_code", read::text(50));
-    let payment_method = fields.required("payment_method", read::word(PAYMENT_METHODS));
+    let payment_method = fields.required("payment_method", read::word(payment::METHODS));
     let customer_notes = fields.optional("customer_notes", read::text(LONGEST_NOTES));
     let asked = (|| {
         Some(Asked {
@@ -195,18 +196,7 @@ fn read_body(mut fields: Fields, catalog: &Catalog, settings: &Settings, now: Ti
             customer_notes,
         })
     })();
-    let asked = fields.finish(asked)?;
-    for (field, value, later) in [("payment_method", payment_method, "wallet")] {
-        if value == Some(later) {
-            return Err(not_yet(field, later));
-        }
-    }
-    Ok(asked)
-}
-
-/// 422 `not_yet`.
-pub(super) fn not_yet(field: &str, later: &str) -> Problem {
-    Problem::field("not_yet", field, format!("The {field} {later} is not possible yet."))
+    fields.finish(asked)
 }
 
 /// `location` or `address_id`: one of them.
@@ -373,20 +363,6 @@ mod tests {
         assert!(matches!(by_id.map(|a| a.at), Ok(Where::Address(5))));
         let both = read_with(|b| b["address_id"] = json!(5)).err().expect("refused").to_json();
         assert!(both["errors"]["address_id"].is_array(), "{both}");
-    }
-
-    #[test]
-    fn what_comes_later_says_so_and_wrong_values_come_first() {
-        for (field, value) in [("payment_method", "wallet")] {
-            let problem = read_with(|b| b[field] = json!(value)).err().expect("refused");
-            assert_eq!((problem.code(), problem.status().as_u16()), ("not_yet", 422), "{field}");
-            assert!(problem.to_json()["errors"][field].is_array());
-        }
-        let both = read_with(|b| {
-            b["payment_method"] = json!("wallet");
-            b["service"] = json!("no-such");
-        });
-        assert_eq!(both.err().expect("refused").code(), "invalid");
     }
 
     #[test]

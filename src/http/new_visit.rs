@@ -6,7 +6,8 @@ use uuid::Uuid;
 use super::auth::Principal;
 use super::extract::{Fields, read};
 use super::nearby::{read_wishes, service};
-use super::new_booking::{self, BOOKING_TYPES, LONGEST_NOTES, PAYMENT_METHODS};
+use super::new_booking::{self, BOOKING_TYPES, LONGEST_NOTES};
+use super::payment;
 use super::problem::Problem;
 use super::scheduling::{Timing, read_timing};
 use crate::clock;
@@ -63,6 +64,8 @@ pub(super) async fn prepare(engine: &Engine, caller: &Principal, fields: Fields)
         None => None,
     };
     new_booking::meets_minimum(promo.as_ref(), price)?;
+    let price = pricing::price(price, Money::ZERO, venue.commission_rate, promo.as_ref().map(|promo| &promo.terms));
+    payment::affordable(engine, caller, asked.payment_method, price.total_amount).await?;
     Ok(NewBooking {
         customer: caller.user,
         kind: Kind::InStore,
@@ -70,7 +73,7 @@ pub(super) async fn prepare(engine: &Engine, caller: &Principal, fields: Fields)
         scheduled_at,
         place: venue.place,
         chosen: Some(ProviderId(venue.provider.0)),
-        price: pricing::price(price, Money::ZERO, venue.commission_rate, promo.as_ref().map(|promo| &promo.terms)),
+        price,
         price_is_estimate: false,
         max_price: asked.max_price,
         preferences: serde_json::json!({}),
@@ -95,17 +98,13 @@ fn read_body(mut fields: Fields, catalog: &Catalog, settings: &Settings, now: Ti
         }
     }
     let promo_code = fields.optional("promo_code", read::text(50));
-    let payment_method = fields.required("payment_method", read::word(PAYMENT_METHODS));
+    let payment_method = fields.required("payment_method", read::word(payment::METHODS));
     let customer_notes = fields.optional("customer_notes", read::text(LONGEST_NOTES));
     let asked = (|| {
         let (service, store, timing, payment_method) = (service?, store?, timing?, payment_method?);
         Some(Asked { service, store, timing, max_price, promo_code, payment_method, customer_notes })
     })();
-    let asked = fields.finish(asked)?;
-    if asked.payment_method == "wallet" {
-        return Err(new_booking::not_yet("payment_method", "wallet"));
-    }
-    Ok(asked)
+    fields.finish(asked)
 }
 
 fn its_price(venue: &Venue, asked: &Asked) -> Result<Money, Problem> {

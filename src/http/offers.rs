@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::auth::{Caller, Principal};
 use super::extract::{OptionalBody, PathId, read};
+use super::payment;
 use super::problem::{Problem, ProblemBody};
 use crate::core::ids::{OfferId, ProviderId};
 use crate::engine::Engine;
@@ -37,7 +38,7 @@ pub async fn list(State(engine): State<Arc<Engine>>, Caller(caller): Caller) -> 
     responses(
         (status = 200, body = Booking),
         (status = 404, description = "No such offer, or another's", body = ProblemBody),
-        (status = 409, description = "`offer_gone`, with `reason`", body = ProblemBody)
+        (status = 409, description = "`offer_gone`, with `reason`; `insufficient_balance`: the booking was cancelled", body = ProblemBody)
     )
 )]
 pub async fn accept(
@@ -49,6 +50,7 @@ pub async fn accept(
     match engine.dispatcher.accept(OfferId(id), therapist(&caller)?).await? {
         AcceptOutcome::Accepted(accepted) => Ok(Json(accepted.view.booking)),
         AcceptOutcome::Gone { reason, .. } => Err(gone(reason)),
+        AcceptOutcome::Unpaid { .. } => Err(payment::insufficient_balance()),
         AcceptOutcome::NotYours => Err(Problem::not_found("Offer")),
     }
 }

@@ -20,6 +20,7 @@ pub mod timeline;
 pub mod tokens;
 pub(crate) mod tx;
 pub mod users;
+pub mod wallets;
 
 use std::time::Duration;
 

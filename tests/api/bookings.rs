@@ -42,7 +42,7 @@ async fn each_wrong_value_of_a_booking_is_named() {
         assert_eq!(answer.headers["content-type"], "application/problem+json");
     }
     let answer = api.post("/v1/bookings", but("payment_method", json!("wallet"))).await;
-    assert_eq!((answer.status, &answer.json["code"]), (422, &json!("not_yet")), "{answer:?}");
+    assert_eq!((answer.status, &answer.json["code"]), (422, &json!("insufficient_balance")), "{answer:?}");
     let broken =
         api.send(api.request("POST", "/v1/bookings").header("content-type", "application/json").body("{")).await;
     assert_eq!(broken.status, 400, "{broken:?}");

@@ -15,6 +15,7 @@ mod races;
 mod scheduled;
 mod stores;
 mod trackers;
+mod wallet;
 
 use chrono::Utc;
 use serde_json::{Value, json};

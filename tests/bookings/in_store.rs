@@ -20,14 +20,14 @@ use super::dispatcher::{Node, hear_status};
 use super::world::World;
 
 #[derive(Clone, Copy)]
-struct Store {
-    provider: ProviderId,
-    owner: UserId,
+pub(super) struct Store {
+    pub provider: ProviderId,
+    pub owner: UserId,
 }
 
 impl World {
     /// Verified, always open, Swedish massage (an hour) in the store for 700.00; commission 10 %.
-    async fn store(&self, rooms: i64) -> Store {
+    pub async fn store(&self, rooms: i64) -> Store {
         let owner = self.user("Jose").await;
         let id = self
             .one(
@@ -67,7 +67,7 @@ impl World {
     }
 
     /// At the store, now, or so many minutes from now.
-    async fn visit(&self, customer: UserId, store: Store, in_minutes: Option<u64>) -> NewBooking {
+    pub async fn visit(&self, customer: UserId, store: Store, in_minutes: Option<u64>) -> NewBooking {
         let now = self.now().await;
         NewBooking {
             kind: Kind::InStore,
@@ -84,7 +84,7 @@ impl World {
         self.create(&self.visit(customer, store, in_minutes).await).await
     }
 
-    async fn wish(&self, booking: BookingId, user: UserId, to: Status) -> TransitionOutcome {
+    pub async fn wish(&self, booking: BookingId, user: UserId, to: Status) -> TransitionOutcome {
         let uuid = self.text("SELECT uuid::text FROM bookings WHERE id = $1", booking.0).await;
         let actor = Actor { user, admin: false };
         let wish = Wish { booking: uuid.parse().expect("a uuid"), actor, to, reason: Some("so".to_owned()) };
@@ -92,7 +92,7 @@ impl World {
         bookings::transition(self.pool(), &wish, &rules).await.expect("a statement")
     }
 
-    async fn moved(&self, booking: BookingId, user: UserId, to: Status) -> Moved {
+    pub async fn moved(&self, booking: BookingId, user: UserId, to: Status) -> Moved {
         match self.wish(booking, user, to).await {
             TransitionOutcome::Moved(moved) => *moved,
             other => panic!("{to}: {other:?}"),
@@ -191,7 +191,7 @@ async fn who_is_still_being_served_has_his_room_and_who_did_not_come_has_none_af
     // He comes late after all: now he needs a room, from now on.
     w.moved(next, store.owner, Status::Arrived).await;
     w.moved(third, store.owner, Status::Cancelled).await;
-    w.full(w.visited(store, None).await, store).await;
+    w.full(w.visited(store, Some(30)).await, store).await;
 }
 
 #[tokio::test]

@@ -12,4 +12,5 @@ mod policies;
 mod reminders;
 mod scheduled;
 mod search;
+mod wallet;
 mod world;

@@ -174,7 +174,7 @@ async fn of_an_accept_and_a_cancel_at_once_both_may_not_win() {
                 assert_eq!((reason, cancelled.from), (OfferEnd::Withdrawn, Status::Pending));
                 assert_eq!(cancelled.closed.len(), 1);
             }
-            AcceptOutcome::NotYours => panic!(),
+            other => panic!("{other:?}"),
         }
         assert_eq!(w.booking_status(booking).await, "cancelled");
         let active = "SELECT count(*) FROM bookings WHERE provider_id = $1 AND status = 'accepted'";

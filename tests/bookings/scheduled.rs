@@ -293,7 +293,7 @@ async fn of_two_overlapping_bookings_that_a_therapist_accepts_at_once_he_gets_on
                     assert_eq!((reason, closed_now), (OfferEnd::Withdrawn, true));
                     assert_eq!(w.booking_status(booking).await, "pending", "the other goes on being searched for");
                 }
-                AcceptOutcome::NotYours => panic!("his own"),
+                other @ (AcceptOutcome::Unpaid { .. } | AcceptOutcome::NotYours) => panic!("{other:?}"),
             }
         }
         assert_eq!(won, 1, "round {round}");

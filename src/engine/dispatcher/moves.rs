@@ -8,7 +8,9 @@ use crate::core::dispatch::Input;
 use crate::core::fleet::Duty;
 use crate::core::ids::{BookingId, OfferId, ProviderId, UserId};
 use crate::store::StoreError;
-use crate::store::bookings::{self, BookingView, CreateOutcome, MoveRules, Moved, NewBooking, TransitionOutcome, Wish};
+use crate::store::bookings::{
+    self, BookingView, CreateOutcome, INSUFFICIENT_BALANCE, MoveRules, Moved, NewBooking, TransitionOutcome, Wish,
+};
 use crate::store::idempotency::Key;
 use crate::store::offers::{self, AcceptOutcome, Accepted, ClosedOffer, DeclineOutcome, ReceiptOutcome, Ttls};
 use crate::wire::stream::{OfferEnd, ServerMessage};
@@ -53,6 +55,7 @@ impl DispatcherHandle {
                 AcceptOutcome::Gone { reason, booking, closed_now: true, now } => {
                     shared.after_late_accept(offer, provider, *booking, *reason, *now).await;
                 }
+                AcceptOutcome::Unpaid { view, closed } => shared.after_unpaid(view, closed).await,
                 AcceptOutcome::Gone { .. } | AcceptOutcome::NotYours => {}
             }
             Ok(outcome)
@@ -113,8 +116,10 @@ impl DispatcherHandle {
         self.run(move |shared| async move {
             let rules = MoveRules::from(&**shared.settings.load());
             let outcome = retried!(bookings::transition(&shared.pool, &wish, &rules))?;
-            if let TransitionOutcome::Moved(moved) = &outcome {
-                shared.after_move(moved).await;
+            match &outcome {
+                TransitionOutcome::Moved(moved) => shared.after_move(moved).await,
+                TransitionOutcome::Unpaid(ended) => shared.after_unpaid(&ended.view, &ended.closed).await,
+                _ => {}
             }
             Ok(outcome)
         })
@@ -205,6 +210,14 @@ impl Shared {
             _ => Input::Changed { booking },
         })
         .await;
+    }
+
+    /// An accept found too little in the customer's wallet, and ended the booking.
+    async fn after_unpaid(&self, view: &BookingView, closed: &[ClosedOffer]) {
+        self.tell_closed(closed, OfferEnd::Withdrawn);
+        self.tell_booking(view, None);
+        metrics::counter!("spacall_searches_ended_total", "reason" => INSUFFICIENT_BALANCE).increment(1);
+        self.feed(Input::Ended { booking: view.id }).await;
     }
 
     async fn after_move(&self, moved: &Moved) {

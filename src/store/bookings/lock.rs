@@ -8,11 +8,11 @@ use sqlx::types::chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::core::geo::Meters;
-use crate::core::ids::BookingId;
+use crate::core::ids::{BookingId, UserId};
 use crate::core::money::Money;
 use crate::core::pricing::{Cancellation, CancelledBy};
 use crate::core::slot::Slot;
-use crate::store::StoreError;
+use crate::store::{StoreError, wallets};
 use crate::wire::time::from_chrono;
 
 /// A booking that nobody else can change until the transaction ends.
@@ -34,6 +34,7 @@ pub(crate) struct Locked {
     pub(crate) deadline: DateTime<Utc>,
     pub(crate) max_price: Option<Decimal>,
     pub(crate) promo_code_id: Option<i64>,
+    pub(crate) payment_method: String,
     pub(crate) tip_amount: Decimal,
     pub(crate) total_amount: Decimal,
     pub(crate) provider_earnings: Decimal,
@@ -50,6 +51,14 @@ impl Locked {
         let service = Duration::from_secs(u64::from(self.duration_minutes.unsigned_abs()) * 60); // a CHECK keeps it >= 1
         let wanted = self.scheduled_at.map(from_chrono);
         Slot::of(wanted, from_chrono(now), way, service, buffer_minutes.unsigned_abs())
+    }
+
+    /// Takes what it costs from its customer's wallet, if that is how it is paid; `false`: there is too little in it.
+    pub(crate) async fn paid(&self, tx: &mut PgConnection, total: Money) -> Result<bool, StoreError> {
+        if self.payment_method != "wallet" {
+            return Ok(true);
+        }
+        wallets::pay(tx, UserId(self.customer_id), BookingId(self.id), total).await
     }
 
     /// As far as the fee of a cancellation asks.
@@ -100,7 +109,7 @@ macro_rules! select {
             set_out_from!(""),
             " AS set_out_from,
                     created_at + make_interval(secs => dispatch_timeout_s) AS deadline,
-                    max_price, promo_code_id, tip_amount, total_amount, provider_earnings
+                    max_price, promo_code_id, payment_method::text AS payment_method, tip_amount, total_amount, provider_earnings
              FROM bookings WHERE id = $1 AND deleted_at IS NULL",
             $tail
         )

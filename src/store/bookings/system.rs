@@ -11,11 +11,12 @@ use super::lock::{Locked, lock};
 use super::view::{BookingView, view_by_id};
 use crate::core::dispatch::EndReason;
 use crate::core::ids::{BookingId, ProviderId, UserId};
+use crate::core::money::Money;
 use crate::core::scheduling;
 use crate::core::settings::Settings;
 use crate::store::offers::{ClosedOffer, withdraw};
 use crate::store::tx::{act_as, clock};
-use crate::store::{StoreError, promos};
+use crate::store::{StoreError, promos, wallets};
 use crate::wire::time::from_chrono;
 
 /// What became of ending a search.
@@ -46,21 +47,35 @@ pub async fn end_by_system(pool: &PgPool, booking: BookingId, reason: EndReason)
     if (row.provider_id.is_none() || row.r#type == "in_store") && row.deadline > now {
         return Ok(EndOutcome::NotDue((row.deadline - now).to_std().unwrap_or_default()));
     }
-    act_as(&mut tx, None).await?;
-    let closed = withdraw(&mut tx, booking, None).await?;
+    let (view, closed) = cancel_pending(&mut tx, booking, reason.as_str(), now).await?;
+    tx.commit().await?;
+    Ok(EndOutcome::Ended { view: Box::new(view), closed })
+}
+
+/// The reason with which a booking ends that its customer's wallet cannot pay for.
+pub(crate) const INSUFFICIENT_BALANCE: &str = "insufficient_balance";
+
+/// The body of every end by the system, under the booking's lock.
+pub(crate) async fn cancel_pending(
+    tx: &mut PgConnection,
+    booking: BookingId,
+    reason: &str,
+    now: DateTime<Utc>,
+) -> Result<(BookingView, Vec<ClosedOffer>), StoreError> {
+    act_as(tx, None).await?;
+    let closed = withdraw(tx, booking, None).await?;
     sqlx::query(
         "UPDATE bookings SET status = 'cancelled', cancelled_at = $2, cancelled_by = NULL, cancellation_reason = $3
          WHERE id = $1 AND status = 'pending'",
     )
     .bind(booking.0)
     .bind(now)
-    .bind(reason.as_str())
+    .bind(reason)
     .execute(&mut *tx)
     .await?;
-    promos::give_back(&mut tx, booking).await?;
-    let view = view_by_id(&mut tx, booking).await?.ok_or(sqlx::Error::RowNotFound)?;
-    tx.commit().await?;
-    Ok(EndOutcome::Ended { view: Box::new(view), closed })
+    promos::give_back(tx, booking).await?;
+    let view = view_by_id(tx, booking).await?.ok_or(sqlx::Error::RowNotFound)?;
+    Ok((view, closed))
 }
 
 /// What a booking that is searched for anew goes by, as the settings stand now.
@@ -198,6 +213,8 @@ pub(super) async fn give_back(
     .bind(reason)
     .execute(&mut *tx)
     .await?;
+    // Whoever takes it next is paid anew.
+    wallets::refund(tx, BookingId(booking.id), Money::ZERO).await?;
     if booking.promo_code_id.is_some() {
         promos::adjust(tx, BookingId(booking.id), price.promo_discount).await?;
     }

@@ -1,21 +1,20 @@
 //! The moves that people ask for: on the way, there, begun, done, called off, given back.
 
-use sqlx::types::Decimal;
 use sqlx::types::chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::lock::{Locked, id_of, lock};
-use super::system::{Anew, give_back};
+use super::system::{Anew, INSUFFICIENT_BALANCE, cancel_pending, give_back};
 use super::view::{BookingView, view_by_id};
-use super::visit::{self, VisitRefused};
+use super::visit::{self, Answer, VisitRefused};
 use crate::core::booking::{self, Circumstances, Kind, Move, Refusal, Status};
 use crate::core::ids::{BookingId, ProviderId, UserId};
 use crate::core::pricing::{CancelledBy, cancellation_fee};
 use crate::core::settings::{CancellationPolicy, Settings};
 use crate::store::offers::{ClosedOffer, withdraw};
 use crate::store::tx::{act_as, clock};
-use crate::store::{StoreError, promos};
+use crate::store::{StoreError, promos, wallets};
 use crate::wire::time::from_chrono;
 
 /// Who asks for a move.
@@ -71,6 +70,8 @@ pub enum TransitionOutcome {
     },
     /// The owner may, but the store cannot: it stays `pending`.
     StoreCannot(VisitRefused),
+    /// The owner may, but the customer's wallet holds too little by now: it was cancelled, committed.
+    Unpaid(Box<Moved>),
     /// There is none, or it is not the asker's: nobody is told which.
     NotFound,
 }
@@ -132,11 +133,16 @@ pub async fn transition(pool: &PgPool, wish: &Wish, rules: &MoveRules) -> Result
             cancel(&mut tx, &row, by, wish, &rules.cancellation, now).await?;
         }
         Status::Completed => complete(&mut tx, &row, now).await?,
-        Status::Accepted => {
-            if let Err(why) = visit::accept(&mut tx, &row).await? {
-                return Ok(TransitionOutcome::StoreCannot(why));
+        Status::Accepted => match visit::accept(&mut tx, &row).await? {
+            Answer::Taken => {}
+            Answer::Refused(why) => return Ok(TransitionOutcome::StoreCannot(why)),
+            Answer::Unpaid => {
+                let (view, closed) = cancel_pending(&mut tx, id, INSUFFICIENT_BALANCE, now).await?;
+                tx.commit().await?;
+                let ended = Moved { from, to: Status::Cancelled, view, had_it, closed };
+                return Ok(TransitionOutcome::Unpaid(Box::new(ended)));
             }
-        }
+        },
         Status::NoShow => visit::no_show(&mut tx, &row, &rules.cancellation, now).await?,
         to => match set_status(&mut tx, &row, to, now).await {
             Err(error) if error.constraint() == Some("uq_bookings_one_active_per_therapist") => {
@@ -258,7 +264,7 @@ async fn cancel(
     policy: &CancellationPolicy,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let fee: Decimal = cancellation_fee(policy, &row.cancellation(by), from_chrono(now)).decimal();
+    let fee = cancellation_fee(policy, &row.cancellation(by), from_chrono(now));
     sqlx::query(
         "UPDATE bookings SET status = 'cancelled', cancelled_at = $3, cancelled_by = $4, cancellation_reason = $5,
                 cancellation_fee = $6
@@ -269,8 +275,9 @@ async fn cancel(
     .bind(now)
     .bind(wish.actor.user.0)
     .bind(&wish.reason)
-    .bind(fee)
+    .bind(fee.decimal())
     .execute(&mut *tx)
     .await?;
+    wallets::refund(tx, BookingId(row.id), fee).await?;
     promos::give_back(tx, BookingId(row.id)).await
 }

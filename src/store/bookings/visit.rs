@@ -1,7 +1,7 @@
 //! A booking at a store: what the store says of itself, who takes a room when, and the owner's accept.
 //!
 //! Accepts of one store are counted one after the other, under a lock on its `store_profiles` row; it comes after the
-//! booking's lock and before the promo code's.
+//! booking's lock and before the wallet's and the promo code's.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use super::lock::Locked;
 use crate::core::geo::LatLng;
 use crate::core::ids::{BookingId, ProviderId, ServiceId, UserId};
 use crate::core::money::Money;
-use crate::core::pricing::{self, CancelledBy};
+use crate::core::pricing::{self, CancelledBy, Price};
 use crate::core::schedule::Schedule;
 use crate::core::settings::CancellationPolicy;
 use crate::core::stores::hours;
 use crate::core::stores::rooms::{self, NoRoom, Stay};
 use crate::core::time::Timestamp;
 use crate::store::tx::clock;
-use crate::store::{StoreError, promos};
+use crate::store::{StoreError, promos, wallets};
 use crate::wire::time::{from_chrono, to_chrono};
 
 /// Stays that begin later than this after a wanted time do not matter to the answer when a room is free.
@@ -58,6 +58,14 @@ pub enum VisitRefused {
     /// The owner's time to answer is over.
     #[error("the time to accept is over")]
     TooLate,
+}
+
+/// What an owner's accept comes to.
+pub(super) enum Answer {
+    Taken,
+    /// The customer's wallet holds too little.
+    Unpaid,
+    Refused(VisitRefused),
 }
 
 #[derive(sqlx::FromRow)]
@@ -175,58 +183,64 @@ async fn stays(
 
 /// `pending` -> `accepted` by the store's owner, under the booking's lock: guarded by the deadline, the hours and the
 /// rooms, all by the database's clock. The price stays as it was made; the promo code's part is computed anew.
-pub(super) async fn accept(tx: &mut PgConnection, booking: &Locked) -> Result<Result<(), VisitRefused>, StoreError> {
-    let Some(store) = booking.provider_id.map(ProviderId) else { return Ok(Err(VisitRefused::NotServed)) };
+pub(super) async fn accept(tx: &mut PgConnection, booking: &Locked) -> Result<Answer, StoreError> {
+    let Some(store) = booking.provider_id.map(ProviderId) else { return Ok(Answer::Refused(VisitRefused::NotServed)) };
     sqlx::query("SELECT 1 FROM store_profiles WHERE provider_id = $1 FOR NO KEY UPDATE")
         .bind(store.0)
         .execute(&mut *tx)
         .await?;
     let now = clock(tx).await?;
     if booking.deadline <= now {
-        return Ok(Err(VisitRefused::TooLate));
+        return Ok(Answer::Refused(VisitRefused::TooLate));
     }
     let venue = venue(tx, store, ServiceId(booking.service_id), UserId(booking.customer_id)).await?;
     let Some(venue) = venue.filter(|venue| venue.serves && venue.price.is_some()) else {
-        return Ok(Err(VisitRefused::NotServed));
+        return Ok(Answer::Refused(VisitRefused::NotServed));
     };
     let length = Duration::from_secs(u64::from(booking.duration_minutes.unsigned_abs()) * 60); // CHECK: 1 to 1440
     let stay = Stay::new(from_chrono(booking.scheduled_at.unwrap_or(now)), length);
     let taken = stays(tx, store, Some(BookingId(booking.id)), stay).await?;
     if let Err(why) = rooms::admits(venue.hours.as_ref(), venue.rooms, &taken, stay) {
-        return Ok(Err(why.into()));
+        return Ok(Answer::Refused(why.into()));
+    }
+    let (promo_discount, total) = match booking.promo_code_id {
+        Some(code) => {
+            let price = anew(tx, booking, code, store).await?;
+            (price.promo_discount, price.total_amount + booking.tip())
+        }
+        None => (Money::ZERO, Money::rounded(booking.total_amount)),
+    };
+    if !booking.paid(tx, total).await? {
+        return Ok(Answer::Unpaid);
     }
     sqlx::query(
-        "UPDATE bookings SET status = 'accepted', accepted_at = $2, busy_during = tstzrange($3, $4, '[)')
+        "UPDATE bookings SET status = 'accepted', accepted_at = $2, busy_during = tstzrange($3, $4, '[)'),
+                promo_discount = $5, total_amount = $6
          WHERE id = $1 AND status = 'pending'",
     )
     .bind(booking.id)
     .bind(now)
     .bind(to_chrono(stay.from))
     .bind(to_chrono(stay.until))
+    .bind(promo_discount.decimal())
+    .bind(total.decimal())
     .execute(&mut *tx)
     .await?;
-    if let Some(code) = booking.promo_code_id {
-        reprice(tx, booking, code, store).await?;
+    if booking.promo_code_id.is_some() {
+        promos::adjust(tx, BookingId(booking.id), promo_discount).await?;
     }
-    Ok(Ok(()))
+    Ok(Answer::Taken)
 }
 
-/// The promo code may have been changed since.
-async fn reprice(tx: &mut PgConnection, booking: &Locked, code: i64, store: ProviderId) -> Result<(), StoreError> {
+/// What it costs by the promo code as it stands: the code may have been changed since.
+async fn anew(tx: &mut PgConnection, booking: &Locked, code: i64, store: ProviderId) -> Result<Price, StoreError> {
     let (price, rate): (Decimal, Decimal) =
         sqlx::query_as("SELECT service_price, commission_rate FROM bookings WHERE id = $1")
             .bind(booking.id)
             .fetch_one(&mut *tx)
             .await?;
     let promo = promos::terms(tx, code, Some(store)).await?;
-    let price = pricing::price(Money::rounded(price), Money::ZERO, rate, promo.as_ref());
-    sqlx::query("UPDATE bookings SET promo_discount = $2, total_amount = $3 WHERE id = $1")
-        .bind(booking.id)
-        .bind(price.promo_discount.decimal())
-        .bind((price.total_amount + booking.tip()).decimal())
-        .execute(&mut *tx)
-        .await?;
-    promos::adjust(tx, BookingId(booking.id), price.promo_discount).await
+    Ok(pricing::price(Money::rounded(price), Money::ZERO, rate, promo.as_ref()))
 }
 
 /// `no_show`, under the booking's lock: costs what cancelling at this moment would cost the customer; nobody used the
@@ -238,15 +252,16 @@ pub(super) async fn no_show(
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     let cancellation = booking.cancellation(CancelledBy::Customer);
-    let fee: Decimal = pricing::cancellation_fee(policy, &cancellation, from_chrono(now)).decimal();
+    let fee = pricing::cancellation_fee(policy, &cancellation, from_chrono(now));
     sqlx::query(
         "UPDATE bookings SET status = 'no_show', cancellation_fee = $3 WHERE id = $1 AND status = $2::booking_status",
     )
     .bind(booking.id)
     .bind(&booking.status)
-    .bind(fee)
+    .bind(fee.decimal())
     .execute(&mut *tx)
     .await?;
+    wallets::refund(tx, BookingId(booking.id), fee).await?;
     promos::give_back(tx, BookingId(booking.id)).await
 }
 

@@ -10,7 +10,7 @@ use crate::core::ids::{BookingId, OfferId, ProviderId};
 use crate::core::slot::Slot;
 use crate::core::time::Timestamp;
 use crate::core::travel;
-use crate::store::bookings::{BookingView, Locked, fit, lock, view_by_id};
+use crate::store::bookings::{BookingView, INSUFFICIENT_BALANCE, Locked, cancel_pending, fit, lock, view_by_id};
 use crate::store::tx::{act_as, clock};
 use crate::store::{StoreError, promos};
 use crate::wire::stream::OfferEnd;
@@ -31,6 +31,13 @@ pub enum AcceptOutcome {
         closed_now: bool,
         /// Of a booking for `now`: see [`ClosedOffer::now`].
         now: bool,
+    },
+    /// The customer's wallet holds too little by now: the booking was cancelled with all its offers, committed.
+    Unpaid {
+        /// As it stands.
+        view: Box<BookingView>,
+        /// Offers that were live until now, this one among them.
+        closed: Vec<ClosedOffer>,
     },
     /// There is no such offer, or it is another therapist's: nobody is told which.
     NotYours,
@@ -83,6 +90,11 @@ pub async fn accept(pool: &PgPool, offer: OfferId, provider: ProviderId) -> Resu
                 let won = Accepted { view, provider, set_out_from, withdrawn, repeated: false };
                 return Ok(AcceptOutcome::Accepted(Box::new(won)));
             }
+            Taken::Unpaid => {
+                let (view, closed) = cancel_pending(&mut tx, id, INSUFFICIENT_BALANCE, now).await?;
+                tx.commit().await?;
+                return Ok(AcceptOutcome::Unpaid { view: Box::new(view), closed });
+            }
             Taken::No => OfferEnd::Withdrawn,
         }
     };
@@ -112,9 +124,11 @@ async fn lock_offer(tx: &mut PgConnection, offer: OfferId) -> Result<LockedOffer
 enum Taken {
     Yes(Slot),
     No,
+    Unpaid,
 }
 
-/// The guarded part. `No`: the booking is no longer pending, or the therapist cannot take it, or is not free.
+/// The guarded part. `No`: the booking is no longer pending, or the therapist cannot take it, or is not free. `Unpaid`: he
+/// could, but the wallet holds too little.
 async fn take(
     tx: &mut PgConnection,
     booking: &Locked,
@@ -133,7 +147,13 @@ async fn take(
     // A savepoint: a refusal by a constraint must leave the transaction able to withdraw the offer.
     let mut attempt = tx.begin().await?;
     match assign(&mut attempt, booking, provider, &fit, now, &slot).await {
-        Ok(()) => attempt.commit().await?,
+        Ok(()) => {
+            if !booking.paid(&mut attempt, fit.price.total_amount).await? {
+                attempt.rollback().await?;
+                return Ok(Taken::Unpaid);
+            }
+            attempt.commit().await?;
+        }
         Err(e) if not_free(&e) => {
             attempt.rollback().await?;
             return Ok(Taken::No);
