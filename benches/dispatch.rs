@@ -40,10 +40,9 @@ fn bookings() {
     let places = Places::new(metro_manila()).expect("the built-in cities are inhabited");
     let mut rng = StdRng::seed_from_u64(1);
     let fleet = Fleet::new();
-    for n in 1..=THERAPISTS {
-        fleet.put(therapist(ProviderId(n)));
-        fleet.restore_position(ProviderId(n), Fix::new(START, places.draw(&mut rng).1));
-    }
+    fleet.put_all((1..=THERAPISTS).map(|n| therapist(ProviderId(n))).collect());
+    let fixes: Vec<_> = (1..=THERAPISTS).map(|n| (ProviderId(n), Fix::new(START, places.draw(&mut rng).1))).collect();
+    fleet.restore_all(&fixes);
     let wishes: Vec<_> = (0..BOOKINGS).map(|_| places.draw(&mut rng).1).collect();
     let mut desk = Desk { machine: Dispatch::new(), fleet, now: START, offers: 0, declined: false, accepted: 0 };
     let began = clock::monotonic();

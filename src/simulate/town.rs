@@ -82,17 +82,16 @@ impl Town {
     pub(super) fn new(demand: &Demand, therapists: usize, behaviour: Behaviour, seed: u64, start: Timestamp) -> Self {
         let fleet = Fleet::new();
         let mut records = Vec::with_capacity(therapists);
+        let mut fixes = Vec::with_capacity(therapists);
         for n in 0..therapists {
             let provider = ProviderId(n as i64 + 1);
             let home = (chance(seed, [1, n as u64, 0]) * demand.homes.len() as f64) as usize;
             let rating = 350 + (chance(seed, [2, n as u64, 0]) * 150.0) as u16;
             fleet.put(therapist(provider, rating));
-            let place = demand.homes.get(home).copied();
-            if let Some(place) = place {
-                fleet.restore_position(provider, Fix::new(start, place));
-            }
+            fixes.extend(demand.homes.get(home).map(|place| (provider, Fix::new(start, *place))));
             records.push(Record { idle_since: start, busy_s: 0.0, jobs: 0, rating });
         }
+        fleet.restore_all(&fixes);
         Self { fleet, behaviour, seed, records, idle: therapists }
     }
 

@@ -140,7 +140,7 @@ fn a_crowded_city_is_searched_exactly() {
         let place = LatLng::from_e7(145_500_000 + dlat, 1_210_200_000 + dlng).unwrap();
         let fix = Fix::new(now, place);
         fixes.push((therapist.provider, fix));
-        world.model.insert(therapist.provider, (therapist, crate::core::track::Track::at(Some(&fix))));
+        world.model.insert(therapist.provider, (therapist, crate::core::track::Track::of(Some((&fix).into()), None)));
     }
     world.now = now;
     // As at start: all at once, and twice, for the second time changes nothing.
