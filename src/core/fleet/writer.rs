@@ -164,8 +164,8 @@ impl Writer {
         let slots: SmallVec<[Option<u32>; 64]> =
             fixes.iter().map(|(provider, _)| self.tables.find(*provider)).collect();
         let grid = self.tables.grid(Layer::Fix);
-        let cells = slots.iter().flatten().filter_map(|slot| grid.cell_of(*slot));
-        std::hint::black_box(cells.filter_map(|cell| Some(grid.word(cell)?.payload())).fold(0, |all, one| all ^ one));
+        let touched = slots.iter().flatten().filter_map(|slot| grid.touch(*slot));
+        std::hint::black_box(touched.fold(0, |all, one| all ^ one));
         outcomes.extend(slots.iter().zip(fixes).map(|(slot, (_, fix))| self.apply((*slot)?, fix, limits)));
     }
 
@@ -186,6 +186,7 @@ impl Writer {
         }
         // H3 costs more than the rest of a move, and well within the cell it cannot have changed.
         let public = if person.stays_in_cell(fix.place) { None } else { Some(public_position(fix.place)) };
+        let public = public.filter(|public| last.is_none() || person.fix_public() != Some(*public));
         self.show(slot, &fix.into(), public);
         self.fit();
         Some(FixOutcome { counted, newest, en_route: self.en_route(slot) })
