@@ -3,6 +3,7 @@
 //! *Bookings*: request, matching in the live index of 100,000 therapists, offer, decline, offer, accept, through the pure
 //! machine. *Matching*: a window of 1,000 bookings and 5,000 therapists, 50 edges a booking.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -133,19 +134,19 @@ fn therapist(provider: ProviderId) -> Therapist {
         provider,
         user: UserId(provider.0),
         uuid: Uuid::from_u128(provider.0 as u128),
-        first_name: String::new(),
+        first_name: "".into(),
         gender: None,
         average_rating: Decimal::from(4),
         total_reviews: 10,
         commission_rate: Decimal::ZERO,
-        specializations: Vec::new(),
-        languages: Vec::new(),
+        specializations: Arc::default(),
+        languages: Arc::default(),
         service_radius_km: 20,
         base_location: None,
         schedule: Schedule::always(),
         accepts_genders: None,
         buffer_minutes: 15,
-        services: vec![Offering {
+        services: Arc::from([Offering {
             service: ServiceId(1),
             price: Money::centavos(80_000),
             base_distance_km: 5,
@@ -153,14 +154,14 @@ fn therapist(provider: ProviderId) -> Therapist {
             max_travel_km: 20,
             home: true,
             store: false,
-        }],
+        }]),
         verified: true,
         active: true,
         available: true,
         accepts_home_service: true,
-        blocked: Vec::new(),
+        blocked: Box::default(),
         duty: Duty::Idle,
-        busy: Vec::new(),
+        busy: Box::default(),
     }
 }
 

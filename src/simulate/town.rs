@@ -1,5 +1,6 @@
 //! The fleet of a simulated day, and how therapists behave.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rust_decimal::Decimal;
@@ -198,19 +199,19 @@ fn therapist(provider: ProviderId, rating: u16) -> Therapist {
         provider,
         user: UserId(provider.0),
         uuid: Uuid::from_u128(provider.0 as u128),
-        first_name: String::new(),
+        first_name: "".into(),
         gender: None,
         average_rating: Decimal::new(rating.into(), 2),
         total_reviews: 10,
         commission_rate: Decimal::ZERO,
-        specializations: Vec::new(),
-        languages: Vec::new(),
+        specializations: Arc::default(),
+        languages: Arc::default(),
         service_radius_km: 500,
         base_location: None,
         schedule: Schedule::always(),
         accepts_genders: None,
         buffer_minutes: 0,
-        services: vec![Offering {
+        services: Arc::from([Offering {
             service: SERVICE,
             price: Money::ZERO,
             base_distance_km: 0,
@@ -218,13 +219,13 @@ fn therapist(provider: ProviderId, rating: u16) -> Therapist {
             max_travel_km: 500,
             home: true,
             store: false,
-        }],
+        }]),
         verified: true,
         active: true,
         available: true,
         accepts_home_service: true,
-        blocked: Vec::new(),
+        blocked: Box::default(),
         duty: Duty::Idle,
-        busy: Vec::new(),
+        busy: Box::default(),
     }
 }

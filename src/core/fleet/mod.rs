@@ -29,7 +29,7 @@ use arc_swap::ArcSwap;
 use uuid::Uuid;
 
 use tables::Tables;
-pub use therapist::{Duty, Therapist};
+pub use therapist::{Duty, Shared, Therapist};
 use word::Overlap;
 use writer::Writer;
 
