@@ -3,6 +3,7 @@
 //! *Bookings*: request, matching in the live index of 100,000 therapists, offer, decline, offer, accept, through the pure
 //! machine. *Matching*: a window of 1,000 bookings and 5,000 therapists, 50 edges a booking.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -40,10 +41,9 @@ fn bookings() {
     let places = Places::new(metro_manila()).expect("the built-in cities are inhabited");
     let mut rng = StdRng::seed_from_u64(1);
     let fleet = Fleet::new();
-    for n in 1..=THERAPISTS {
-        fleet.put(therapist(ProviderId(n)));
-        fleet.restore_position(ProviderId(n), Fix::new(START, places.draw(&mut rng).1));
-    }
+    fleet.put_all((1..=THERAPISTS).map(|n| therapist(ProviderId(n))).collect());
+    let fixes: Vec<_> = (1..=THERAPISTS).map(|n| (ProviderId(n), Fix::new(START, places.draw(&mut rng).1))).collect();
+    fleet.restore_all(&fixes);
     let wishes: Vec<_> = (0..BOOKINGS).map(|_| places.draw(&mut rng).1).collect();
     let mut desk = Desk { machine: Dispatch::new(), fleet, now: START, offers: 0, declined: false, accepted: 0 };
     let began = clock::monotonic();
@@ -136,19 +136,19 @@ fn therapist(provider: ProviderId) -> Therapist {
         provider,
         user: UserId(provider.0),
         uuid: Uuid::from_u128(provider.0 as u128),
-        first_name: String::new(),
+        first_name: "".into(),
         gender: None,
         average_rating: Decimal::from(4),
         total_reviews: 10,
         commission_rate: Decimal::ZERO,
-        specializations: Vec::new(),
-        languages: Vec::new(),
+        specializations: Arc::default(),
+        languages: Arc::default(),
         service_radius_km: 20,
         base_location: None,
         schedule: Schedule::always(),
         accepts_genders: None,
         buffer_minutes: 15,
-        services: vec![Offering {
+        services: Arc::from([Offering {
             service: ServiceId(1),
             price: Money::centavos(80_000),
             base_distance_km: 5,
@@ -156,14 +156,14 @@ fn therapist(provider: ProviderId) -> Therapist {
             max_travel_km: 20,
             home: true,
             store: false,
-        }],
+        }]),
         verified: true,
         active: true,
         available: true,
         accepts_home_service: true,
-        blocked: Vec::new(),
+        blocked: Box::default(),
         duty: Duty::Idle,
-        busy: Vec::new(),
+        busy: Box::default(),
     }
 }
 

@@ -10,7 +10,7 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rust_decimal::Decimal;
 use spacall::cities::{City, Places, metro_manila, offset};
-use spacall::core::fleet::{Duty, Fleet, Therapist};
+use spacall::core::fleet::{Duty, Fleet, Shared, Therapist};
 use spacall::core::geo::{LatLng, Meters};
 use spacall::core::ids::{ProviderId, ServiceId, UserId};
 use spacall::core::matching::{Filters, Precision, Request, When};
@@ -72,8 +72,13 @@ impl Town {
 
     /// The first `n` therapists.
     pub fn therapists(&self, n: usize) -> impl Iterator<Item = Person> + '_ {
-        let mut rng = StdRng::seed_from_u64(SEED);
-        (0..n).map(move |i| self.person(i as i64 + 1, &mut rng))
+        let (mut rng, mut shared) = (StdRng::seed_from_u64(SEED), Shared::default());
+        (0..n).map(move |i| {
+            let mut person = self.person(i as i64 + 1, &mut rng);
+            // As they are read from SQL.
+            shared.share(&mut person.row);
+            person
+        })
     }
 
     /// Where the questions come from.
@@ -106,13 +111,13 @@ impl Town {
             provider: ProviderId(id),
             user: UserId(id + 1_000_000_000),
             uuid: Uuid::from_u128(rng.random()),
-            first_name: "Maricel".to_owned(),
+            first_name: "Maricel".into(),
             gender: Some(if rng.random_bool(0.5) { Gender::Female } else { Gender::Male }),
             average_rating: Decimal::new(rng.random_range(300..=500), 2),
             total_reviews: rng.random_range(0..400),
             commission_rate: Decimal::from(15),
-            specializations,
-            languages,
+            specializations: specializations.into(),
+            languages: languages.into(),
             service_radius_km: rng.random_range(8..=15),
             base_location: Some(place),
             schedule: Schedule::always(),
@@ -123,9 +128,9 @@ impl Town {
             active: true,
             available: true,
             accepts_home_service: true,
-            blocked: Vec::new(),
+            blocked: Box::default(),
             duty: Duty::Idle,
-            busy: Vec::new(),
+            busy: Box::default(),
         };
         let age = Duration::from_secs(rng.random_range(1..300));
         Person { row, fix: Fix::new(NOW.minus(age), place) }

@@ -206,7 +206,7 @@ pub struct PublicPosition {
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct InnerCircle {
     centre: LatLng,
-    radius_m: f32,
+    radius_dm: u16,
 }
 
 const PLANE_INRADIUS_M: f64 = 191.54;
@@ -249,12 +249,23 @@ impl InnerCircle {
     pub fn of(centre: LatLng) -> Self {
         let [x, y, z] = unit_vector(centre.latitude().to_radians(), centre.longitude().to_radians());
         let cos = FACE_VECTORS.iter().map(|[a, b, c]| a * x + b * y + c * z).fold(0.0, f64::max);
-        Self { centre, radius_m: (PLANE_INRADIUS_M * CAUTION * cos * cos) as f32 }
+        // The cast rounds down.
+        Self { centre, radius_dm: (PLANE_INRADIUS_M * CAUTION * cos * cos * 10.0) as u16 }
+    }
+
+    /// One that was computed before.
+    pub const fn new(centre: LatLng, radius_dm: u16) -> Self {
+        Self { centre, radius_dm }
+    }
+
+    /// Its radius in decimetres, rounded down.
+    pub const fn radius_dm(self) -> u16 {
+        self.radius_dm
     }
 
     /// True only if the place is in the circle.
     pub fn holds(self, place: LatLng) -> bool {
-        self.centre.is_surely_within(Meters(f64::from(self.radius_m)), place)
+        self.centre.is_surely_within(Meters(f64::from(self.radius_dm) / 10.0), place)
     }
 }
 

@@ -3,29 +3,31 @@
 use rust_decimal::{Decimal, RoundingStrategy};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// An amount with exactly two decimals. On the wire a decimal string: `"800.00"`.
+/// An amount with exactly two decimals, kept in centavos. On the wire a decimal string: `"800.00"`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct Money(Decimal);
+pub struct Money(i64);
 
 impl Money {
     /// Nothing.
-    pub const ZERO: Self = Self(Decimal::ZERO);
+    pub const ZERO: Self = Self(0);
 
-    /// Rounds to centavos, half away from zero: the rounding of every amount in this service.
+    /// Rounds to centavos, half away from zero: the rounding of every amount in this service. Beyond 92 thousand million
+    /// million pesos it saturates; the largest column ends at 100 million.
     pub fn rounded(amount: Decimal) -> Self {
         let mut amount = amount.round_dp_with_strategy(2, RoundingStrategy::MidpointAwayFromZero);
         amount.rescale(2);
-        Self(amount)
+        let most = if amount.is_sign_negative() { i64::MIN } else { i64::MAX };
+        Self(if amount.scale() == 2 { i64::try_from(amount.mantissa()).unwrap_or(most) } else { most })
     }
 
     /// From centavos.
-    pub fn centavos(centavos: i64) -> Self {
-        Self(Decimal::new(centavos, 2))
+    pub const fn centavos(centavos: i64) -> Self {
+        Self(centavos)
     }
 
     /// The amount as a decimal number of pesos.
-    pub const fn decimal(self) -> Decimal {
-        self.0
+    pub fn decimal(self) -> Decimal {
+        Decimal::new(self.0, 2)
     }
 
     /// The smaller of two amounts.
@@ -37,36 +39,35 @@ impl Money {
     /// `percent` % of this amount, rounded to centavos.
     #[must_use]
     pub fn percent(self, percent: Decimal) -> Self {
-        Self::rounded(self.0 * percent / Decimal::ONE_HUNDRED)
+        Self::rounded(self.decimal() * percent / Decimal::ONE_HUNDRED)
     }
 }
 
 impl std::ops::Add for Money {
     type Output = Self;
     fn add(self, other: Self) -> Self {
-        Self(self.0 + other.0)
+        Self(self.0.saturating_add(other.0))
     }
 }
 
 impl std::ops::Sub for Money {
     type Output = Self;
     fn sub(self, other: Self) -> Self {
-        Self(self.0 - other.0)
+        Self(self.0.saturating_sub(other.0))
     }
 }
 
 impl std::fmt::Display for Money {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:.2}", self.0)
+        let (sign, centavos) = (if self.0 < 0 { "-" } else { "" }, self.0.unsigned_abs());
+        write!(f, "{sign}{}.{:02}", centavos / 100, centavos % 100)
     }
 }
 
 impl Serialize for Money {
     /// Digit by digit where it is plain: an answer to a search has dozens of amounts, and the general way is slow.
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let Some(mut rest) = u32::try_from(self.0.mantissa()).ok().filter(|_| self.0.scale() == 2) else {
-            return s.collect_str(self);
-        };
+        let Ok(mut rest) = u32::try_from(self.0) else { return s.collect_str(self) };
         let mut text = *b"00000000.00"; // u32::MAX centavos are 42949672.95
         for digit in text.iter_mut().rev().filter(|digit| **digit != b'.') {
             *digit = b'0' + (rest % 10) as u8;
@@ -88,7 +89,11 @@ impl<'de> Deserialize<'de> for Money {
         if amount.normalize().scale() > 2 {
             return Err(serde::de::Error::custom(format!("{amount} has more than two decimals")));
         }
-        Ok(Self::rounded(amount))
+        let money = Self::rounded(amount);
+        if money.decimal() != amount {
+            return Err(serde::de::Error::custom(format!("{amount} is more than {}", Self(i64::MAX))));
+        }
+        Ok(money)
     }
 }
 
@@ -112,7 +117,8 @@ mod tests {
             (Money::centavos(-5), "-0.05"),
             (Money::centavos(i64::MAX), "92233720368547758.07"),
             (Money::ZERO, "0.00"),
-            (Money(Decimal::new(7, 0)), "7.00"),
+            (Money::centavos(-80_005), "-800.05"),
+            (Money::rounded(Decimal::from(7)), "7.00"),
             (Money::centavos(100_00), "100.00"),
             (Money::centavos(u32::MAX.into()), "42949672.95"),
             (Money::centavos(i64::from(u32::MAX) + 1), "42949672.96"),
@@ -120,6 +126,19 @@ mod tests {
             assert_eq!(amount.to_string(), text);
             assert_eq!(serde_json::json!(amount), text);
         }
+    }
+
+    #[test]
+    fn what_no_column_holds_saturates_and_is_refused_on_the_wire() {
+        for (text, expect) in [
+            ("92233720368547758.07", i64::MAX),
+            ("92233720368547758.08", i64::MAX),
+            ("-79228162514264337593543950335", i64::MIN),
+        ] {
+            assert_eq!(Money::rounded(text.parse().expect("a decimal")), Money(expect), "{text}");
+        }
+        assert!(serde_json::from_str::<Money>("\"92233720368547758.07\"").is_ok());
+        assert!(serde_json::from_str::<Money>("\"92233720368547758.08\"").is_err());
     }
 
     #[test]

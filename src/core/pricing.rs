@@ -12,7 +12,7 @@ use super::settings::CancellationPolicy;
 use super::time::Timestamp;
 
 /// One service as one therapist offers it: a row of `provider_services` that is available.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Offering {
     /// Which service.
     pub service: ServiceId,

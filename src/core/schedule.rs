@@ -1,6 +1,7 @@
 //! Weekly hours, in the time of Manila: working hours as `therapist_profiles.default_schedule` holds them (read here),
 //! opening hours of stores (read in [`stores::hours`](super::stores::hours)).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -24,10 +25,10 @@ pub(super) struct Span {
 }
 
 /// When someone works or is open, week by week.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Schedule {
     /// `None`: always. Else the open stretches of the week in minutes since Monday 00:00: sorted, apart, within the week.
-    open: Option<Vec<(u32, u32)>>,
+    open: Option<Arc<[(u32, u32)]>>,
 }
 
 /// Why a JSON value is not a schedule: names the day and the value.
@@ -115,7 +116,7 @@ impl Schedule {
             let length = if end > start { end - start } else { end + DAY_MIN - start };
             add(&mut open, day as u32 * DAY_MIN + start, length);
         }
-        Self { open: Some(merge(open)) }
+        Self { open: Some(merge(open).into()) }
     }
 
     /// Whether this moment is within it. A span holds its first moment and not its last.

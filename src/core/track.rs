@@ -51,7 +51,7 @@ pub struct Mark {
     /// Where.
     pub place: LatLng,
     /// As in [`Fix::accuracy_m`].
-    accuracy_m: Option<f32>,
+    pub accuracy_m: Option<f32>,
 }
 
 impl From<&Fix> for Mark {
@@ -68,14 +68,19 @@ pub struct Track {
 }
 
 impl Track {
-    /// A therapist of whom this newest counted fix is known, or none.
-    pub fn at(last: Option<&Fix>) -> Self {
-        Self { last: last.map(Mark::from), suspect: None }
+    /// A therapist of whom this newest counted fix is known, or none, and this suspect.
+    pub const fn of(last: Option<Mark>, suspect: Option<Mark>) -> Self {
+        Self { last, suspect }
     }
 
     /// The newest fix that counted.
     pub const fn last(&self) -> Option<&Mark> {
         self.last.as_ref()
+    }
+
+    /// The newest fix after it that did not count.
+    pub const fn suspect(&self) -> Option<&Mark> {
+        self.suspect.as_ref()
     }
 
     /// Takes in a fix. The first ever always counts.

@@ -87,9 +87,7 @@ pub async fn run(engine: &Engine) -> Result<Drift, StoreError> {
         }
         rebuild::some(&engine.pool, &engine.fleet, &ids, &engine.settings(), clock::now()).await?;
         let since = rebuild::horizon(&engine.settings(), clock::now());
-        for (provider, fix) in therapists::newest_fixes(&engine.pool, Some(&ids), since).await? {
-            engine.fleet.restore_position(provider, fix);
-        }
+        engine.fleet.restore_all(&therapists::newest_fixes(&engine.pool, Some(&ids), since).await?);
     }
     metrics::gauge!("spacall_index_drift").set(found.differences.len() as f64);
     metrics::counter!("spacall_index_repairs_total").increment(found.differences.len() as u64);

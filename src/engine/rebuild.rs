@@ -96,10 +96,9 @@ pub(super) async fn some(
     }
     report(&unusable);
     if !newcomers.is_empty() {
-        for (provider, fix) in therapists::newest_fixes(pool, Some(&newcomers), horizon(settings, now)).await? {
-            fleet.restore_position(provider, fix);
-            rebuilt.positions += 1;
-        }
+        let fixes = therapists::newest_fixes(pool, Some(&newcomers), horizon(settings, now)).await?;
+        fleet.restore_all(&fixes);
+        rebuilt.positions = fixes.len();
     }
     Ok(rebuilt)
 }

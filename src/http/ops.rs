@@ -68,7 +68,7 @@ fn feature(therapist: &Therapist, (at, seen): (LatLng, Timestamp), now: Timestam
         "geometry": {"type": "Point", "coordinates": [at.longitude(), at.latitude()]},
         "properties": {
             "provider_uuid": therapist.uuid,
-            "first_name": therapist.first_name,
+            "first_name": &*therapist.first_name,
             "state": state,
             "available": therapist.available,
             "verified": therapist.verified,
@@ -185,7 +185,7 @@ fn name_publicly(fleet: &Fleet, detail: &mut Value) {
 fn judged(verdict: &Verdict) -> Judged {
     Judged {
         provider_uuid: verdict.therapist.uuid,
-        first_name: verdict.therapist.first_name.clone(),
+        first_name: verdict.therapist.first_name.to_string(),
         distance_km: as_number(km_2(verdict.distance)),
         eligible: verdict.unfit.is_none(),
         reason: verdict.unfit.map(|unfit| unfit.as_str().to_owned()),

@@ -1,5 +1,6 @@
 //! The fleet of a simulated day, and how therapists behave.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rust_decimal::Decimal;
@@ -82,17 +83,16 @@ impl Town {
     pub(super) fn new(demand: &Demand, therapists: usize, behaviour: Behaviour, seed: u64, start: Timestamp) -> Self {
         let fleet = Fleet::new();
         let mut records = Vec::with_capacity(therapists);
+        let mut fixes = Vec::with_capacity(therapists);
         for n in 0..therapists {
             let provider = ProviderId(n as i64 + 1);
             let home = (chance(seed, [1, n as u64, 0]) * demand.homes.len() as f64) as usize;
             let rating = 350 + (chance(seed, [2, n as u64, 0]) * 150.0) as u16;
             fleet.put(therapist(provider, rating));
-            let place = demand.homes.get(home).copied();
-            if let Some(place) = place {
-                fleet.restore_position(provider, Fix::new(start, place));
-            }
+            fixes.extend(demand.homes.get(home).map(|place| (provider, Fix::new(start, *place))));
             records.push(Record { idle_since: start, busy_s: 0.0, jobs: 0, rating });
         }
+        fleet.restore_all(&fixes);
         Self { fleet, behaviour, seed, records, idle: therapists }
     }
 
@@ -200,19 +200,19 @@ fn therapist(provider: ProviderId, rating: u16) -> Therapist {
         provider,
         user: UserId(provider.0),
         uuid: Uuid::from_u128(provider.0 as u128),
-        first_name: String::new(),
+        first_name: "".into(),
         gender: None,
         average_rating: Decimal::new(rating.into(), 2),
         total_reviews: 10,
         commission_rate: Decimal::ZERO,
-        specializations: Vec::new(),
-        languages: Vec::new(),
+        specializations: Arc::default(),
+        languages: Arc::default(),
         service_radius_km: 500,
         base_location: None,
         schedule: Schedule::always(),
         accepts_genders: None,
         buffer_minutes: 0,
-        services: vec![Offering {
+        services: Arc::from([Offering {
             service: SERVICE,
             price: Money::ZERO,
             base_distance_km: 0,
@@ -220,13 +220,13 @@ fn therapist(provider: ProviderId, rating: u16) -> Therapist {
             max_travel_km: 500,
             home: true,
             store: false,
-        }],
+        }]),
         verified: true,
         active: true,
         available: true,
         accepts_home_service: true,
-        blocked: Vec::new(),
+        blocked: Box::default(),
         duty: Duty::Idle,
-        busy: Vec::new(),
+        busy: Box::default(),
     }
 }

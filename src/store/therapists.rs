@@ -2,6 +2,7 @@
 //! never half old and half new.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
@@ -9,7 +10,7 @@ use sqlx::{FromRow, PgExecutor, PgPool};
 use uuid::Uuid;
 
 use super::StoreError;
-use crate::core::fleet::{Duty, Therapist};
+use crate::core::fleet::{Duty, Shared, Therapist};
 use crate::core::geo::LatLng;
 use crate::core::ids::{BookingId, ProviderId, ServiceId, UserId};
 use crate::core::money::Money;
@@ -128,11 +129,14 @@ pub async fn load(
     let ids: Option<Vec<i64>> = only.map(|ids| ids.iter().map(|id| id.0).collect());
     let rows = sqlx::query_as::<_, Row>(THERAPISTS).bind(ids).fetch_all(db).await?;
     let mut therapists = Vec::with_capacity(rows.len());
-    let mut unusable = Vec::new();
+    let (mut unusable, mut shared) = (Vec::new(), Shared::default());
     for row in rows {
         let provider = ProviderId(row.id);
         match Therapist::try_from(row) {
-            Ok(therapist) => therapists.push(therapist),
+            Ok(mut therapist) => {
+                shared.share(&mut therapist);
+                therapists.push(therapist);
+            }
             Err(problem) => unusable.push(Unusable { provider, problem }),
         }
     }
@@ -240,7 +244,7 @@ impl TryFrom<Row> for Therapist {
             provider: ProviderId(row.id),
             user: UserId(row.user_id),
             uuid: row.uuid,
-            first_name: row.first_name,
+            first_name: row.first_name.into(),
             gender: row.gender.as_deref().map(gender).transpose()?,
             average_rating: row.average_rating,
             total_reviews: natural("total_reviews", row.total_reviews)?,
@@ -289,7 +293,7 @@ fn duty(row: &Row) -> Result<Duty, String> {
     Ok(row.offered_until.map_or(Duty::Idle, |until| Duty::Offered { until: from_chrono(until) }))
 }
 
-fn offerings(services: &str) -> Result<Vec<Offering>, String> {
+fn offerings(services: &str) -> Result<Arc<[Offering]>, String> {
     let rows: Vec<OfferingRow> = serde_json::from_str(services).map_err(|e| format!("provider_services: {e}"))?;
     Ok(rows
         .into_iter()
@@ -318,6 +322,7 @@ fn natural(column: &str, value: i32) -> Result<u32, String> {
 }
 
 /// A JSON column that should be a list of texts; the Laravel application writes it, so it may be anything.
-fn texts(column: &str, value: &serde_json::Value) -> Result<Vec<String>, String> {
-    serde::Deserialize::deserialize(value).map_err(|_| format!("{column} {value} is not a list of texts"))
+fn texts(column: &str, value: &serde_json::Value) -> Result<Arc<[String]>, String> {
+    let texts: Result<Vec<String>, _> = serde::Deserialize::deserialize(value);
+    texts.map(Arc::from).map_err(|_| format!("{column} {value} is not a list of texts"))
 }

@@ -379,7 +379,14 @@ impl Grid {
 
     /// Where a point is, for the writer.
     pub(super) fn place(&self, slot: u32) -> Option<LatLng> {
-        place_of(self.point(slot)?.place)
+        let (chunk, at) = self.here(slot)?;
+        place_of(chunk.places[at].load(FREE))
+    }
+
+    /// Reads what a move of a point will ask for; what it gives means nothing.
+    pub(super) fn touch(&self, slot: u32) -> Option<u64> {
+        let (chunk, at) = self.here(slot)?;
+        Some(chunk.places[at].load(FREE) ^ u64::from(self.word(chunk.cell.load(FREE))?.payload()))
     }
 
     /// How many blocks hold somebody.

@@ -7,8 +7,8 @@
 //! Searches take no lock: each reads on while others read and somebody writes, and is true of one instant. Everything
 //! behind [`Fleet`] is private.
 
-mod card;
 mod grid;
+mod person;
 mod pool;
 mod search;
 mod sync;
@@ -22,16 +22,14 @@ mod window;
 mod word;
 mod writer;
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
 use uuid::Uuid;
 
 use tables::Tables;
-pub use therapist::{Duty, Therapist};
+pub use therapist::{Duty, Shared, Therapist};
 use word::Overlap;
 use writer::Writer;
 
@@ -66,8 +64,6 @@ pub struct Fleet {
     tables: ArcSwap<Tables>,
     /// One writes at a time.
     writer: Mutex<Writer>,
-    /// Waited for only while somebody is added or removed.
-    slots: RwLock<HashMap<ProviderId, u32, BuildHasherDefault<Mix>>>,
     /// How many changes there were.
     version: AtomicU64,
 }
@@ -78,7 +74,6 @@ impl Default for Fleet {
         Self {
             tables: ArcSwap::new(Arc::clone(writer.tables())),
             writer: Mutex::new(writer),
-            slots: RwLock::default(),
             version: AtomicU64::new(0),
         }
     }
@@ -92,6 +87,9 @@ const TRIES: usize = 4;
 /// Who wants everybody reads the whole neighbourhood, and among many pings finds no quiet moment: it tries once.
 const MANY: usize = 200;
 
+/// So many fixes are taken in under one lock: more than the memory fetches at once, and few enough not to be waited for.
+const TOGETHER: usize = 64;
+
 const fn tries(limit: usize) -> usize {
     if limit > MANY { 1 } else { TRIES }
 }
@@ -100,10 +98,6 @@ impl Fleet {
     /// Nobody.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    fn slot_of(&self, provider: ProviderId) -> Option<u32> {
-        self.slots.read().expect(POISONED).get(&provider).copied()
     }
 
     fn quiet(&self) -> MutexGuard<'_, Writer> {
@@ -119,13 +113,8 @@ impl Fleet {
             self.tables.store(Arc::clone(writer.tables()));
         }
         // Last: who has read the version reads tables that have seen so many changes.
-        self.version.store(self.version.load(Ordering::Relaxed) + 1, Ordering::Release);
+        self.version.store(writer.changes(), Ordering::Release);
         result
-    }
-
-    /// Lets the writer change somebody who is known.
-    fn write_known<R>(&self, provider: ProviderId, change: impl FnOnce(&mut Writer, u32) -> R) -> Option<R> {
-        self.write(|writer| Some(change(writer, self.slot_of(provider)?)))
     }
 
     /// Reads without a lock, and again if a change overlapped; in the end while writers wait.
@@ -146,36 +135,32 @@ impl Fleet {
 
     /// Adds or replaces a therapist, whole and at once. A position that is known is kept.
     pub fn put(&self, therapist: Therapist) {
-        self.write(|writer| {
-            let provider = therapist.provider;
-            let slot = self.slot_of(provider).unwrap_or_else(|| writer.add());
-            writer.put(slot, therapist);
-            self.slots.write().expect(POISONED).insert(provider, slot);
-        });
+        self.write(|writer| writer.put(therapist));
     }
 
     /// Says what a therapist does now. False if unknown.
     pub fn set_duty(&self, provider: ProviderId, duty: Duty) -> bool {
-        self.write_known(provider, |writer, slot| writer.set_duty(slot, duty)).is_some()
+        self.write(|writer| writer.set_duty(provider, duty))
     }
 
     /// Forgets a therapist and his position.
     pub fn remove(&self, provider: ProviderId) {
-        self.write(|writer| {
-            let slot = self.slots.write().expect(POISONED).remove(&provider);
-            if let Some(slot) = slot {
-                writer.remove(slot);
-            }
-        });
+        self.write(|writer| writer.remove(provider));
     }
 
     /// Takes in a fix, by the rules of [`Track::apply`](super::track::Track::apply). `None`: no such therapist.
     pub fn apply_fix(&self, provider: ProviderId, fix: &Fix, limits: &PingLimits) -> Option<FixOutcome> {
-        let (applied, en_route) = self.write_known(provider, |writer, slot| {
-            let applied = writer.apply_fix(slot, fix, limits);
-            (applied, if applied.newest { writer.en_route(slot) } else { None })
-        })?;
-        Some(FixOutcome { counted: applied.counted, newest: applied.newest, en_route })
+        self.write(|writer| writer.apply_fix(provider, fix, limits))
+    }
+
+    /// The same for many, in their order: several times faster than one by one, because what they touch is fetched
+    /// for several at once.
+    pub fn apply_fixes(&self, fixes: &[(ProviderId, Fix)], limits: &PingLimits) -> Vec<Option<FixOutcome>> {
+        let mut outcomes = Vec::with_capacity(fixes.len());
+        for some in fixes.chunks(TOGETHER) {
+            self.write(|writer| writer.apply_fixes(some, limits, &mut outcomes));
+        }
+        outcomes
     }
 
     /// [`Self::put`] for many.
@@ -186,14 +171,14 @@ impl Fleet {
         }
     }
 
-    /// At start: the newest counted fix from SQL. Never moves back. False if unknown.
+    /// The newest counted fix from SQL. Never moves back. False if unknown.
     pub fn restore_position(&self, provider: ProviderId, fix: Fix) -> bool {
         let public = public_position(fix.place);
-        self.write_known(provider, |writer, slot| {
-            writer.restore(slot, &fix, public);
+        self.write(|writer| {
+            let known = writer.restore(provider, &fix, public);
             writer.fit();
+            known
         })
-        .is_some()
     }
 
     /// The same for many.
@@ -203,9 +188,7 @@ impl Fleet {
         for some in fixes.chunks(1_000) {
             self.write(|writer| {
                 for (provider, fix) in some {
-                    if let Some(slot) = self.slot_of(*provider) {
-                        writer.restore(slot, fix, public.position(fix.place));
-                    }
+                    writer.restore(*provider, fix, public.position(fix.place));
                 }
             });
         }
@@ -214,8 +197,8 @@ impl Fleet {
 
     /// A therapist as he is now.
     pub fn therapist(&self, provider: ProviderId) -> Option<Arc<Therapist>> {
-        let slot = self.slot_of(provider)?;
-        let therapist = self.tables.load().person(slot)?.therapist().load_full()?;
+        let tables = self.tables.load();
+        let therapist = tables.person(tables.find(provider)?)?.therapist().load_full()?;
         // The slot may have become somebody else's meanwhile.
         Some(therapist).filter(|therapist| therapist.provider == provider)
     }
@@ -223,7 +206,7 @@ impl Fleet {
     /// The shown position and its time; `None` if unknown or never seen.
     pub fn position(&self, provider: ProviderId) -> Option<Shown> {
         let writer = self.quiet();
-        writer.position(self.slot_of(provider)?)
+        writer.position(writer.tables().find(provider)?)
     }
 
     /// The nearest who may take the request, in true order: exactly what comparing everybody would give, at one instant.
@@ -235,7 +218,7 @@ impl Fleet {
             return self.read(tries(request.limit), |tables, version| search::nearest(tables, request, now, version));
         };
         let writer = self.quiet();
-        match self.slot_of(only) {
+        match writer.tables().find(only) {
             Some(slot) if request.limit > 0 => {
                 search::only(writer.tables(), slot, request, now, self.version.load(Ordering::Acquire))
             }
@@ -260,7 +243,7 @@ impl Fleet {
 
     /// How many therapists are known.
     pub fn len(&self) -> usize {
-        self.slots.read().expect(POISONED).len()
+        self.quiet().len()
     }
 
     /// Whether none is known.
@@ -271,33 +254,9 @@ impl Fleet {
     /// Everybody by id, with the shown position and its time, at one moment.
     pub fn snapshot(&self) -> Vec<(Arc<Therapist>, Option<Shown>)> {
         let writer = self.quiet();
-        let mut all: Vec<_> = writer.everybody().map(|(slot, t)| (t, writer.position(slot))).collect();
+        let mut all: Vec<_> = writer.everybody().collect();
         drop(writer);
         all.sort_unstable_by_key(|(therapist, _)| therapist.provider);
         all
-    }
-}
-
-/// Fibonacci hashing (Knuth, TAOCP 3, 6.4) of ids that the database gives out in order: nobody chooses them.
-#[derive(Debug, Default)]
-struct Mix(u64);
-
-impl Hasher for Mix {
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.write_u64(u64::from(byte));
-        }
-    }
-
-    fn write_i64(&mut self, n: i64) {
-        self.write_u64(n.cast_unsigned());
-    }
-
-    fn write_u64(&mut self, n: u64) {
-        self.0 = (self.0.rotate_left(32) ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0 ^ (self.0 >> 32)
     }
 }

@@ -3,9 +3,9 @@
 
 use smallvec::SmallVec;
 
-use super::card;
 use super::grid::{Grid, Point, Points, ROOM, place_of};
-use super::tables::{Layer, Person, Tables};
+use super::person::{self, Person};
+use super::tables::{Layer, Tables};
 use super::traits::Traits;
 use super::window::{Window, haversine_at_most};
 use super::word::{Overlap, Witness};
@@ -59,7 +59,6 @@ struct Search<'t> {
     /// The best so far, in order; at most as many as asked for.
     best: Vec<Found>,
     examined: u32,
-    proven: Meters,
     /// Distances of all who may take it and were no farther than the k-th when they were judged; for public answers.
     eligible: Vec<Meters>,
 }
@@ -101,7 +100,6 @@ pub(super) fn only(tables: &Tables, slot: u32, request: &Request, now: Timestamp
             search.judge(point, person);
         }
     }
-    search.proven = search.bound();
     search.answer(version)
 }
 
@@ -117,13 +115,12 @@ impl<'t> Search<'t> {
             now,
             vantage: Vantage::of(request.place),
             needed: Traits::needed(request),
-            quick: card::is_quick(request),
+            quick: person::is_quick(request),
             met: SmallVec::new(),
             near: SmallVec::new(),
             far: SmallVec::new(),
             best: Vec::with_capacity(request.limit.min(FEW)),
             examined: 0,
-            proven: Meters::ZERO,
             eligible: Vec::new(),
         }
     }
@@ -142,7 +139,6 @@ impl<'t> Search<'t> {
             self.judge_near();
             // Everybody within `scanned` has been met. Who matters is within the bound, and it only shrinks.
             if self.bound().get() <= scanned || window.is_whole_earth() {
-                self.proven = self.bound();
                 return Ok(());
             }
             reach = self.next_reach(scanned);
@@ -218,7 +214,7 @@ impl<'t> Search<'t> {
                     let (points, at) = self.met[*key as u32 as usize];
                     let point = points.get(at);
                     let person = self.tables.person(point.slot)?;
-                    Some((*key, point, person, person.fix_at(), person.card().reach()))
+                    Some((*key, point, person, person.fix_at()))
                 })
                 .collect();
             for (key, point, person, ..) in people {
@@ -239,11 +235,11 @@ impl<'t> Search<'t> {
         if distance > self.bound() {
             return false;
         }
-        let fix_at = if self.request.when == When::Now { Some(person.fix_at()) } else { None };
+        let fix_at = person.fix_for(self.request.when);
         if fix_at.is_some_and(|at| self.now.since(at) > self.request.stale_after) {
             return false;
         }
-        if !(self.quick && person.card().surely_may_take(self.request, distance)) {
+        if !(self.quick && person.surely_may_take(self.request, distance)) {
             let therapist = person.therapist().load();
             let stand = Stand { place, fix_at, distance };
             if therapist.as_ref().is_none_or(|t| judge(t, &stand, self.request, self.now).is_err()) {
@@ -253,7 +249,7 @@ impl<'t> Search<'t> {
         if matches!(self.request.precision, Precision::Public { .. }) {
             self.eligible.push(distance);
         }
-        let provider = person.card().provider();
+        let provider = person.provider();
         let tie = tie_rank(self.request.precision, provider);
         let found = Found { distance, tie, provider, place, fix_at, slot: point.slot };
         let at = self.best.iter().rposition(|other| other.rank() < found.rank()).map_or(0, |before| before + 1);
@@ -272,7 +268,7 @@ impl<'t> Search<'t> {
             Precision::Public { .. } => self.eligible.iter().filter(|&&distance| distance <= reach).count() as u32,
         };
         let candidates = self.best.iter().filter_map(|found| self.candidate(found)).collect();
-        let certificate = Certificate { version, proven: self.proven, examined: self.examined };
+        let certificate = Certificate { version, proven: self.bound(), examined: self.examined };
         Answer { candidates, considered, certificate }
     }
 
@@ -316,7 +312,7 @@ pub(super) fn verdicts(tables: &Tables, request: &Request, now: Timestamp) -> Re
         let person = tables.person(slot)?;
         let place = place_of(place)?;
         let distance = Some(place.distance(request.place)).filter(|distance| *distance <= request.radius)?;
-        let fix_at = if request.when == When::Now { Some(person.fix_at()) } else { None };
+        let fix_at = person.fix_for(request.when);
         let stand = Stand { place, fix_at, distance };
         let therapist = person.therapist().load_full()?;
         let unfit = judge(&therapist, &stand, request, now).err();

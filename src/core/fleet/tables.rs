@@ -1,19 +1,12 @@
 //! All that searches read: four grids (newest fixes and base locations, exact and public) and, by slot, what else they
 //! ask of everybody. A slot is a small number for one therapist, used again after a removal.
 
-use std::sync::Arc;
-
-use arc_swap::ArcSwapOption;
-
-use super::Therapist;
-use super::card::Card;
-use super::grid::{Grid, pack, place_of};
+use super::grid::{Full, Grid};
+use super::person::Person;
 use super::pool::Pool;
-use super::sync::{AtomicU64, Ordering};
-use super::traits::Traits;
-use crate::core::geo::PublicPosition;
+use super::sync::{AtomicU32, Ordering};
+use crate::core::ids::ProviderId;
 use crate::core::matching::{Precision, When};
-use crate::core::time::Timestamp;
 
 /// Which grid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,79 +41,21 @@ impl Layer {
 pub(super) struct Tables {
     grids: [Grid; LAYERS],
     people: Pool<Person>,
+    /// Open addressing by id: one more than a slot. An entry stays when its therapist goes: whoever the slot is then,
+    /// he has another id.
+    slots: Box<[AtomicU32]>,
+    /// So many entries were made.
+    entries: AtomicU32,
     capacity: usize,
-}
-
-/// What is known of a slot, besides places.
-#[derive(Debug, Default)]
-#[repr(align(64))]
-pub(super) struct Person {
-    /// Time of the newest fix, microseconds since 1970.
-    fix_at: AtomicU64,
-    card: Card,
-    /// As in each grid that he is in; for the writer, who puts him into another.
-    traits: AtomicU64,
-    /// Of the fix: the H3 cell that the public may know, and its packed centre.
-    public: [AtomicU64; 2],
-    therapist: ArcSwapOption<Therapist>,
-}
-
-impl Person {
-    pub(super) fn fix_at(&self) -> Timestamp {
-        Timestamp::from_micros(self.fix_at.load(Ordering::Relaxed).cast_signed())
-    }
-
-    /// Where the public may know him to be, if he has a fix.
-    pub(super) fn fix_public(&self) -> Option<PublicPosition> {
-        let [cell, centre] = &self.public;
-        Some(PublicPosition { cell: cell.load(Ordering::Relaxed), centre: place_of(centre.load(Ordering::Relaxed))? })
-    }
-
-    pub(super) const fn card(&self) -> &Card {
-        &self.card
-    }
-
-    pub(super) const fn therapist(&self) -> &ArcSwapOption<Therapist> {
-        &self.therapist
-    }
-
-    // ---- for the writer, within a change of every cell that he is in
-
-    pub(super) fn set_fix_at(&self, at: Timestamp) {
-        self.fix_at.store(at.micros().cast_unsigned(), Ordering::Relaxed);
-    }
-
-    pub(super) fn set_fix_public(&self, public: PublicPosition) {
-        let [cell, centre] = &self.public;
-        cell.store(public.cell, Ordering::Relaxed);
-        centre.store(pack(public.centre), Ordering::Relaxed);
-    }
-
-    pub(super) fn traits(&self) -> Traits {
-        Traits::from_bits(self.traits.load(Ordering::Relaxed))
-    }
-
-    pub(super) fn set_therapist(&self, therapist: Option<Arc<Therapist>>) {
-        if let Some(therapist) = &therapist {
-            self.card.write(therapist);
-            self.traits.store(Traits::of(therapist).bits(), Ordering::Relaxed);
-        }
-        self.therapist.store(therapist);
-    }
-
-    pub(super) fn take_over(&self, other: &Self) {
-        self.set_fix_at(other.fix_at());
-        for (to, from) in self.public.iter().zip(&other.public) {
-            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
-        }
-        self.set_therapist(other.therapist.load_full());
-    }
 }
 
 impl Tables {
     /// Of these grids, for up to `capacity` therapists; what is not needed yet takes little room.
     pub(super) fn new(grids: [Grid; LAYERS], capacity: usize) -> Self {
-        Self { grids, people: Pool::new(capacity, 9), capacity }
+        // Entries of who has gone count too, so there is more room than for the capacity.
+        let slots = (capacity * 3 / 2).next_power_of_two();
+        let slots = (0..slots).map(|_| AtomicU32::new(0)).collect();
+        Self { grids, people: Pool::new(capacity, 9), slots, entries: AtomicU32::new(0), capacity }
     }
 
     pub(super) const fn capacity(&self) -> usize {
@@ -135,8 +70,42 @@ impl Tables {
         self.people.get(slot)
     }
 
+    /// The slot of a therapist. Constant time.
+    pub(super) fn find(&self, provider: ProviderId) -> Option<u32> {
+        let mut at = home(provider, self.slots.len());
+        loop {
+            let slot = self.slots[at].load(Ordering::Acquire).checked_sub(1)?;
+            if self.person(slot).is_some_and(|person| person.is(provider)) {
+                return Some(slot);
+            }
+            at = (at + 1) % self.slots.len();
+        }
+    }
+
+    /// Lets [`Self::find`] find the therapist in a slot, who was not known. For the writer.
+    pub(super) fn learn(&self, provider: ProviderId, slot: u32) -> Result<(), Full> {
+        let entries = self.entries.load(Ordering::Relaxed);
+        // Some stay empty, else a search for somebody unknown would not end.
+        if entries as usize >= self.slots.len() / 8 * 7 {
+            return Err(Full);
+        }
+        self.entries.store(entries + 1, Ordering::Relaxed);
+        let mut at = home(provider, self.slots.len());
+        while self.slots[at].load(Ordering::Relaxed) != 0 {
+            at = (at + 1) % self.slots.len();
+        }
+        self.slots[at].store(slot + 1, Ordering::Release);
+        Ok(())
+    }
+
     /// Makes room for a slot below the capacity.
     pub(super) fn ensure(&self, slot: u32) {
         self.people.ensure(slot);
     }
+}
+
+/// Fibonacci hashing (Knuth, TAOCP 3, 6.4) of ids that the database gives out in order: nobody chooses them. `len` is a
+/// power of two.
+const fn home(ProviderId(id): ProviderId, len: usize) -> usize {
+    (id.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize & (len - 1)
 }

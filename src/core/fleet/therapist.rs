@@ -1,5 +1,9 @@
 //! What the index knows of one therapist besides where he is.
 
+use std::collections::HashSet;
+use std::hash::Hash;
+use std::sync::Arc;
+
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
@@ -11,6 +15,7 @@ use crate::core::schedule::Schedule;
 use crate::core::time::Timestamp;
 
 /// A therapist as SQL and bookings say. Replaced whole, never changed in place: whoever holds one sees one moment.
+/// What many have alike is held once ([`Shared`]).
 #[derive(Clone, PartialEq, Debug)]
 pub struct Therapist {
     /// `providers.id`
@@ -20,7 +25,7 @@ pub struct Therapist {
     /// `providers.uuid`
     pub uuid: Uuid,
     /// What customers call them.
-    pub first_name: String,
+    pub first_name: Arc<str>,
     /// If told.
     pub gender: Option<Gender>,
     /// 0 to 5.
@@ -30,9 +35,9 @@ pub struct Therapist {
     /// Percent.
     pub commission_rate: Decimal,
     /// `therapist_profiles.specializations`
-    pub specializations: Vec<String>,
+    pub specializations: Arc<[String]>,
     /// `therapist_profiles.languages_spoken`
-    pub languages: Vec<String>,
+    pub languages: Arc<[String]>,
     /// Does not go farther, km.
     pub service_radius_km: u32,
     /// Where scheduled bookings start from.
@@ -40,11 +45,11 @@ pub struct Therapist {
     /// Working hours.
     pub schedule: Schedule,
     /// Customers served; `None`: all.
-    pub accepts_genders: Option<Vec<Gender>>,
+    pub accepts_genders: Option<Box<[Gender]>>,
     /// Between two bookings.
     pub buffer_minutes: u32,
     /// What is offered, at which price.
-    pub services: Vec<Offering>,
+    pub services: Arc<[Offering]>,
     /// `verification_status = 'verified'`
     pub verified: bool,
     /// Provider and user active, neither deleted.
@@ -54,17 +59,44 @@ pub struct Therapist {
     /// Comes home at all.
     pub accepts_home_service: bool,
     /// Customers that he blocked or who blocked him.
-    pub blocked: Vec<UserId>,
+    pub blocked: Box<[UserId]>,
     /// What he does now.
     pub duty: Duty,
     /// `busy_during` of accepted bookings: from, to (not included).
-    pub busy: Vec<(Timestamp, Timestamp)>,
+    pub busy: Box<[(Timestamp, Timestamp)]>,
 }
 
 impl Therapist {
     /// How a service is offered at home; `None`: not at all.
     pub fn offering(&self, service: ServiceId) -> Option<&Offering> {
         self.services.iter().find(|offering| offering.service == service && offering.home)
+    }
+}
+
+/// What was read of many therapists and is alike among them: each of it is kept once.
+#[derive(Debug, Default)]
+pub struct Shared {
+    names: HashSet<Arc<str>>,
+    words: HashSet<Arc<[String]>>,
+    services: HashSet<Arc<[Offering]>>,
+    schedules: HashSet<Schedule>,
+}
+
+impl Shared {
+    /// Lets a therapist share with those before him.
+    pub fn share(&mut self, therapist: &mut Therapist) {
+        once(&mut self.names, &mut therapist.first_name);
+        once(&mut self.words, &mut therapist.specializations);
+        once(&mut self.words, &mut therapist.languages);
+        once(&mut self.services, &mut therapist.services);
+        once(&mut self.schedules, &mut therapist.schedule);
+    }
+}
+
+fn once<T: Clone + Eq + Hash>(known: &mut HashSet<T>, mine: &mut T) {
+    match known.get(mine) {
+        Some(same) => *mine = same.clone(),
+        None => drop(known.insert(mine.clone())),
     }
 }
 

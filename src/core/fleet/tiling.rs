@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::core::geo::LatLng;
+use crate::core::geo::{EARTH_RADIUS_M, LatLng};
 
 /// Rows to a band, columns to a block.
 pub(super) const SIDE: i64 = 16;
@@ -20,12 +20,13 @@ pub(super) const CIRCLE_E7: i64 = 3_600_000_000;
 const HEIGHTS_E7: [i64; 11] = [5_625, 7_500, 11_250, 15_625, 22_500, 31_250, 45_000, 62_500, 90_000, 125_000, 180_000];
 const USUAL: i64 = 45_000;
 /// Metres in 1e-7 degree of latitude.
-const METRES: f64 = 0.011_119_5;
+const METRES: f64 = EARTH_RADIUS_M * std::f64::consts::PI / 1_800_000_000.0;
 
 /// One cutting of the Earth.
 #[derive(Clone, Debug)]
 pub(super) struct Tiling {
     row_e7: i64,
+    rows: i64,
     /// By band: its columns, a multiple of [`SIDE`]; about square cells at the band's middle.
     columns: Arc<[i64]>,
 }
@@ -52,7 +53,7 @@ impl Tiling {
                 (blocks.round() as i64).max(1) * SIDE
             })
             .collect();
-        Self { row_e7, columns }
+        Self { row_e7, rows: 1_800_000_000 / row_e7, columns }
     }
 
     /// The tiling for therapists of whom the average shares a cell of this one with `company` (himself included).
@@ -79,7 +80,7 @@ impl Tiling {
 
     /// Rows from pole to pole; the North Pole itself belongs to the last.
     pub(super) const fn rows(&self) -> i64 {
-        1_800_000_000 / self.row_e7
+        self.rows
     }
 
     /// The number of columns of a band; it falls towards the poles.
@@ -89,7 +90,9 @@ impl Tiling {
 
     /// The row of a latitude.
     pub(super) fn row_of(&self, lat_e7: i64) -> i64 {
-        ((lat_e7 + 900_000_000) / self.row_e7).clamp(0, self.rows() - 1)
+        let from_pole = (lat_e7 + 900_000_000).clamp(0, 1_800_000_000);
+        // In 32 bits: on many processors a division of 64 costs as much as a whole look-up.
+        i64::from(from_pole as u32 / self.row_e7 as u32).min(self.rows() - 1)
     }
 
     /// The cell of a place. 180 degrees east is 180 degrees west.

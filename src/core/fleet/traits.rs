@@ -7,6 +7,7 @@
 use rust_decimal::Decimal;
 
 use super::{Duty, Therapist};
+use crate::core::ids::ServiceId;
 use crate::core::matching::{Request, When};
 use crate::core::people::Gender;
 
@@ -49,7 +50,7 @@ impl Traits {
         bits |= t.languages.iter().map(|word| word_bit(word) << LANGUAGE).fold(0, |all, bit| all | bit);
         bits |= t.specializations.iter().map(|word| word_bit(word) << SPECIALIZATION).fold(0, |all, bit| all | bit);
         for offering in t.services.iter().filter(|offering| offering.home) {
-            bits |= service_bit(offering.service.0);
+            bits |= service_bit(offering.service);
         }
         let rating = hundredths(t.average_rating);
         Self(bits | rated(|least| least <= rating))
@@ -66,7 +67,7 @@ impl Traits {
             | serves(request.customer_gender)
             | word(&filters.language, LANGUAGE)
             | word(&filters.specialization, SPECIALIZATION)
-            | service_bit(request.service.0);
+            | service_bit(request.service);
         // Whoever is rated as wanted is rated at least as any step up to that.
         let rating = filters.min_rating.map_or(0, hundredths);
         Self(bits | rated(|least| least <= rating))
@@ -94,8 +95,16 @@ fn serves(gender: Option<Gender>) -> u64 {
     1 << (SERVES_GENDER + gender.map_or(4, |gender| gender as u32))
 }
 
-const fn service_bit(service: i64) -> u64 {
-    1 << (SERVICE + service.rem_euclid(32) as u32)
+/// Services beyond the first few share their bit with others.
+const SERVICES: i64 = 32;
+
+const fn service_bit(ServiceId(service): ServiceId) -> u64 {
+    1 << (SERVICE + service.rem_euclid(SERVICES) as u32)
+}
+
+/// Whether the bit of a service is that of no other, if all that a therapist offers have bits of their own.
+pub(super) fn has_own_bit(ServiceId(service): ServiceId) -> bool {
+    (0..SERVICES).contains(&service)
 }
 
 /// One of eight bits, the same for words that differ only in case.

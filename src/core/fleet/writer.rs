@@ -1,16 +1,20 @@
 //! The one who changes the index. Everything that belongs to one change of one therapist becomes visible at once.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::grid::{Full, Grid, Stock};
-use super::tables::{LAYERS, Layer, Person, Tables};
+use super::person::Person;
+use super::tables::{LAYERS, Layer, Tables};
 use super::tiling::Tiling;
 use super::word::Change;
-use super::{Duty, EnRoute, Therapist};
-use crate::core::geo::{InnerCircle, LatLng, PublicPosition, public_position};
+use super::{Duty, EnRoute, FixOutcome, Shown, Therapist};
+use crate::core::geo::{LatLng, PublicPosition, public_position};
+use crate::core::ids::ProviderId;
 use crate::core::settings::PingLimits;
-use crate::core::time::Timestamp;
-use crate::core::track::{Applied, Fix, Track};
+use crate::core::track::{Applied, Fix, Mark, Track};
 
 /// The smallest index has room for so many.
 const LEAST: usize = 1_024;
@@ -28,24 +32,20 @@ enum Step {
     Gone,
 }
 
-/// What the next fix of a therapist is judged by.
-#[derive(Clone, Copy, Debug, Default)]
-struct Trail {
-    track: Track,
-    /// Within it the fix is surely in the H3 cell that it was in.
-    circle: Option<InnerCircle>,
-}
-
 /// The writer's own books, and the tables that he changes.
 #[derive(Debug)]
 pub(super) struct Writer {
     tables: Arc<Tables>,
     stocks: [Stock; LAYERS],
-    /// By slot.
-    trails: Vec<Trail>,
+    /// So many slots were given out.
+    slots: u32,
+    /// Of them, to be given out again.
     free: Vec<u32>,
+    /// By slot: the newest fix that did not count, if it is newer than the one that did. Few have one.
+    suspects: HashMap<u32, Mark>,
     /// With so many, it is looked again whether the cells are of a good size.
     next_fit: usize,
+    changes: u64,
 }
 
 impl Writer {
@@ -55,9 +55,11 @@ impl Writer {
         Self {
             tables: Arc::new(tables),
             stocks: Default::default(),
-            trails: Vec::new(),
+            slots: 0,
             free: Vec::new(),
+            suspects: HashMap::new(),
             next_fit: LEAST,
+            changes: 0,
         }
     }
 
@@ -66,28 +68,54 @@ impl Writer {
         &self.tables
     }
 
+    /// How many changes there were.
+    pub(super) const fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// How many therapists are known.
+    pub(super) fn len(&self) -> usize {
+        self.slots as usize - self.free.len()
+    }
+
     /// Makes room for so many more at once.
     pub(super) fn reserve(&mut self, more: usize) {
-        if self.trails.len() + more > self.tables.capacity() {
-            self.rebuild_for((self.trails.len() + more) * 5 / 4);
+        if self.slots as usize + more > self.tables.capacity() {
+            self.rebuild_for((self.slots as usize + more) * 5 / 4);
+        }
+    }
+
+    /// Adds a therapist, or replaces what is known of him. Nothing changes if nothing is new.
+    pub(super) fn put(&mut self, therapist: Therapist) {
+        let provider = therapist.provider;
+        let Some(slot) = self.tables.find(provider) else {
+            let slot = self.add();
+            self.write_therapist(slot, Arc::new(therapist));
+            if self.tables.learn(provider, slot).is_err() {
+                self.rebuild();
+            }
+            return;
+        };
+        if self.therapist(slot).is_none_or(|known| *known != therapist) {
+            self.write_therapist(slot, Arc::new(therapist));
         }
     }
 
     /// A slot for a newcomer.
-    pub(super) fn add(&mut self) -> u32 {
-        let slot = self.free.pop().unwrap_or(self.trails.len() as u32);
-        if slot as usize == self.trails.len() {
-            self.trails.push(Trail::default());
-            if slot as usize >= self.tables.capacity() {
-                self.rebuild();
-            }
-            self.tables.ensure(slot);
+    fn add(&mut self) -> u32 {
+        if let Some(slot) = self.free.pop() {
+            return slot;
         }
+        let slot = self.slots;
+        if slot as usize >= self.tables.capacity() {
+            self.rebuild();
+        }
+        self.tables.ensure(slot);
+        self.slots += 1;
         slot
     }
 
-    /// Replaces what is known of a therapist.
-    pub(super) fn put(&mut self, slot: u32, therapist: Therapist) {
+    fn write_therapist(&mut self, slot: u32, therapist: Arc<Therapist>) {
         let base = therapist.base_location;
         let steps = if base == self.tables.grid(Layer::Base).place(slot) {
             ALL.map(|layer| (layer, Step::Touch))
@@ -97,67 +125,91 @@ impl Writer {
             let fixes = [(Layer::Fix, Step::Touch), (Layer::FixPublic, Step::Touch)];
             [fixes[0], fixes[1], (Layer::Base, step(base)), (Layer::BasePublic, step(centre))]
         };
-        self.change(slot, steps, |person| {
-            person.set_therapist(Some(Arc::new(therapist)));
-        });
+        self.change(slot, steps, |person| person.set_therapist(therapist));
     }
 
-    /// Says what a therapist does now.
-    pub(super) fn set_duty(&mut self, slot: u32, duty: Duty) {
-        let Some(mut therapist) = self.therapist(slot) else { return };
-        // Copied, because readers hold it: what they hold does not change.
-        Arc::make_mut(&mut therapist).duty = duty;
-        self.change(slot, ALL.map(|layer| (layer, Step::Touch)), |person| {
-            person.set_therapist(Some(therapist));
-        });
+    /// Says what a therapist does now. False if unknown.
+    pub(super) fn set_duty(&mut self, provider: ProviderId, duty: Duty) -> bool {
+        let Some((slot, mut therapist)) = self.known(provider) else { return false };
+        if therapist.duty != duty {
+            // Copied, because readers hold it: what they hold does not change.
+            Arc::make_mut(&mut therapist).duty = duty;
+            self.change(slot, ALL.map(|layer| (layer, Step::Touch)), |person| person.set_therapist(therapist));
+        }
+        true
     }
 
     /// Forgets a therapist; the slot will be somebody else's.
-    pub(super) fn remove(&mut self, slot: u32) {
-        self.change(slot, ALL.map(|layer| (layer, Step::Gone)), |person| {
-            person.set_therapist(None);
-        });
-        self.trails[slot as usize] = Trail::default();
+    pub(super) fn remove(&mut self, provider: ProviderId) {
+        let Some(slot) = self.tables.find(provider) else { return };
+        self.change(slot, ALL.map(|layer| (layer, Step::Gone)), Person::forget);
+        self.suspects.remove(&slot);
         self.free.push(slot);
     }
 
-    /// Takes in a fix.
-    pub(super) fn apply_fix(&mut self, slot: u32, fix: &Fix, limits: &PingLimits) -> Applied {
-        let applied = self.trails[slot as usize].track.apply(fix, limits);
-        if applied.newest {
-            self.show(slot, fix.place, fix.at);
-        }
-        applied
+    /// Takes in a fix. `None`: no such therapist.
+    pub(super) fn apply_fix(&mut self, provider: ProviderId, fix: &Fix, limits: &PingLimits) -> Option<FixOutcome> {
+        self.apply(self.tables.find(provider)?, fix, limits)
     }
 
-    /// Takes over a fix from elsewhere, with its public position, if it is newer than the shown one.
-    pub(super) fn restore(&mut self, slot: u32, fix: &Fix, public: PublicPosition) {
-        if self.position(slot).is_none_or(|(_, at)| at < fix.at) {
-            let circle = Some(InnerCircle::of(public.centre));
-            self.trails[slot as usize] = Trail { track: Track::at(Some(fix)), circle };
-            self.place(slot, fix.place, fix.at, Some(public));
-        }
+    /// Takes in fixes, one after the other.
+    pub(super) fn apply_fixes(
+        &mut self,
+        fixes: &[(ProviderId, Fix)],
+        limits: &PingLimits,
+        outcomes: &mut Vec<Option<FixOutcome>>,
+    ) {
+        // First everything that they will touch is touched: no look-up waits for another, so the memory fetches for many
+        // at once what would else be fetched line by line.
+        let slots: SmallVec<[Option<u32>; 64]> =
+            fixes.iter().map(|(provider, _)| self.tables.find(*provider)).collect();
+        let grid = self.tables.grid(Layer::Fix);
+        let touched = slots.iter().flatten().filter_map(|slot| grid.touch(*slot));
+        std::hint::black_box(touched.fold(0, |all, one| all ^ one));
+        outcomes.extend(slots.iter().zip(fixes).map(|(slot, (_, fix))| self.apply((*slot)?, fix, limits)));
     }
 
-    fn show(&mut self, slot: u32, place: LatLng, at: Timestamp) {
-        let circle = &mut self.trails[slot as usize].circle;
+    fn apply(&mut self, slot: u32, fix: &Fix, limits: &PingLimits) -> Option<FixOutcome> {
+        let person = self.tables.person(slot)?;
+        let last = self.tables.grid(Layer::Fix).place(slot).map(|place| person.mark(place));
+        let mut track = Track::of(last, self.suspects.get(&slot).copied());
+        let suspect = track.suspect().copied();
+        let Applied { counted, newest } = track.apply(fix, limits);
+        if suspect != track.suspect().copied() {
+            match track.suspect() {
+                Some(suspect) => drop(self.suspects.insert(slot, *suspect)),
+                None => drop(self.suspects.remove(&slot)),
+            }
+        }
+        if !newest {
+            return Some(FixOutcome { counted, newest, en_route: None });
+        }
         // H3 costs more than the rest of a move, and well within the cell it cannot have changed.
-        let public = if circle.is_some_and(|circle| circle.holds(place)) { None } else { Some(public_position(place)) };
-        if let Some(public) = public {
-            *circle = Some(InnerCircle::of(public.centre));
-        }
-        self.place(slot, place, at, public);
+        let public = if person.stays_in_cell(fix.place) { None } else { Some(public_position(fix.place)) };
+        let public = public.filter(|public| last.is_none() || person.fix_public() != Some(*public));
+        self.show(slot, &fix.into(), public);
         self.fit();
+        Some(FixOutcome { counted, newest, en_route: self.en_route(slot) })
+    }
+
+    /// Takes over a fix from elsewhere, with its public position, if it is newer than the shown one. False if unknown.
+    pub(super) fn restore(&mut self, provider: ProviderId, fix: &Fix, public: PublicPosition) -> bool {
+        let Some(slot) = self.tables.find(provider) else { return false };
+        if self.position(slot).is_none_or(|(_, at)| at < fix.at) {
+            self.suspects.remove(&slot);
+            self.show(slot, &fix.into(), Some(public));
+        }
+        true
     }
 
     /// With the public position if it may have changed.
-    fn place(&mut self, slot: u32, place: LatLng, at: Timestamp, public: Option<PublicPosition>) {
-        let to = (Layer::Fix, Step::To(place));
+    fn show(&mut self, slot: u32, mark: &Mark, public: Option<PublicPosition>) {
+        let to = (Layer::Fix, Step::To(mark.place));
         match public {
             // Public answers see the time of the fix alone change, by itself: a whole in any case.
-            None => self.change(slot, [to], |person| person.set_fix_at(at)),
+            None => self.change(slot, [to], |person| person.set_fix(mark)),
             Some(public) => self.change(slot, [to, (Layer::FixPublic, Step::To(public.centre))], |person| {
-                person.set_fix_at(at);
+                person.set_fix(mark);
                 person.set_fix_public(public);
             }),
         }
@@ -171,19 +223,24 @@ impl Writer {
     }
 
     /// The shown position and its time.
-    pub(super) fn position(&self, slot: u32) -> Option<(LatLng, Timestamp)> {
-        self.trails.get(slot as usize)?.track.last().map(|mark| (mark.place, mark.at))
+    pub(super) fn position(&self, slot: u32) -> Option<Shown> {
+        Some((self.tables.grid(Layer::Fix).place(slot)?, self.tables.person(slot)?.fix_at()))
     }
 
     /// A therapist as he is.
-    pub(super) fn therapist(&self, slot: u32) -> Option<Arc<Therapist>> {
+    fn therapist(&self, slot: u32) -> Option<Arc<Therapist>> {
         self.tables.person(slot)?.therapist().load_full()
     }
 
+    fn known(&self, provider: ProviderId) -> Option<(u32, Arc<Therapist>)> {
+        let slot = self.tables.find(provider)?;
+        Some((slot, self.therapist(slot)?))
+    }
+
     /// If he is on the way: whom to tell of his new position.
-    pub(super) fn en_route(&self, slot: u32) -> Option<EnRoute> {
+    fn en_route(&self, slot: u32) -> Option<EnRoute> {
         let person = self.tables.person(slot)?;
-        if person.card().is_idle() {
+        if person.is_idle() {
             return None;
         }
         let therapist = person.therapist().load();
@@ -195,9 +252,9 @@ impl Writer {
         }
     }
 
-    /// Everybody, with the slot.
-    pub(super) fn everybody(&self) -> impl Iterator<Item = (u32, Arc<Therapist>)> + '_ {
-        (0..self.trails.len() as u32).filter_map(|slot| Some((slot, self.therapist(slot)?)))
+    /// Everybody, with the shown position and its time.
+    pub(super) fn everybody(&self) -> impl Iterator<Item = (Arc<Therapist>, Option<Shown>)> + '_ {
+        (0..self.slots).filter_map(|slot| Some((self.therapist(slot)?, self.position(slot))))
     }
 
     /// Does the steps and `write` as one.
@@ -216,6 +273,7 @@ impl Writer {
             let grid = tables.grid(*layer);
             words[n] = cells[n].map(|cell| cell.and_then(|cell| grid.word(cell)));
         }
+        self.changes += 1;
         let _change = Change::of(words);
         let before = person.traits();
         write(person);
@@ -254,7 +312,7 @@ impl Writer {
     /// Builds the tables anew: with room for twice as many, with cells of the size that suits them, and without blocks
     /// that nobody is in any more. Readers go on with the old ones, in which nothing changes. O(n).
     fn rebuild(&mut self) {
-        self.rebuild_for(2 * self.trails.len());
+        self.rebuild_for(2 * self.slots as usize);
     }
 
     fn rebuild_for(&mut self, capacity: usize) {
@@ -278,10 +336,13 @@ impl Writer {
             Grid::new(tiling, capacity, (blocks << room) + SPARE_BLOCKS)
         });
         let new = Tables::new(grids, capacity);
-        for slot in 0..self.trails.len() as u32 {
+        for slot in 0..self.slots {
             new.ensure(slot);
             let (Some(from), Some(to)) = (old.person(slot), new.person(slot)) else { continue };
             to.take_over(from);
+            if to.is_somebody() {
+                new.learn(to.provider(), slot)?;
+            }
             for layer in ALL {
                 let (grid, stock) = (new.grid(layer), &mut stocks[layer as usize]);
                 if let Some(place) = old.grid(layer).place(slot) {

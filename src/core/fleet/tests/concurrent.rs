@@ -1,6 +1,7 @@
 //! What readers see while writers write.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -25,10 +26,10 @@ const START: i64 = 1_795_000_000;
 fn version(id: i64, version: u64) -> Therapist {
     let mut t = willing(id);
     t.total_reviews = version as u32;
-    t.first_name = format!("v{version}");
+    t.first_name = format!("v{version}").into();
     t.average_rating = Decimal::new(version as i64 % 500, 2);
-    t.services[0].price = Money::centavos(version as i64);
-    t.languages = vec![version.to_string()];
+    Arc::make_mut(&mut t.services)[0].price = Money::centavos(version as i64);
+    t.languages = Arc::from([version.to_string()]);
     t
 }
 

@@ -135,12 +135,13 @@ fn a_crowded_city_is_searched_exactly() {
     let mut fixes = Vec::new();
     for id in 0..6_000 {
         let mut therapist = willing(id);
-        therapist.services[0].price = crate::core::money::Money::centavos(50_000 + id % 1_000);
+        std::sync::Arc::make_mut(&mut therapist.services)[0].price =
+            crate::core::money::Money::centavos(50_000 + id % 1_000);
         let (dlat, dlng) = (world.rng.random_range(-600_000..600_000), world.rng.random_range(-600_000..600_000));
         let place = LatLng::from_e7(145_500_000 + dlat, 1_210_200_000 + dlng).unwrap();
         let fix = Fix::new(now, place);
         fixes.push((therapist.provider, fix));
-        world.model.insert(therapist.provider, (therapist, crate::core::track::Track::at(Some(&fix))));
+        world.model.insert(therapist.provider, (therapist, crate::core::track::Track::of(Some((&fix).into()), None)));
     }
     world.now = now;
     // As at start: all at once, and twice, for the second time changes nothing.

@@ -1,6 +1,7 @@
 //! What fixes, duty and attributes do to answers.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rust_decimal::Decimal;
@@ -67,14 +68,14 @@ fn each_hard_constraint_has_its_reason() {
         (None, verdict(as_is, |r| r.only = Some(ProviderId(5)))),
         (Some(Unfit::Excluded), verdict(as_is, |r| r.exclude = BTreeSet::from([ProviderId(5)]))),
         (Some(Unfit::Himself), verdict(|t| t.user = UserId(1), any)),
-        (Some(Unfit::Blocked), verdict(|t| t.blocked = vec![UserId(1)], any)),
+        (Some(Unfit::Blocked), verdict(|t| t.blocked = [UserId(1)].into(), any)),
         (Some(Unfit::NotVerified), verdict(|t| t.verified = false, any)),
         (Some(Unfit::NotActive), verdict(|t| t.active = false, any)),
         (Some(Unfit::NotAvailable), verdict(|t| t.available = false, any)),
         (None, verdict(|t| t.available = false, |r| at(r, 10))),
         (Some(Unfit::NoHomeService), verdict(|t| t.accepts_home_service = false, any)),
         (Some(Unfit::ServiceNotOffered), verdict(as_is, |r| r.service = ServiceId(33))),
-        (Some(Unfit::ServiceNotOffered), verdict(|t| t.services[0].home = false, any)),
+        (Some(Unfit::ServiceNotOffered), verdict(|t| Arc::make_mut(&mut t.services)[0].home = false, any)),
         (Some(Unfit::OnBooking), verdict(|t| t.duty = booked, any)),
         (None, verdict(|t| t.duty = booked, |r| at(r, 10))),
         (
@@ -84,11 +85,11 @@ fn each_hard_constraint_has_its_reason() {
         (None, verdict(|t| t.duty = Duty::Offered { until: NOW }, any)),
         (None, verdict(as_is, |r| r.stale_after = Duration::from_secs(600))),
         (Some(Unfit::StaleFix), verdict(as_is, |r| r.stale_after = Duration::from_micros(599_999_999))),
-        (Some(Unfit::GenderNotServed), verdict(|t| t.accepts_genders = Some(vec![Gender::Female]), any)),
-        (None, verdict(|t| t.accepts_genders = Some(vec![Gender::Male]), any)),
+        (Some(Unfit::GenderNotServed), verdict(|t| t.accepts_genders = Some([Gender::Female].into()), any)),
+        (None, verdict(|t| t.accepts_genders = Some([Gender::Male].into()), any)),
         (
             Some(Unfit::GenderNotServed),
-            verdict(|t| t.accepts_genders = Some(Gender::ALL.to_vec()), |r| r.customer_gender = None),
+            verdict(|t| t.accepts_genders = Some(Gender::ALL.into()), |r| r.customer_gender = None),
         ),
         (Some(Unfit::GenderNotWanted), verdict(as_is, |r| r.filters.gender = Some(Gender::Male))),
         (Some(Unfit::GenderNotWanted), verdict(|t| t.gender = None, |r| r.filters.gender = Some(Gender::Female))),
@@ -100,34 +101,40 @@ fn each_hard_constraint_has_its_reason() {
         (None, verdict(as_is, |r| r.filters.min_rating = Some(Decimal::new(450, 2)))),
         (Some(Unfit::BeyondOwnRadius), verdict(|t| t.service_radius_km = 2, any)), // 2.0015 km
         (None, verdict(|t| t.service_radius_km = 3, any)),
-        (Some(Unfit::BeyondTravelDistance), verdict(|t| t.services[0].max_travel_km = 2, any)),
+        (Some(Unfit::BeyondTravelDistance), verdict(|t| Arc::make_mut(&mut t.services)[0].max_travel_km = 2, any)),
         (Some(Unfit::TooExpensive), verdict(as_is, |r| r.filters.max_price = Some(Money::centavos(79_999)))),
         (None, verdict(as_is, |r| r.filters.max_price = Some(Money::centavos(80_000)))),
         // 2.00 km at 15.00 a kilometre beyond the first: the surcharge counts.
         (
             Some(Unfit::TooExpensive),
-            verdict(|t| t.services[0].base_distance_km = 1, |r| r.filters.max_price = Some(Money::centavos(81_499))),
+            verdict(
+                |t| Arc::make_mut(&mut t.services)[0].base_distance_km = 1,
+                |r| r.filters.max_price = Some(Money::centavos(81_499)),
+            ),
         ),
         (
             None,
-            verdict(|t| t.services[0].base_distance_km = 1, |r| r.filters.max_price = Some(Money::centavos(81_500))),
+            verdict(
+                |t| Arc::make_mut(&mut t.services)[0].base_distance_km = 1,
+                |r| r.filters.max_price = Some(Money::centavos(81_500)),
+            ),
         ),
         (Some(Unfit::OffSchedule), verdict(nine_to_five, |r| at(r, 17))),
         (None, verdict(nine_to_five, |r| at(r, 16))),
-        (None, verdict(|t| t.busy = vec![(hour(8), hour(10))], any)),
+        (None, verdict(|t| t.busy = [(hour(8), hour(10))].into(), any)),
         // An hour's service, its way and the buffer must be over before the next one's way begins.
-        (Some(Unfit::Busy), verdict(|t| t.busy = vec![(hour(1), hour(3))], any)),
-        (None, verdict(|t| t.busy = vec![(hour(2), hour(3))], any)),
+        (Some(Unfit::Busy), verdict(|t| t.busy = [(hour(1), hour(3))].into(), any)),
+        (None, verdict(|t| t.busy = [(hour(2), hour(3))].into(), any)),
         (
             Some(Unfit::Busy),
-            verdict(|t| t.busy = vec![(hour(2), hour(3))], |r| r.duration = Duration::from_secs(7_200)),
+            verdict(|t| t.busy = [(hour(2), hour(3))].into(), |r| r.duration = Duration::from_secs(7_200)),
         ),
-        (Some(Unfit::Busy), verdict(|t| t.busy = vec![(hour(0), hour(1))], any)),
-        (Some(Unfit::Busy), verdict(|t| t.busy = vec![(hour(8), hour(10))], |r| at(r, 9))),
-        (Some(Unfit::Busy), verdict(|t| t.busy = vec![(hour(8), hour(10))], |r| at(r, 10))), // no time for the way
-        (None, verdict(|t| t.busy = vec![(hour(8), hour(10))], |r| at(r, 11))),
-        (Some(Unfit::Busy), verdict(|t| t.busy = vec![(hour(8), hour(10))], |r| at(r, 7))), // no buffer after it
-        (None, verdict(|t| (t.busy, t.buffer_minutes) = (vec![(hour(8), hour(10))], 0), |r| at(r, 7))),
+        (Some(Unfit::Busy), verdict(|t| t.busy = [(hour(0), hour(1))].into(), any)),
+        (Some(Unfit::Busy), verdict(|t| t.busy = [(hour(8), hour(10))].into(), |r| at(r, 9))),
+        (Some(Unfit::Busy), verdict(|t| t.busy = [(hour(8), hour(10))].into(), |r| at(r, 10))), // no time for the way
+        (None, verdict(|t| t.busy = [(hour(8), hour(10))].into(), |r| at(r, 11))),
+        (Some(Unfit::Busy), verdict(|t| t.busy = [(hour(8), hour(10))].into(), |r| at(r, 7))), // no buffer after it
+        (None, verdict(|t| (t.busy, t.buffer_minutes) = ([(hour(8), hour(10))].into(), 0), |r| at(r, 7))),
     ];
     for (n, (expect, got)) in cases.iter().enumerate() {
         assert_eq!(got, expect, "case {n}");

@@ -1,6 +1,7 @@
 //! Seeded worlds of therapists, kept twice: in the index, and in a plain map that brute force reads.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -33,19 +34,19 @@ pub(super) fn willing(id: i64) -> Therapist {
         provider: ProviderId(id),
         user: UserId(1_000_000 + id),
         uuid: Uuid::from_u128(id as u128),
-        first_name: format!("T{id}"),
+        first_name: format!("T{id}").into(),
         gender: Some(Gender::Female),
         average_rating: Decimal::new(450, 2),
         total_reviews: 3,
         commission_rate: Decimal::from(15),
-        specializations: vec!["Swedish".into()],
-        languages: vec!["en".into(), "fil".into()],
+        specializations: Arc::from(["Swedish".into()]),
+        languages: Arc::from(["en".into(), "fil".into()]),
         service_radius_km: 50_000,
         base_location: None,
         schedule: Schedule::always(),
         accepts_genders: None,
         buffer_minutes: 15,
-        services: vec![Offering {
+        services: Arc::from([Offering {
             service: ServiceId(1),
             price: Money::centavos(80_000),
             base_distance_km: 5,
@@ -53,14 +54,14 @@ pub(super) fn willing(id: i64) -> Therapist {
             max_travel_km: 50_000,
             home: true,
             store: false,
-        }],
+        }]),
         verified: true,
         active: true,
         available: true,
         accepts_home_service: true,
-        blocked: vec![],
+        blocked: Box::default(),
         duty: Duty::Idle,
-        busy: vec![],
+        busy: Box::default(),
     }
 }
 
@@ -211,23 +212,25 @@ impl World {
         t.gender =
             self.pick(&[None, Some(Gender::Female), Some(Gender::Female), Some(Gender::Male), Some(Gender::Other)]);
         t.average_rating = Decimal::new(self.rng.random_range(0..=500), 2);
-        t.languages = self.pick(&[vec![], vec!["en".into()], vec!["EN".into(), "fil".into()], vec!["Español".into()]]);
-        t.specializations = self.pick(&[vec![], vec!["Swedish".into()], vec!["shiatsu".into(), "ΜΑΣΣ".into()]]);
+        let words = |of: &[&str]| of.iter().map(|&word| word.to_owned()).collect::<Arc<[String]>>();
+        t.languages = self.pick(&[words(&[]), words(&["en"]), words(&["EN", "fil"]), words(&["Español"])]);
+        t.specializations = self.pick(&[words(&[]), words(&["Swedish"]), words(&["shiatsu", "ΜΑΣΣ"])]);
         t.service_radius_km = self.pick(&[0, 5, 300, 50_000, 50_000]);
         t.accepts_genders =
-            self.pick(&[None, None, Some(vec![Gender::Female]), Some(vec![Gender::Male, Gender::Other])]);
-        t.services[0].service = ServiceId(self.pick(&[1, 1, 1, 2, 33]));
-        t.services[0].home = self.flip(0.95);
-        t.services[0].max_travel_km = self.pick(&[3, 50_000, 50_000, 50_000]);
-        t.services[0].price = Money::centavos(self.rng.random_range(50_000..150_000));
+            self.pick(&[None, None, Some([Gender::Female].into()), Some([Gender::Male, Gender::Other].into())]);
+        let offering = &mut Arc::make_mut(&mut t.services)[0];
+        offering.service = ServiceId(self.pick(&[1, 1, 1, 2, 33]));
+        offering.home = self.flip(0.95);
+        offering.max_travel_km = self.pick(&[3, 50_000, 50_000, 50_000]);
+        offering.price = Money::centavos(self.rng.random_range(50_000..150_000));
         t.verified = self.flip(0.95);
         t.active = self.flip(0.95);
         t.available = self.flip(0.9);
         t.accepts_home_service = self.flip(0.95);
-        t.blocked = if self.flip(0.05) { vec![UserId(7), UserId(1)] } else { vec![UserId(7)] };
+        t.blocked = if self.flip(0.05) { [UserId(7), UserId(1)].into() } else { [UserId(7)].into() };
         t.duty = self.duty();
         let from = self.now.plus(Duration::from_secs(self.rng.random_range(0..7_200)));
-        t.busy = if self.flip(0.2) { vec![(from, from.plus(Duration::from_secs(3_600)))] } else { vec![] };
+        t.busy = if self.flip(0.2) { [(from, from.plus(Duration::from_secs(3_600)))].into() } else { Box::default() };
         t
     }
 
