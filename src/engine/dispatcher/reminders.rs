@@ -38,7 +38,9 @@ impl Shared {
     fn tell_reminder(&self, due: DueReminder, reminded: &Reminded) {
         let view = &reminded.view;
         for user in view.parties() {
-            let set_out_at = reminded.set_out_at.filter(|_| user != view.customer).map(WireTime);
+            // Of a therapist; at a store it is the customer who sets out.
+            let travels = user != view.customer && !view.is_in_store();
+            let set_out_at = reminded.set_out_at.filter(|_| travels).map(WireTime);
             let reminder = Reminder {
                 booking_uuid: view.booking.uuid,
                 scheduled_at: WireTime(reminded.scheduled_at),
