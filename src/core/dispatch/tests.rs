@@ -1,5 +1,7 @@
 //! Act, advance, look. (What goes wrong in all orders is for `tests/sim`.)
 
+mod scheduled;
+
 use std::collections::BTreeSet;
 
 use super::*;

@@ -26,7 +26,7 @@ pub struct Reminded {
     pub view: BookingView,
     /// Its time.
     pub scheduled_at: Timestamp,
-    /// When its therapist should set out.
+    /// When its therapist should set out; `None` at a store.
     pub set_out_at: Option<Timestamp>,
 }
 
@@ -91,6 +91,6 @@ pub async fn remind(pool: &PgPool, due: DueReminder) -> Result<Option<Reminded>,
     }
     let view = view_by_id(&mut tx, due.booking).await?.ok_or(sqlx::Error::RowNotFound)?;
     tx.commit().await?;
-    let set_out_at = row.set_out_from.map(from_chrono);
+    let set_out_at = row.set_out_from.filter(|_| row.r#type == "home_service").map(from_chrono);
     Ok(Some(Reminded { view, scheduled_at: from_chrono(scheduled_at), set_out_at }))
 }
