@@ -4,6 +4,7 @@
 mod create;
 mod demand;
 pub(crate) mod fit;
+pub mod lease;
 mod lock;
 mod search;
 mod standing;
