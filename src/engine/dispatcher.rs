@@ -7,6 +7,7 @@
 //! Queues: inputs are bounded, callers wait when they are full; effects wait in memory, a few for each booking in
 //! search, and at most [`CONCURRENT_EFFECTS`] run; the log of decisions drops what does not fit, and counts it.
 
+mod claims;
 mod decisions;
 mod effects;
 mod moves;
@@ -14,6 +15,7 @@ mod records;
 mod reminders;
 mod task;
 mod tell;
+mod watch;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,6 +36,7 @@ use crate::core::matching::Request;
 use crate::core::settings::Settings;
 use crate::store::bookings::{self, Search, SearchRules};
 use crate::store::{StoreError, offers};
+use claims::Claims;
 use records::Records;
 pub use reminders::REMIND_EVERY;
 use tell::Told;
@@ -64,6 +67,8 @@ struct Shared {
     searches: Mutex<HashMap<BookingId, Arc<Search>>>,
     told: Mutex<Told>,
     records: Records,
+    /// Which bookings are this node's to drive.
+    claims: Claims,
     /// Moves between their transaction and the end of their telling.
     moves: TaskTracker,
 }
@@ -87,6 +92,7 @@ pub fn start(
         searches: Mutex::default(),
         told: Mutex::default(),
         records: Records::default(),
+        claims: Claims::new(),
         moves: TaskTracker::new(),
     });
     let task = tokio::spawn(task::run(Arc::clone(&shared), taken, shutdown));
@@ -138,7 +144,7 @@ impl DispatcherHandle {
         Ok(())
     }
 
-    /// Takes up every booking that the database holds and the machine may not know: at the start, after a lost
+    /// Takes up every booking that is this node's, or nobody's, and that the machine may not know: at the start, after a lost
     /// connection, and now and then. Knowing one already does no harm.
     ///
     /// # Errors
@@ -146,14 +152,16 @@ impl DispatcherHandle {
     pub async fn reconcile(&self) -> Result<(), StoreError> {
         self.shared.records.load(&self.shared.pool).await?;
         let rules = self.shared.search_rules();
-        for (booking, standing) in bookings::unsettled(&self.shared.pool, &rules).await? {
+        self.shared.claim_free().await?;
+        for (booking, standing) in bookings::unsettled(&self.shared.pool, &rules, self.shared.claims.node()).await? {
+            self.shared.claims.note(booking, matches!(standing, Standing::Pending { .. } | Standing::Store { .. }));
             match standing {
                 Standing::Pending { job, live } => self.shared.feed(Input::Wanted { job, live }).await,
                 Standing::Accepted { provider, set_out_by } => {
                     self.shared.feed(Input::Accepted { booking, provider, set_out_by }).await;
                 }
                 Standing::Store { deadline } => self.shared.feed(Input::StoreAsked { booking, deadline }).await,
-                Standing::Settled => {}
+                Standing::Settled | Standing::Elsewhere => {}
             }
         }
         for booking in offers::orphaned(&self.shared.pool).await? {
@@ -190,6 +198,7 @@ impl Shared {
     fn forget_search(&self, booking: BookingId, alive: usize) {
         let mut searches = lock(&self.searches);
         searches.remove(&booking);
+        self.claims.note(booking, false);
         if searches.len() > 2 * alive + 1_024 {
             searches.clear();
         }

@@ -10,6 +10,7 @@ pub mod idempotency;
 pub mod journal;
 pub mod offers;
 pub mod partitions;
+pub mod promises;
 pub mod promos;
 pub mod seed;
 pub mod settings;

@@ -10,6 +10,7 @@ use spacall::core::geo::Meters;
 use spacall::core::ids::{BookingId, OfferId, UserId};
 use spacall::core::settings::Settings;
 use spacall::core::time::Timestamp;
+use spacall::store::bookings::lease::{self, NodeId};
 use spacall::store::bookings::{
     self, Actor, Anew, CreateOutcome, EndOutcome, MoveRules, NewBooking, ReleaseOutcome, SearchRules,
     TransitionOutcome, Wish,
@@ -485,7 +486,9 @@ async fn after_a_restart_what_was_searched_for_is_and_what_was_taken_is_watched(
     before.stop().await;
 
     let rules = SearchRules::from(&Settings::default());
-    let found = bookings::unsettled(w.pool(), &rules).await.expect("a statement");
+    let node = NodeId(uuid::Uuid::new_v4());
+    lease::claim(w.pool(), node, HOUR, 100).await.expect("a statement");
+    let found = bookings::unsettled(w.pool(), &rules, node).await.expect("a statement");
     assert_eq!(found.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [accepted, booking, unasked]);
     assert!(matches!(found[0].1, Standing::Accepted { set_out_by: Some(_), .. }));
     let after = Node::start(&w, |_| {});

@@ -6,6 +6,7 @@ use std::time::Duration;
 use spacall::core::dispatch::{EndReason, Standing};
 use spacall::core::ids::BookingId;
 use spacall::core::settings::Settings;
+use spacall::store::bookings::lease::{self, NodeId};
 use spacall::store::bookings::{self, Anew, EndOutcome, ReleaseOutcome, SearchRules};
 use spacall::store::offers::{self, AcceptOutcome};
 
@@ -119,7 +120,9 @@ async fn after_a_restart_every_search_is_where_it_was() {
     w.make_overdue(over).await;
     end(&w, over, EndReason::NoTherapistAvailable).await;
 
-    let found = bookings::unsettled(w.pool(), &rules).await.expect("a statement");
+    let node = NodeId(uuid::Uuid::new_v4());
+    lease::claim(w.pool(), node, Duration::from_secs(30), 100).await.expect("a statement");
+    let found = bookings::unsettled(w.pool(), &rules, node).await.expect("a statement");
     assert_eq!(found.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [waiting, taken]);
     match &found[0].1 {
         Standing::Pending { job, live: offers } => {

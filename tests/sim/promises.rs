@@ -73,14 +73,10 @@ impl Promises {
 
     fn nobody_waits_for_ever(&mut self, world: &World) {
         let now = world.database_now();
-        let overdue = |row: &Booking| match row.status {
-            Status::Pending => row.deadline <= now,
-            Status::Accepted => row.set_out_by <= now,
-            _ => false,
-        };
+        let overdue = |id: BookingId, row: &Booking| row.as_row(id).is_overdue(now);
         let limit = self.patience(world);
-        self.overdue_since.retain(|id, _| world.store.bookings.get(id).is_some_and(overdue));
-        for (&id, _) in world.store.bookings.iter().filter(|(_, row)| overdue(row)) {
+        self.overdue_since.retain(|&id, _| world.store.bookings.get(&id).is_some_and(|row| overdue(id, row)));
+        for (&id, _) in world.store.bookings.iter().filter(|(id, row)| overdue(**id, row)) {
             let since = *self.overdue_since.entry(id).or_insert(world.elapsed);
             assert!(world.elapsed - since < limit, "booking {id} is overdue since {} s", since / SECOND);
         }

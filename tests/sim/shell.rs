@@ -42,7 +42,7 @@ impl World {
                 Standing::Pending { job, live } => Input::Wanted { job, live },
                 Standing::Accepted { provider, set_out_by } => Input::Accepted { booking, provider, set_out_by },
                 Standing::Store { deadline } => Input::StoreAsked { booking, deadline },
-                Standing::Settled => continue,
+                Standing::Settled | Standing::Elsewhere => continue,
             };
             self.machine.handle(input, self.now());
         }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use spacall::core::dispatch::promises::{BookingRow, Broken, OfferRow};
 use spacall::core::dispatch::{EndReason, Job, LiveOffer, NotPersisted, Policy, Rules, Standing};
 use spacall::core::geo::Meters;
 use spacall::core::ids::{BookingId, OfferId, ProviderId};
@@ -117,6 +118,17 @@ impl Booking {
     /// `uq_bookings_one_active_per_therapist`: whose therapist may not begin another.
     fn is_active(&self) -> bool {
         self.status == Status::EnRoute || (self.status == Status::Accepted && self.wanted.is_none())
+    }
+
+    /// As the promises look at it.
+    pub(crate) fn as_row(&self, booking: BookingId) -> BookingRow {
+        let due = match self.status {
+            Status::Pending => Some(self.deadline),
+            Status::Accepted => Some(self.set_out_by),
+            _ => None,
+        };
+        let occupies = self.provider.filter(|_| self.is_active());
+        BookingRow { booking, pending: self.status == Status::Pending, occupies, due }
     }
 
     /// How many may be asked at a time.
@@ -398,10 +410,6 @@ impl Store {
     /// What the database promises, whatever dispatch does.
     pub(crate) fn check(&self) -> Result<(), String> {
         for (&id, row) in &self.bookings {
-            let winners = self.offers.values().filter(|o| o.booking == id && o.status == OfferStatus::Accepted).count();
-            if winners > 1 {
-                return Err(format!("booking {id} has {winners} winners"));
-            }
             // Unswept ones past their time may stand beside one that was made since.
             let newest = self.live().filter(|(_, o)| o.booking == id).map(|(_, o)| o.made_at).max();
             let at_once = |o: &Offer| o.booking == id && newest.is_some_and(|at| o.expires_at > at);
@@ -411,20 +419,26 @@ impl Store {
             }
         }
         for &id in self.therapists.keys() {
-            let live = self.live_of(id).count();
-            let active = self.bookings_of(id).filter(|row| row.is_active()).count();
-            if live > 1 || active > 1 {
-                return Err(format!("therapist {id} has {live} live offers and {active} bookings"));
-            }
             let mut busy: Vec<_> = self.bookings_of(id).map(|row| row.busy).collect();
             busy.sort_unstable();
             if let Some(pair) = busy.windows(2).find(|pair| pair[1].0 < pair[0].1) {
                 return Err(format!("therapist {id} is to be in two places: {pair:?}"));
             }
         }
-        match self.live().find(|(_, offer)| !self.pending(offer.booking)) {
-            Some((id, offer)) => Err(format!("offer {id} outlives the search of booking {}", offer.booking)),
-            None => Ok(()),
-        }
+        // What the running service watches, too.
+        let bookings: Vec<_> = self.bookings.iter().map(|(&id, row)| row.as_row(id)).collect();
+        let broken = Broken::among(&bookings, &self.offer_rows());
+        if broken.is_empty() { Ok(()) } else { Err(format!("{broken:?}")) }
+    }
+
+    fn offer_rows(&self) -> Vec<OfferRow> {
+        let of = |(&offer, row): (&OfferId, &Offer)| {
+            let accepted = row.status == OfferStatus::Accepted;
+            let counts = accepted || row.status == OfferStatus::Offered;
+            let Offer { booking, provider, expires_at, .. } = *row;
+            let exclusive = self.is_now(booking);
+            counts.then_some(OfferRow { offer, booking, provider, accepted, exclusive, expires_at })
+        };
+        self.offers.iter().filter_map(of).collect()
     }
 }

@@ -55,6 +55,7 @@ impl Dispatch {
                     Standing::Pending { job, live } => self.resume(was, job, live, now),
                     Standing::Accepted { provider, set_out_by } => self.taken(booking, provider, set_out_by, now),
                     Standing::Store { deadline } => Self::wait_for_store(deadline, deadline.max(now.plus(SOON))),
+                    Standing::Elsewhere => None,
                     Standing::Settled => self.ended(booking, now),
                 };
             }

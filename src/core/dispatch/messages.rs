@@ -140,6 +140,8 @@ pub enum Standing {
         /// Without his word it ends here.
         deadline: Timestamp,
     },
+    /// `pending`, and another node's to drive: forgotten here, without its being over.
+    Elsewhere,
     /// Anything else (on the way or later, over, deleted, taken by a store): nothing to dispatch.
     Settled,
 }

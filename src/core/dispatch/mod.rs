@@ -27,6 +27,7 @@ mod over;
 mod pending;
 mod planted;
 mod pool;
+pub mod promises;
 mod search;
 mod state;
 mod store;

@@ -9,6 +9,7 @@ use crate::core::dispatch::{Effect, EndReason, Found, Input, NotPersisted, Stand
 use crate::core::geo::Meters;
 use crate::core::ids::{BookingId, OfferId, ProviderId};
 use crate::core::matching::{Candidate, Filters, Precision, Request};
+use crate::store::StoreError;
 use crate::store::bookings::{self, Anew, EndOutcome, ReleaseOutcome, Search};
 use crate::store::offers::{self, ExpireOutcome, NewOffer, PersistOutcome};
 use crate::wire::stream::OfferEnd;
@@ -208,9 +209,11 @@ async fn release(shared: &Shared, booking: BookingId) -> Input {
 }
 
 async fn reload(shared: &Shared, booking: BookingId, ask: u64) -> Input {
-    match bookings::standing(&shared.pool, booking, &shared.search_rules()).await {
+    match standing(shared, booking).await {
         Ok(standing) => {
-            if !matches!(standing, Standing::Pending { .. }) {
+            let driven = matches!(standing, Standing::Pending { .. } | Standing::Store { .. });
+            shared.claims.note(booking, driven);
+            if !driven && standing != Standing::Elsewhere {
                 shared.withdraw_orphans(booking).await;
             }
             Input::Loaded { booking, ask, standing: Box::new(standing) }
@@ -220,6 +223,14 @@ async fn reload(shared: &Shared, booking: BookingId, ask: u64) -> Input {
             Input::LoadFailed { booking, ask }
         }
     }
+}
+
+/// As the rows have it; a pending booking that another node drives is not this one's to look at.
+async fn standing(shared: &Shared, booking: BookingId) -> Result<Standing, StoreError> {
+    if !shared.may_drive(booking).await? {
+        return Ok(Standing::Elsewhere);
+    }
+    bookings::standing(&shared.pool, booking, &shared.search_rules()).await
 }
 
 async fn pause(left: Duration) {

@@ -9,11 +9,12 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::decisions::DecisionLog;
-use super::{CONCURRENT_EFFECTS, Shared, effects};
+use super::{CONCURRENT_EFFECTS, Shared, claims, effects, watch};
 use crate::clock;
 use crate::core::dispatch::{Decided, Dispatch, Effect, Input};
 use crate::core::ids::BookingId;
 use crate::core::time::Timestamp;
+use crate::store::bookings::lease;
 
 /// Timers are asked for the wall clock again at least so often: it may be set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -36,6 +37,9 @@ struct Task {
 /// next start reads the rows.
 pub(super) async fn run(shared: Arc<Shared>, mut inputs: mpsc::Receiver<Input>, shutdown: CancellationToken) {
     let (log, writer) = DecisionLog::start(shared.pool.clone());
+    let leases = tokio::spawn(claims::run(Arc::clone(&shared), shutdown.clone()));
+    let (look, mut looks) = mpsc::channel(1);
+    let watch = tokio::spawn(watch::run(Arc::clone(&shared), look, shutdown.clone()));
     let mut task = Task {
         shared: Arc::clone(&shared),
         machine: Dispatch::new(),
@@ -52,18 +56,28 @@ pub(super) async fn run(shared: Arc<Shared>, mut inputs: mpsc::Receiver<Input>, 
             () = shutdown.cancelled() => break,
             Some(done) = task.running.join_next_with_id() => task.done(done),
             Some(input) = inputs.recv() => task.machine.handle(input, clock::now()),
+            // Nobody waits for the answer any more: it was about the moment.
+            Some(look) = looks.recv() => drop(look.send(watch::Answer::of(&task.machine))),
             () = shared.supply.notified() => task.machine.handle(Input::SupplyAppeared, clock::now()),
             () = tokio::time::sleep(sleep) => task.machine.on_deadline(clock::now()),
         }
     }
     // Moves in flight may wait to feed: from here on they are not heard.
-    drop(inputs);
+    drop((inputs, looks));
     while let Some(done) = task.running.join_next_with_id().await {
         task.done(done);
     }
     shared.moves.close();
     shared.moves.wait().await;
     drop(task);
+    for (name, ended) in [("keeper of leases", leases.await), ("watch of the promises", watch.await)] {
+        if let Err(error) = ended {
+            tracing::error!(%error, task = name, "a task beside the dispatch machine failed");
+        }
+    }
+    if let Err(error) = lease::release(&shared.pool, shared.claims.node()).await {
+        tracing::debug!(%error, "leases could not be given up: others take them as this node's connection ends");
+    }
     if let Err(error) = writer.await {
         tracing::error!(%error, "the writer of dispatch decisions failed");
     }

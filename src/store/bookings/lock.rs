@@ -98,7 +98,7 @@ macro_rules! set_out_from {
         )
     };
 }
-pub(super) use set_out_from;
+pub(crate) use set_out_from;
 
 macro_rules! select {
     ($tail:literal) => {

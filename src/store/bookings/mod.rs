@@ -4,6 +4,7 @@
 mod create;
 mod demand;
 pub(crate) mod fit;
+pub mod lease;
 mod lock;
 mod reminders;
 mod search;
@@ -15,7 +16,7 @@ mod visit;
 
 pub use create::{CreateOutcome, CreateRefused, NewBooking, Place, create};
 pub use demand::demand;
-pub(crate) use lock::{Locked, lock, read};
+pub(crate) use lock::{Locked, lock, read, set_out_from};
 pub use reminders::{DueReminder, Reminded, due_reminders, remind};
 pub use search::{Preferences, Search, search};
 pub use standing::{SearchRules, moved_lately, standing, unsettled};

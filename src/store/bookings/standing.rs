@@ -6,6 +6,7 @@ use std::time::Duration;
 use sqlx::PgPool;
 use sqlx::types::chrono::{DateTime, Utc};
 
+use super::lease::NodeId;
 use super::lock::set_out_from;
 use crate::core::dispatch::{Job, LiveOffer, Rules, Standing};
 use crate::core::geo::{LatLng, Meters};
@@ -159,12 +160,19 @@ pub async fn standing(pool: &PgPool, booking: BookingId, search: &SearchRules) -
 }
 
 /// Every booking that dispatch has to do with, in the order they were made: pending ones with their live offers, those
-/// that ask a store, and accepted ones whose therapist has not set out (of scheduled ones that may be weeks ahead).
-pub async fn unsettled(pool: &PgPool, search: &SearchRules) -> Result<Vec<(BookingId, Standing)>, StoreError> {
+/// that ask a store, and accepted ones whose therapist has not set out (of scheduled ones that may be weeks ahead). Of
+/// pending ones those that `node` drives.
+pub async fn unsettled(
+    pool: &PgPool,
+    search: &SearchRules,
+    node: NodeId,
+) -> Result<Vec<(BookingId, Standing)>, StoreError> {
     let rows: Vec<Row> = sqlx::query_as(select!(
         "WHERE b.status IN ('pending', 'accepted') AND (b.type = 'home_service' OR b.status = 'pending')
+           AND (b.status <> 'pending' OR b.lease_owner = $1)
            AND b.deleted_at IS NULL ORDER BY b.created_at, b.id"
     ))
+    .bind(node.0)
     .fetch_all(pool)
     .await?;
     Ok(rows.iter().map(|row| (BookingId(row.id), row.standing(search))).collect())
