@@ -167,6 +167,9 @@ impl DispatcherHandle {
         for booking in offers::orphaned(&self.shared.pool).await? {
             self.shared.withdraw_orphans(booking).await;
         }
+        for booking in offers::clashed_with(&self.shared.pool).await? {
+            self.shared.withdraw_clashing(booking).await;
+        }
         Ok(())
     }
 }

@@ -231,16 +231,18 @@ pub async fn transition(
     let actor = Actor { user: caller.user, admin: caller.is_admin() };
     let wish = Wish { booking: uuid, actor, to, reason };
     match engine.dispatcher.transition(wish).await? {
-        TransitionOutcome::Moved(moved) => {
-            let still_his = caller.is_admin() || moved.view.is_party(caller.user);
-            Ok(Json(if still_his { moved.view.booking } else { moved.view.booking.for_a_stranger() }))
-        }
-        TransitionOutcome::Unchanged(view) => Ok(Json(view.booking)),
+        TransitionOutcome::Moved(moved) => Ok(Json(as_far_as_his(moved.view, &caller))),
+        TransitionOutcome::Unchanged(view) => Ok(Json(as_far_as_his(*view, &caller))),
         TransitionOutcome::Refused { why, status } => Err(refused(&why, status)),
         TransitionOutcome::Unpaid(_) => Err(payment::insufficient_balance()),
         TransitionOutcome::StoreCannot(why) => Err(new_visit::refused(&why)),
         TransitionOutcome::NotFound => Err(Problem::not_found("Booking")),
     }
+}
+
+/// Who has given a booking back sees of it what strangers see.
+fn as_far_as_his(view: BookingView, caller: &Principal) -> Booking {
+    if may_see(&view, caller) { view.booking } else { view.booking.for_a_stranger() }
 }
 
 fn refused(why: &Refusal, status: Status) -> Problem {

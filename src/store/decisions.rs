@@ -93,7 +93,7 @@ pub async fn prune(pool: &PgPool) -> Result<u64, StoreError> {
         let gone = sqlx::query(
             "DELETE FROM dispatch_decisions WHERE id = ANY (ARRAY(
                  SELECT id FROM dispatch_decisions
-                 WHERE decided_at < clock_timestamp() - make_interval(days => $1) LIMIT $2))",
+                 WHERE decided_at < now() - make_interval(days => $1) LIMIT $2))",
         )
         .bind(KEPT_DAYS)
         .bind(PRUNED_AT_ONCE)

@@ -211,6 +211,15 @@ pub(crate) async fn adjust(tx: &mut PgConnection, booking: BookingId, discount: 
     Ok(())
 }
 
+/// A code that took nothing off in the end was not used: the acceptor may be one for whom it does not count.
+pub(crate) async fn give_back_unused(tx: &mut PgConnection, booking: BookingId) -> Result<(), StoreError> {
+    let used: bool = sqlx::query_scalar("SELECT promo_discount > 0 FROM bookings WHERE id = $1")
+        .bind(booking.0)
+        .fetch_one(&mut *tx)
+        .await?;
+    if used { Ok(()) } else { give_back(tx, booking).await }
+}
+
 /// The booking uses no code any more.
 pub(crate) async fn give_back(tx: &mut PgConnection, booking: BookingId) -> Result<(), StoreError> {
     sqlx::query(

@@ -1,5 +1,6 @@
 //! One winner.
 
+use spacall::core::booking::Status;
 use spacall::core::ids::{BookingId, OfferId};
 use spacall::core::money::Money;
 use spacall::store::offers::{self, AcceptOutcome, Accepted, PersistOutcome};
@@ -252,4 +253,31 @@ async fn a_promo_is_computed_anew_at_the_accept() {
     assert_eq!(accepted.view.booking.promo_discount, Money::centavos(8_500), "10 % of 915.00, capped at 85.00");
     let used = "SELECT (discount_amount * 100)::bigint FROM promo_code_usages WHERE booking_id = $1";
     assert_eq!(w.one(used, booking.0).await, 8_500);
+}
+
+#[tokio::test]
+async fn a_promo_that_takes_nothing_off_in_the_end_was_not_used() {
+    let w = World::new().await;
+    let (friend, other) = (w.therapist().await, w.therapist().await);
+    let code = w
+        .one(
+            "INSERT INTO promo_codes (code, discount_type, discount_value, valid_from, valid_until, applicable_provider_ids)
+             VALUES ('FRIEND', 'fixed_amount', 100, now() - interval '1 day', now() + interval '1 day', jsonb_build_array($1::bigint))
+             RETURNING id",
+            friend.provider.0,
+        )
+        .await;
+    let uses = "SELECT usage_count::bigint FROM promo_codes WHERE id = $1";
+    for (therapist, used) in [(other, 0), (friend, 1)] {
+        let mut new = w.new_booking(w.customer().await).await;
+        new.promo_code = Some(code);
+        let booking = w.create(&new).await;
+        assert_eq!(w.one(uses, code).await, 1, "taken when it is made");
+        let offer = w.offer(booking, therapist, 1).await;
+        won(&w, offer, therapist).await;
+        for to in [Status::EnRoute, Status::Arrived, Status::InProgress, Status::Completed] {
+            w.moved(booking, therapist.user, to).await;
+        }
+        assert_eq!(w.one(uses, code).await, used);
+    }
 }

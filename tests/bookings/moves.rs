@@ -142,6 +142,11 @@ async fn who_gives_a_booking_back_is_not_asked_again_and_the_promo_stays() {
     assert_eq!(history.last().and_then(|s| s.reason.as_deref()), Some("flat_tyre"));
     let gone = wish(&w, booking, therapist.user, Status::EnRoute, None).await;
     assert!(matches!(gone, TransitionOutcome::NotFound), "no longer his: {gone:?}");
+    let again = wish(&w, booking, therapist.user, Status::Pending, None).await;
+    assert!(matches!(again, TransitionOutcome::Unchanged(_)), "an answer that got lost is given again: {again:?}");
+    let stranger = w.therapist().await;
+    let nothing = wish(&w, booking, stranger.user, Status::Pending, None).await;
+    assert!(matches!(nothing, TransitionOutcome::NotFound), "{nothing:?}");
     // He is free again, and another may take it.
     let other = w.therapist().await;
     let mut second = w.new_offer(booking, other, 1).await;

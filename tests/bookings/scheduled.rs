@@ -353,6 +353,28 @@ async fn what_an_accept_makes_impossible_is_asked_of_others_at_once() {
 }
 
 #[tokio::test]
+async fn what_an_accept_made_impossible_unnoticed_is_found_by_the_next_reconciliation() {
+    let w = World::new().await;
+    let both = w.therapist().await;
+    lives(&w, both, 1.0).await;
+    let at = ahead(HOUR * 26);
+    let mut offered = Vec::new();
+    for minutes in [0, 45, 6 * 60] {
+        let booking = w.create(&for_time(&w, at.plus(Duration::from_secs(minutes * 60))).await).await;
+        offered.push(w.offer(booking, both, 1).await);
+    }
+    // Nobody was there to see what follows from it.
+    let won = offers::accept(w.pool(), offered[0], both.provider).await.expect("a statement");
+    assert!(matches!(won, AcceptOutcome::Accepted(_)), "{won:?}");
+    let node = Node::start(&w, |_| {});
+    node.known(&w, both).await;
+    node.dispatcher.reconcile().await.expect("the rows are read");
+    assert_eq!(w.offer_status(offered[1]).await, "withdrawn");
+    assert_eq!(w.offer_status(offered[2]).await, "offered");
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn he_is_waited_for_from_when_he_should_set_out_not_from_the_accept() {
     let w = World::new().await;
     let therapist = w.therapist().await;

@@ -1,8 +1,9 @@
 //! Bookings paid from the customer's wallet: money adds up, whoever is first.
 
 use spacall::core::booking::Status;
+use spacall::core::dispatch::EndReason;
 use spacall::core::ids::{BookingId, UserId};
-use spacall::store::bookings::TransitionOutcome;
+use spacall::store::bookings::{self, EndOutcome, TransitionOutcome};
 use spacall::store::offers::{self, AcceptOutcome};
 
 use super::world::{Therapist, World};
@@ -88,6 +89,36 @@ async fn the_accept_takes_what_it_costs_and_a_cancellation_gives_it_back_less_th
         }
         w.moved(booking, if by_customer { customer } else { therapist.user }, Status::Cancelled).await;
         assert_eq!(w.holds(customer).await, left, "{minutes} {by_customer}");
+    }
+}
+
+#[tokio::test]
+async fn what_others_give_back_in_sql_is_paid_once_by_whoever_accepts_next_or_refunded_at_its_end() {
+    let w = World::new().await;
+    for taken_again in [true, false] {
+        let (customer, first, second) = (w.wealthy(100_000).await, w.therapist().await, w.therapist().await);
+        let booking = w.by_wallet(customer).await;
+        w.accepted_by(booking, first).await;
+        w.run("UPDATE bookings SET status = 'pending' WHERE id = $1", booking.0).await;
+        assert_eq!(w.holds(customer).await, 8_500, "the statement knew nothing of wallets");
+        if taken_again {
+            let mut offer = w.new_offer(booking, second, 1).await;
+            offer.round = 2;
+            let offer = match offers::persist(w.pool(), &offer).await.expect("a statement") {
+                offers::PersistOutcome::Offered(persisted) => persisted.offer,
+                other => panic!("{other:?}"),
+            };
+            let won = offers::accept(w.pool(), offer, second.provider).await.expect("a statement");
+            assert!(matches!(won, AcceptOutcome::Accepted(_)), "{won:?}");
+            assert_eq!(w.holds(customer).await, 8_500, "paid once");
+            let released = "SELECT count(*) FROM booking_offers WHERE booking_id = $1 AND status = 'released'";
+            assert_eq!(w.one(released, booking.0).await, 1);
+        } else {
+            w.make_overdue(booking).await;
+            let ended = bookings::end_by_system(w.pool(), booking, EndReason::NoTherapistAvailable).await;
+            assert!(matches!(ended, Ok(EndOutcome::Ended { .. })), "{ended:?}");
+            assert_eq!(w.holds(customer).await, 100_000);
+        }
     }
 }
 

@@ -141,7 +141,7 @@ impl World {
         // No search of a booking ends before its first one would have, or the newest (after a clock that was set back).
         let over = row.first_deadline.min(row.deadline) <= self.database_now().plus(std::time::Duration::from_secs(1));
         let fine = match reason {
-            EndReason::NoTherapistAvailable => over,
+            EndReason::NoTherapistAvailable => over && row.chosen.is_none(),
             EndReason::ProviderDeclined => answered(OfferStatus::Declined) || answered(OfferStatus::Expired),
             EndReason::ProviderDidNotAnswer => answered(OfferStatus::Expired) || (over && row.chosen.is_some()),
         };

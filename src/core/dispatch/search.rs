@@ -289,6 +289,6 @@ pub(super) fn why_over(search: &Pending, now: Timestamp) -> Option<EndReason> {
     if search.job.deadline > now {
         return None;
     }
-    let silent = chosen.is_some() && !search.holds().is_empty();
-    Some(if silent { EndReason::ProviderDidNotAnswer } else { EndReason::NoTherapistAvailable })
+    // Whether a chosen one was asked at all depends on exactly where he is, which is not for the customer to know.
+    Some(if chosen.is_some() { EndReason::ProviderDidNotAnswer } else { EndReason::NoTherapistAvailable })
 }

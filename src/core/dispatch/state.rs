@@ -320,9 +320,9 @@ impl Pending {
         }
     }
 
-    /// Whether the rules say not to ask him because his app is not connected.
+    /// Whether the rules say not to ask him because his app is not connected. (For another day it need not be.)
     pub(super) const fn shuns(&self, found: &Found) -> bool {
-        self.job.rules.skip_disconnected && !found.connected && self.job.chosen.is_none()
+        self.job.rules.skip_disconnected && !found.connected && self.job.chosen.is_none() && !self.job.scheduled
     }
 
     /// How long it waits before it asks unprompted.

@@ -144,7 +144,10 @@ async fn expire(shared: &Shared, booking: BookingId, offer: OfferId) -> Input {
     for _ in 0..NOT_DUE_TRIES {
         match offers::expire(&shared.pool, offer).await {
             Ok(ExpireOutcome::Expired(closed)) => {
-                shared.records.answered(closed.provider, false);
+                // Who is asked for another day may well be asleep.
+                if closed.now {
+                    shared.records.answered(closed.provider, false);
+                }
                 // His duty ended with its time; another offer may have begun since.
                 shared.tell_offer_end(closed.user, &closed, OfferEnd::Expired);
                 shared.supply.notify_one();

@@ -177,7 +177,7 @@ impl Shared {
     }
 
     /// What else he is asked for and cannot do any more is asked of others.
-    async fn withdraw_clashing(&self, taken: BookingId) {
+    pub(super) async fn withdraw_clashing(&self, taken: BookingId) {
         match offers::withdraw_clashing(&self.pool, taken).await {
             Ok(closed) => {
                 for (booking, offer) in closed {

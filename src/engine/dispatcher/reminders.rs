@@ -13,10 +13,10 @@ pub const REMIND_EVERY: Duration = Duration::from_secs(5);
 
 impl DispatcherHandle {
     /// Gives the reminders that are due, and says how many. Safe to do at any time, on any number of nodes: the entry of
-    /// the timeline is there once.
+    /// the timeline is there once. One that cannot be given keeps no other from being given.
     ///
     /// # Errors
-    /// When the rows could not be read or written; what was given until then is given.
+    /// When it could not be read what is due.
     pub async fn remind(&self) -> Result<usize, StoreError> {
         let before_s = self.shared.settings.load().dispatch.reminders_s.clone();
         let mut given = 0;
@@ -28,7 +28,12 @@ impl DispatcherHandle {
                 }
                 Ok(reminded.is_some())
             });
-            given += usize::from(told.await?);
+            match told.await {
+                Ok(told) => given += usize::from(told),
+                Err(error) => {
+                    tracing::warn!(%error, booking_id = due.booking.0, "a reminder could not be given now; tried again soon");
+                }
+            }
         }
         Ok(given)
     }

@@ -21,7 +21,7 @@ pub use reminders::{DueReminder, Reminded, due_reminders, remind};
 pub use search::{Preferences, Search, search};
 pub use standing::{SearchRules, moved_lately, standing, unsettled};
 pub use system::{Anew, EndOutcome, ReleaseOutcome, end_by_system, release_unstarted};
-pub(crate) use system::{INSUFFICIENT_BALANCE, cancel_pending};
+pub(crate) use system::{INSUFFICIENT_BALANCE, cancel_pending, forget_winner};
 pub use transition::{Actor, MoveRules, Moved, TransitionOutcome, Wish, transition};
 pub use view::{BookingView, Page, PageFrom, list, view, view_by_id};
 pub use visit::{Venue, VisitRefused, look as look_at_store};

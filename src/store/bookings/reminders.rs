@@ -43,7 +43,7 @@ pub async fn due_reminders(pool: &PgPool, before_s: &[u32]) -> Result<Vec<DueRem
          FROM bookings b
          CROSS JOIN LATERAL (SELECT min(s) AS before_s FROM unnest($1::int[]) s
                              WHERE b.scheduled_at - make_interval(secs => s) <= clock_timestamp()) r
-         WHERE b.scheduled_at > clock_timestamp() AND b.scheduled_at <= now() + make_interval(secs => $2)
+         WHERE b.scheduled_at > now() AND b.scheduled_at <= now() + make_interval(secs => $2)
            AND b.status = 'accepted' AND b.deleted_at IS NULL
            AND b.accepted_at <= b.scheduled_at - make_interval(secs => r.before_s)
            AND NOT EXISTS (SELECT 1 FROM booking_timeline t WHERE t.booking_id = b.id AND t.status = 'reminder'

@@ -69,7 +69,7 @@ macro_rules! select {
              LEFT JOIN booking_locations l ON l.booking_id = b.id
              LEFT JOIN LATERAL (
                  -- Withdrawn because somebody else was faster is no answer: he may be asked when that one gives it back.
-                 SELECT array_agg(DISTINCT provider_id) FILTER (WHERE status IN ('declined', 'expired', 'released')
+                 SELECT array_agg(DISTINCT provider_id) FILTER (WHERE status IN ('declined', 'expired', 'released', 'accepted')
                             OR (status = 'withdrawn' AND NOT EXISTS (
                                 SELECT 1 FROM booking_offers winner
                                 WHERE winner.booking_id = b.id AND winner.round = lost.round

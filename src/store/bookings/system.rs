@@ -73,6 +73,8 @@ pub(crate) async fn cancel_pending(
     .bind(reason)
     .execute(&mut *tx)
     .await?;
+    // Paid only if others' SQL made it pending again.
+    wallets::refund(tx, booking, Money::ZERO).await?;
     promos::give_back(tx, booking).await?;
     let view = view_by_id(tx, booking).await?.ok_or(sqlx::Error::RowNotFound)?;
     Ok((view, closed))
@@ -156,6 +158,23 @@ pub async fn release_unstarted(
     let view = view_by_id(&mut tx, booking).await?.ok_or(sqlx::Error::RowNotFound)?;
     tx.commit().await?;
     Ok(ReleaseOutcome::Released { view: Box::new(view), provider: ProviderId(provider), user: UserId(user) })
+}
+
+/// A `pending` booking that others' SQL took from who had accepted it, before its next accept: his offer is released and what
+/// was paid given back, as [`give_back`] would have done. Under the booking's lock.
+pub(crate) async fn forget_winner(tx: &mut PgConnection, booking: BookingId) -> Result<(), StoreError> {
+    let released = sqlx::query(
+        "UPDATE booking_offers SET status = 'released', decline_reason = 'given_back'
+         WHERE booking_id = $1 AND status = 'accepted'",
+    )
+    .bind(booking.0)
+    .execute(&mut *tx)
+    .await?
+    .rows_affected();
+    if released > 0 {
+        wallets::refund(tx, booking, Money::ZERO).await?;
+    }
+    Ok(())
 }
 
 /// The body of every accepted -> pending, under the booking's lock: the offer is `released`, the trigger clears therapist

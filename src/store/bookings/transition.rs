@@ -93,8 +93,9 @@ pub struct Moved {
 
 /// Moves a booking as [`booking::may`] allows, by the status that it has under its lock and by the database's clock.
 ///
-/// Accepted (by a store's owner; therapists accept offers) takes a room; completed keeps the provider's totals; cancelled keeps who, why and the fee, withdraws offers and gives the promo
-/// code's use back; given back (`pending`) starts the search anew. All in one transaction.
+/// Accepted (by a store's owner; therapists accept offers) takes a room; completed keeps the provider's totals; cancelled
+/// keeps who, why and the fee, withdraws offers and gives the promo code's use back; given back (`pending`) starts the
+/// search anew. All in one transaction.
 pub async fn transition(pool: &PgPool, wish: &Wish, rules: &MoveRules) -> Result<TransitionOutcome, StoreError> {
     let mut tx = pool.begin().await?;
     let Some(id) = id_of(&mut tx, wish.booking).await? else { return Ok(TransitionOutcome::NotFound) };
@@ -103,7 +104,13 @@ pub async fn transition(pool: &PgPool, wish: &Wish, rules: &MoveRules) -> Result
         Some(provider) => Some((ProviderId(provider), provider_user(&mut tx, provider).await?)),
         None => None,
     };
-    let Some(role) = role(&row, wish.actor, had_it) else { return Ok(TransitionOutcome::NotFound) };
+    let Some(role) = role(&row, wish.actor, had_it) else {
+        if wish.to == Status::Pending && row.status == "pending" && gave_back(&mut tx, id, wish.actor.user).await? {
+            let view = view_by_id(&mut tx, id).await?.ok_or(sqlx::Error::RowNotFound)?;
+            return Ok(TransitionOutcome::Unchanged(Box::new(view)));
+        }
+        return Ok(TransitionOutcome::NotFound);
+    };
     let (from, kind) = (parsed_status(&row)?, parsed_kind(&row)?);
     let now = clock(&mut tx).await?;
     let circumstances = Circumstances {
@@ -154,6 +161,18 @@ pub async fn transition(pool: &PgPool, wish: &Wish, rules: &MoveRules) -> Result
     let view = view_by_id(&mut tx, id).await?.ok_or(sqlx::Error::RowNotFound)?;
     tx.commit().await?;
     Ok(TransitionOutcome::Moved(Box::new(Moved { from, to: wish.to, view, had_it, closed })))
+}
+
+/// Whether this person gave the booking back earlier: he may not have heard that he is rid of it.
+async fn gave_back(tx: &mut PgConnection, booking: BookingId, user: UserId) -> Result<bool, StoreError> {
+    Ok(sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM booking_offers o JOIN providers p ON p.id = o.provider_id
+                        WHERE o.booking_id = $1 AND o.status = 'released' AND p.user_id = $2)",
+    )
+    .bind(booking.0)
+    .bind(user.0)
+    .fetch_one(tx)
+    .await?)
 }
 
 /// As what the asker acts on this booking; `None`: it is not his. A therapist is a party once he has accepted: until then
@@ -250,8 +269,11 @@ async fn complete(tx: &mut PgConnection, row: &Locked, now: DateTime<Utc>) -> Re
         )
         .bind(row.provider_id)
         .bind(row.provider_earnings + row.tip_amount)
-        .execute(tx)
+        .execute(&mut *tx)
         .await?;
+        if row.promo_code_id.is_some() {
+            promos::give_back_unused(tx, BookingId(row.id)).await?;
+        }
     }
     Ok(())
 }

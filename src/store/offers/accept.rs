@@ -10,7 +10,9 @@ use crate::core::ids::{BookingId, OfferId, ProviderId};
 use crate::core::slot::Slot;
 use crate::core::time::Timestamp;
 use crate::core::travel;
-use crate::store::bookings::{BookingView, INSUFFICIENT_BALANCE, Locked, cancel_pending, fit, lock, view_by_id};
+use crate::store::bookings::{
+    BookingView, INSUFFICIENT_BALANCE, Locked, cancel_pending, fit, forget_winner, lock, view_by_id,
+};
 use crate::store::tx::{act_as, clock};
 use crate::store::{StoreError, promos};
 use crate::wire::stream::OfferEnd;
@@ -143,6 +145,7 @@ async fn take(
     let distance = Meters::from_km(f64::try_from(live.distance_km).map_err(|e| sqlx::Error::Decode(Box::new(e)))?);
     let Some(fit) = fit::fit(tx, booking, provider, distance, fit::For::Accept).await? else { return Ok(Taken::No) };
     act_as(tx, Some(fit.user)).await?;
+    forget_winner(tx, BookingId(booking.id)).await?;
     let slot = booking.slot(now, distance, fit.buffer_minutes);
     // A savepoint: a refusal by a constraint must leave the transaction able to withdraw the offer.
     let mut attempt = tx.begin().await?;

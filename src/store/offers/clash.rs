@@ -27,8 +27,8 @@ struct Row {
 }
 
 /// Withdraws the live offers that the therapist of `taken` cannot take any more because they would overlap it. Each in its
-/// own transaction, after the accept's: locks are taken booking by booking. An offer that is missed (a crash in between)
-/// ends by itself, or at his accept.
+/// own transaction, after the accept's: locks are taken booking by booking. An offer that is missed (a crash in between, an
+/// accept by others' SQL) is found by the next reconciliation ([`clashed_with`]).
 ///
 /// # Errors
 /// When the rows could not be read or written; what was withdrawn until then stays so.
@@ -57,6 +57,22 @@ pub async fn withdraw_clashing(pool: &PgPool, taken: BookingId) -> Result<Vec<(B
         }
     }
     Ok(closed)
+}
+
+/// Accepted bookings whose therapists have live offers of others; not all of these clash.
+///
+/// # Errors
+/// [`StoreError::Database`]
+pub async fn clashed_with(pool: &PgPool) -> Result<Vec<BookingId>, StoreError> {
+    let ids: Vec<i64> = sqlx::query_scalar(
+        "SELECT DISTINCT t.id FROM booking_offers o
+         JOIN bookings t ON t.provider_id = o.provider_id AND t.id <> o.booking_id AND t.deleted_at IS NULL
+              AND t.provider_type = 'therapist' AND t.status IN ('accepted', 'en_route', 'arrived', 'in_progress')
+         WHERE o.status = 'offered' ORDER BY t.id",
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(ids.into_iter().map(BookingId).collect())
 }
 
 async fn clashes(tx: &mut PgConnection, row: &Row) -> Result<bool, StoreError> {

@@ -13,7 +13,7 @@ use sqlx::{PgConnection, PgPool};
 
 pub use accept::{AcceptOutcome, Accepted, accept};
 pub use answer::{DeclineOutcome, ExpireOutcome, ReceiptOutcome, Ttls, decline, expire, received};
-pub use clash::withdraw_clashing;
+pub use clash::{clashed_with, withdraw_clashing};
 pub use history::{PastOffer, of_booking};
 pub use live::{live_for, live_offer};
 pub use persist::{NewOffer, PersistOutcome, Persisted, persist};

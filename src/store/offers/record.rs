@@ -15,7 +15,7 @@ pub struct Record {
     pub provider: ProviderId,
     /// Offers that he accepted, given back later or not.
     pub accepted: u32,
-    /// Offers that he accepted, declined or let pass.
+    /// Offers that he accepted, declined or (for now) let pass: who is asked for another day may well be asleep.
     pub answered: u32,
     /// When his last booking ended, if within that time.
     pub worked_at: Option<Timestamp>,
@@ -26,7 +26,8 @@ pub async fn records(pool: &PgPool) -> Result<Vec<Record>, StoreError> {
     let rows: Vec<(i64, i64, i64, Option<DateTime<Utc>>)> = sqlx::query_as(
         "SELECT COALESCE(o.provider_id, b.provider_id), COALESCE(o.accepted, 0), COALESCE(o.answered, 0), b.worked_at
          FROM (SELECT provider_id, count(*) FILTER (WHERE status IN ('accepted', 'released')) AS accepted,
-                      count(*) FILTER (WHERE status IN ('accepted', 'released', 'declined', 'expired')) AS answered
+                      count(*) FILTER (WHERE status IN ('accepted', 'released', 'declined')
+                                       OR (status = 'expired' AND booking_type = 'now')) AS answered
                FROM booking_offers
                WHERE offered_at > now() - interval '30 days' AND provider_type = 'therapist' GROUP BY provider_id) o
          FULL JOIN (SELECT provider_id, max(greatest(completed_at, cancelled_at)) AS worked_at
