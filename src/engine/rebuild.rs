@@ -85,7 +85,7 @@ pub(super) async fn some(
         let provider = therapist.provider;
         gone.remove(&provider);
         let before = fleet.therapist(provider);
-        rebuilt.supply |= may_work(&therapist, now) && !before.as_deref().is_some_and(|t| may_work(t, now));
+        rebuilt.supply |= became_free(before.as_deref(), &therapist, now);
         if before.is_none() {
             newcomers.push(provider);
         }
@@ -109,6 +109,12 @@ pub(super) fn horizon(settings: &Settings, now: Timestamp) -> Timestamp {
     now.minus(Duration::from_secs(u64::from(age)))
 }
 
+/// Whether somebody who waits may want him now and could not have him before: he may work, or has time that was taken.
+fn became_free(before: Option<&Therapist>, after: &Therapist, now: Timestamp) -> bool {
+    let had = |t: &Therapist| may_work(t, now) && t.busy.iter().all(|taken| after.busy.contains(taken));
+    may_work(after, now) && !before.is_some_and(had)
+}
+
 fn may_work(t: &Therapist, now: Timestamp) -> bool {
     let idle = match t.duty {
         Duty::Idle => true,
@@ -124,5 +130,58 @@ fn report(unusable: &[therapists::Unusable]) {
     }
     if !unusable.is_empty() {
         metrics::counter!("spacall_unusable_therapist_rows_total").increment(unusable.len() as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::ids::UserId;
+    use crate::core::schedule::Schedule;
+
+    fn idle() -> Therapist {
+        Therapist {
+            provider: ProviderId(1),
+            user: UserId(1),
+            uuid: uuid::Uuid::nil(),
+            first_name: "Luz".into(),
+            gender: None,
+            average_rating: 0.into(),
+            total_reviews: 0,
+            commission_rate: 15.into(),
+            specializations: vec![],
+            languages: vec![],
+            service_radius_km: 5,
+            base_location: None,
+            schedule: Schedule::always(),
+            accepts_genders: None,
+            buffer_minutes: 15,
+            services: vec![],
+            verified: true,
+            active: true,
+            available: true,
+            accepts_home_service: true,
+            blocked: vec![],
+            duty: Duty::Idle,
+            busy: vec![],
+        }
+    }
+
+    #[test]
+    fn supply_is_who_may_work_and_could_not_and_time_that_was_taken_and_is_not() {
+        let at = Timestamp::from_secs;
+        let off = Therapist { available: false, ..idle() };
+        let booked = |busy: Vec<_>| Therapist { busy, ..idle() };
+        let (one, other) = ((at(100), at(200)), (at(300), at(400)));
+        for (before, after, expect) in [
+            (None, idle(), true),
+            (Some(off.clone()), idle(), true),
+            (Some(idle()), idle(), false),
+            (Some(idle()), off, false),
+            (Some(booked(vec![one, other])), booked(vec![other]), true),
+            (Some(booked(vec![one])), booked(vec![one, other]), false),
+        ] {
+            assert_eq!(became_free(before.as_ref(), &after, at(0)), expect, "{before:?} -> {after:?}");
+        }
     }
 }

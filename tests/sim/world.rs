@@ -1,6 +1,6 @@
 //! Everything around the machine, in the order in which it happens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use spacall::core::dispatch::{Decided, Defect, Dispatch, Effect, Input};
 use spacall::core::ids::{BookingId, OfferId, ProviderId};
@@ -61,6 +61,8 @@ pub(crate) struct World {
     pub(crate) effects: u64,
     /// When a booking last had to let another one have a therapist.
     pub(crate) gave_way: BTreeMap<BookingId, i64>,
+    /// Bookings whose search was given up, until they are searched for anew.
+    pub(crate) given_up: BTreeSet<BookingId>,
     pub(crate) trace: bool,
     /// Of every booking of this run: 0 sequential, 1 broadcast, 2 batched; `None`: each has its own.
     pub(crate) policy: Option<i64>,
@@ -90,6 +92,7 @@ impl World {
             tally: Tally::new(),
             effects: 0,
             gave_way: BTreeMap::new(),
+            given_up: BTreeSet::new(),
             trace,
             policy: (seed % 4 < 3).then_some((seed % 4) as i64),
             defect: None,
@@ -124,6 +127,11 @@ impl World {
 
     pub(crate) fn database_now(&self) -> Timestamp {
         Timestamp::from_micros(self.elapsed + self.clock_offset + self.database_ahead)
+    }
+
+    /// Given up at its deadline, which is to come again since the clock was set back: it ends then.
+    pub(crate) fn is_to_end(&self, booking: BookingId) -> bool {
+        self.given_up.contains(&booking) && self.store.ends_too_early(booking, self.database_now())
     }
 
     pub(crate) fn plan(&mut self, after: i64, event: Event) {
@@ -190,6 +198,10 @@ impl World {
             if let Effect::Log(decision) = &effect {
                 if let Decided::GivenUp { reason } = decision.what {
                     self.check_ending(decision.booking, reason);
+                    self.given_up.insert(decision.booking);
+                }
+                if matches!(decision.what, Decided::Searching { .. }) {
+                    self.given_up.remove(&decision.booking);
                 }
                 if matches!(decision.what, Decided::Skipped { .. } | Decided::Matched { provider: None, .. }) {
                     self.gave_way.insert(decision.booking, self.elapsed);
