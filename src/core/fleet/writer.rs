@@ -78,26 +78,28 @@ impl Writer {
         self.slots as usize - self.free.len()
     }
 
-    /// Makes room for so many more at once.
-    pub(super) fn reserve(&mut self, more: usize) {
+    /// Makes room for these at once.
+    pub(super) fn reserve(&mut self, providers: impl Iterator<Item = ProviderId>) {
+        let more = providers.filter(|provider| self.tables.find(*provider).is_none()).count();
         if self.slots as usize + more > self.tables.capacity() {
             self.rebuild_for((self.slots as usize + more) * 5 / 4);
         }
     }
 
-    /// Adds a therapist, or replaces what is known of him. Nothing changes if nothing is new.
-    pub(super) fn put(&mut self, therapist: Therapist) {
+    /// Adds a therapist, or replaces what is known of him. Nothing changes if nothing is new. `public` tells the public
+    /// position of his base.
+    pub(super) fn put(&mut self, therapist: Therapist, public: impl FnMut(LatLng) -> PublicPosition) {
         let provider = therapist.provider;
         let Some(slot) = self.tables.find(provider) else {
             let slot = self.add();
-            self.write_therapist(slot, Arc::new(therapist));
+            self.write_therapist(slot, Arc::new(therapist), public);
             if self.tables.learn(provider, slot).is_err() {
                 self.rebuild();
             }
             return;
         };
         if self.therapist(slot).is_none_or(|known| *known != therapist) {
-            self.write_therapist(slot, Arc::new(therapist));
+            self.write_therapist(slot, Arc::new(therapist), public);
         }
     }
 
@@ -115,13 +117,18 @@ impl Writer {
         slot
     }
 
-    fn write_therapist(&mut self, slot: u32, therapist: Arc<Therapist>) {
+    fn write_therapist(
+        &mut self,
+        slot: u32,
+        therapist: Arc<Therapist>,
+        public: impl FnMut(LatLng) -> PublicPosition,
+    ) {
         let base = therapist.base_location;
         let steps = if base == self.tables.grid(Layer::Base).place(slot) {
             ALL.map(|layer| (layer, Step::Touch))
         } else {
             let step = |to: Option<LatLng>| to.map_or(Step::Gone, Step::To);
-            let centre = base.map(|base| public_position(base).centre);
+            let centre = base.map(public).map(|public| public.centre);
             let fixes = [(Layer::Fix, Step::Touch), (Layer::FixPublic, Step::Touch)];
             [fixes[0], fixes[1], (Layer::Base, step(base)), (Layer::BasePublic, step(centre))]
         };
