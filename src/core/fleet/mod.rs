@@ -227,15 +227,16 @@ impl Fleet {
     /// within the radius, when fewer than asked for may take it.
     pub fn nearest(&self, request: &Request, now: Timestamp) -> Answer {
         let Some(only) = request.only else {
-            return self.read(tries(request.limit), |tables, version| search::nearest(tables, request, now, version));
+            let attempt = |tables: &Tables, version| search::nearest(tables, request, now, version);
+            return self.read(tries(request.limit), attempt).answer(request, now);
         };
         let writer = self.quiet();
-        match writer.tables().find(only) {
-            Some(slot) if request.limit > 0 => {
-                search::only(writer.tables(), slot, request, now, self.version.load(Ordering::Acquire))
-            }
-            _ => Answer::default(),
-        }
+        let taken = match writer.tables().find(only) {
+            Some(slot) if request.limit > 0 => search::only(writer.tables(), slot, request, now, writer.changes()),
+            _ => return Answer::default(),
+        };
+        drop(writer);
+        taken.answer(request, now)
     }
 
     /// The same, but only who and how far: for a matcher that weighs many requests.
@@ -250,7 +251,7 @@ impl Fleet {
     /// Everybody within the asked radius with the first reason not to be eligible (`None`: eligible), nearest first.
     /// Judges everybody there: for explanations, not for the busy path.
     pub fn verdicts(&self, request: &Request, now: Timestamp) -> Vec<Verdict> {
-        self.read(1, |tables, _| search::verdicts(tables, request, now))
+        search::verdicts(self.read(1, |tables, _| search::standing(tables, request)), request, now)
     }
 
     /// How many therapists are known.

@@ -115,7 +115,7 @@ impl Person {
         Timestamp::from_micros(self.fix_at.load(FREE).cast_signed())
     }
 
-    /// Whether a fix at this place is surely in the cell that the last was in.
+    /// Whether a fix at this place is surely in the cell that the last was in, if there was one.
     pub(super) fn stays_in_cell(&self, place: LatLng) -> bool {
         let circle = |centre| InnerCircle::new(centre, self.circle.load(FREE));
         place_of(self.public[1].load(FREE)).is_some_and(|centre| circle(centre).holds(place))
@@ -145,7 +145,6 @@ impl Person {
     /// He was removed.
     pub(super) fn forget(&self) {
         self.provider.store(NOBODY.cast_unsigned(), FREE);
-        self.circle.store(0, FREE);
         self.therapist.store(None);
     }
 

@@ -117,12 +117,7 @@ impl Writer {
         slot
     }
 
-    fn write_therapist(
-        &mut self,
-        slot: u32,
-        therapist: Arc<Therapist>,
-        public: impl FnMut(LatLng) -> PublicPosition,
-    ) {
+    fn write_therapist(&mut self, slot: u32, therapist: Arc<Therapist>, public: impl FnMut(LatLng) -> PublicPosition) {
         let base = therapist.base_location;
         let steps = if base == self.tables.grid(Layer::Base).place(slot) {
             ALL.map(|layer| (layer, Step::Touch))
@@ -192,8 +187,11 @@ impl Writer {
             return Some(FixOutcome { counted, newest, en_route: None });
         }
         // H3 costs more than the rest of a move, and well within the cell it cannot have changed.
-        let public = if person.stays_in_cell(fix.place) { None } else { Some(public_position(fix.place)) };
-        let public = public.filter(|public| last.is_none() || person.fix_public() != Some(*public));
+        let public = match last {
+            Some(_) if person.stays_in_cell(fix.place) => None,
+            Some(_) => Some(public_position(fix.place)).filter(|public| person.fix_public() != Some(*public)),
+            None => Some(public_position(fix.place)),
+        };
         self.show(slot, &fix.into(), public);
         self.fit();
         Some(FixOutcome { counted, newest, en_route: self.en_route(slot) })
