@@ -282,17 +282,18 @@ impl Neighbours {
         (place.lat_e7 >> 13, place.lng_e7 >> 13)
     }
 
-    /// The public position of a place.
-    pub fn position(&mut self, place: LatLng) -> PublicPosition {
+    /// The public position of a place, and the circle in its cell.
+    pub fn position(&mut self, place: LatLng) -> (PublicPosition, InnerCircle) {
         let square = Self::square(place);
         if let Some((public, circle)) = self.squares.get(&square)
             && circle.holds(place)
         {
-            return *public;
+            return (*public, *circle);
         }
         let public = public_position(place);
-        self.squares.insert(square, (public, InnerCircle::of(public.centre)));
-        public
+        let found = (public, InnerCircle::of(public.centre));
+        self.squares.insert(square, found);
+        found
     }
 }
 

@@ -176,7 +176,7 @@ impl Fleet {
         while therapists.peek().is_some() {
             self.write(|writer| {
                 for therapist in therapists.by_ref().take(AT_ONCE) {
-                    writer.put(therapist, |place| public.position(place));
+                    writer.put(therapist, |place| public.position(place).0);
                 }
             });
         }
@@ -184,7 +184,7 @@ impl Fleet {
 
     /// The newest counted fix from SQL. Never moves back. False if unknown.
     pub fn restore_position(&self, provider: ProviderId, fix: Fix) -> bool {
-        let public = public_position(fix.place);
+        let public = Neighbours::default().position(fix.place);
         self.write(|writer| {
             let known = writer.restore(provider, &fix, public);
             writer.fit();

@@ -126,11 +126,11 @@ impl Person {
         self.accuracy.store(mark.accuracy_m.unwrap_or(f32::NAN).to_bits(), FREE);
     }
 
-    pub(super) fn set_fix_public(&self, public: PublicPosition) {
+    pub(super) fn set_fix_public(&self, public: PublicPosition, circle: InnerCircle) {
         let [cell, centre] = &self.public;
         cell.store(public.cell, FREE);
         centre.store(pack(public.centre), FREE);
-        self.circle.store(InnerCircle::of(public.centre).radius_dm(), FREE);
+        self.circle.store(circle.radius_dm(), FREE);
     }
 
     pub(super) fn set_therapist(&self, therapist: Arc<Therapist>) {

@@ -11,7 +11,7 @@ use super::tables::{LAYERS, Layer, Tables};
 use super::tiling::Tiling;
 use super::word::Change;
 use super::{Duty, EnRoute, FixOutcome, Shown, Therapist};
-use crate::core::geo::{LatLng, PublicPosition, public_position};
+use crate::core::geo::{InnerCircle, LatLng, PublicPosition, public_position};
 use crate::core::ids::ProviderId;
 use crate::core::settings::PingLimits;
 use crate::core::track::{Applied, Fix, Mark, Track};
@@ -192,13 +192,13 @@ impl Writer {
             Some(_) => Some(public_position(fix.place)).filter(|public| person.fix_public() != Some(*public)),
             None => Some(public_position(fix.place)),
         };
-        self.show(slot, &fix.into(), public);
+        self.show(slot, &fix.into(), public.map(|public| (public, InnerCircle::of(public.centre))));
         self.fit();
         Some(FixOutcome { counted, newest, en_route: self.en_route(slot) })
     }
 
     /// Takes over a fix from elsewhere, with its public position, if it is newer than the shown one. False if unknown.
-    pub(super) fn restore(&mut self, provider: ProviderId, fix: &Fix, public: PublicPosition) -> bool {
+    pub(super) fn restore(&mut self, provider: ProviderId, fix: &Fix, public: (PublicPosition, InnerCircle)) -> bool {
         let Some(slot) = self.tables.find(provider) else { return false };
         if self.position(slot).is_none_or(|(_, at)| at < fix.at) {
             self.suspects.remove(&slot);
@@ -208,14 +208,14 @@ impl Writer {
     }
 
     /// With the public position if it may have changed.
-    fn show(&mut self, slot: u32, mark: &Mark, public: Option<PublicPosition>) {
+    fn show(&mut self, slot: u32, mark: &Mark, public: Option<(PublicPosition, InnerCircle)>) {
         let to = (Layer::Fix, Step::To(mark.place));
         match public {
             // Public answers see the time of the fix alone change, by itself: a whole in any case.
             None => self.change(slot, [to], |person| person.set_fix(mark)),
-            Some(public) => self.change(slot, [to, (Layer::FixPublic, Step::To(public.centre))], |person| {
+            Some((public, circle)) => self.change(slot, [to, (Layer::FixPublic, Step::To(public.centre))], |person| {
                 person.set_fix(mark);
-                person.set_fix_public(public);
+                person.set_fix_public(public, circle);
             }),
         }
     }
@@ -223,7 +223,7 @@ impl Writer {
     /// Chooses the size of the cells anew when twice as many have come.
     pub(super) fn fit(&mut self) {
         if self.tables.grid(Layer::Fix).len() >= self.next_fit {
-            self.rebuild();
+            self.rebuild_for(self.tables.capacity());
         }
     }
 
