@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use criterion::{BenchmarkId, Criterion, SamplingMode};
+use criterion::{BatchSize, BenchmarkId, Criterion, SamplingMode, Throughput};
 use spacall::clock;
 use spacall::core::fleet::Fleet;
 use spacall::core::geo::LatLng;
@@ -25,6 +25,9 @@ use support::world::{Move, Moves, NOW, Town, filters, fleet_of, question};
 const SMALL: usize = 10_000;
 const CITY: usize = 100_000;
 const LARGE: usize = 1_000_000;
+
+/// Fixes that are handed over at once.
+const TOGETHER: usize = 64;
 
 /// Cells that the bare grid is tried with, metres; the fastest is the floor.
 const FLOOR_CELLS_M: [f32; 6] = [40.0, 70.0, 125.0, 200.0, 350.0, 600.0];
@@ -101,6 +104,16 @@ fn at_size(criterion: &mut Criterion, town: &Town, points: usize) -> String {
     let mut moves = Moves::of(&places);
     group.bench_function(BenchmarkId::new("fleet", points), |b| b.iter(|| apply(&fleet, moves.advance(), &limits)));
     let mut moves = Moves::of(&places);
+    group.throughput(Throughput::Elements(TOGETHER as u64));
+    group.bench_function(BenchmarkId::new("fleet-together", points), |b| {
+        b.iter_batched(
+            || (0..TOGETHER).map(|_| fix(moves.advance())).collect::<Vec<_>>(),
+            |fixes| black_box(fleet.apply_fixes(&fixes, &limits)),
+            BatchSize::SmallInput,
+        );
+    });
+    group.throughput(Throughput::Elements(1));
+    let mut moves = Moves::of(&places);
     group.bench_function(BenchmarkId::new("floor", points), |b| {
         b.iter(|| {
             let Move { index, to, .. } = moves.advance();
@@ -138,8 +151,13 @@ fn best_floor(places: &[LatLng], customers: &[LatLng]) -> (Floor, f32) {
     best.map(|(_, floor, cell_m)| (floor, cell_m)).expect("some were tried")
 }
 
+fn fix(step: Move) -> (ProviderId, Fix) {
+    (ProviderId(i64::from(step.index) + 1), Fix::new(step.at, step.to))
+}
+
 fn apply(fleet: &Fleet, step: Move, limits: &PingLimits) {
-    let outcome = fleet.apply_fix(ProviderId(i64::from(step.index) + 1), &Fix::new(step.at, step.to), limits);
+    let (provider, fix) = fix(step);
+    let outcome = fleet.apply_fix(provider, &fix, limits);
     assert!(outcome.is_some_and(|outcome| outcome.newest), "a move that moves nobody measures nothing");
 }
 
@@ -239,6 +257,15 @@ fn lines(crossings: &str) -> Vec<Line> {
         let fleet = ("fleet", points);
         lines.push(ratio(&times("times faster than rstar"), "move", ("rstar", points), fleet, Limit::AtLeast(15.0)));
         lines.push(ratio(&times("against the bare grid"), "move", fleet, ("floor", points), Limit::None));
+        if let (Some(tree), Some(some)) = (median("move", "rstar", points), median("move", "fleet-together", points)) {
+            let each = some / TOGETHER as f64;
+            lines.push(Some(Line {
+                work: times(&format!("{TOGETHER} together, times faster than rstar")),
+                figures: format!("rstar {} / fleet {}", time(tree), time(each)),
+                value: tree / each,
+                limit: Limit::AtLeast(15.0),
+            }));
+        }
     }
     lines.push(median("rebuild", "fleet", LARGE).map(|ns| Line {
         work: "rebuild of 1,000,000 from rows in memory, s".to_owned(),

@@ -272,23 +272,28 @@ impl InnerCircle {
 /// Public positions of many places near each other: asks H3 only where no neighbour's inner circle tells.
 #[derive(Debug, Default)]
 pub struct Neighbours {
-    /// By square of some 90 m: the cell that was found there last.
+    /// By [`Self::square`]: the cell that was found there last.
     squares: HashMap<(i32, i32), (PublicPosition, InnerCircle)>,
 }
 
 impl Neighbours {
-    /// The public position of a place.
-    pub fn position(&mut self, place: LatLng) -> PublicPosition {
-        const SQUARE: i32 = 8_192;
-        let square = (place.lat_e7.div_euclid(SQUARE), place.lng_e7.div_euclid(SQUARE));
+    /// A square of some 90 m, by row and column: places in one have much in common.
+    pub const fn square(place: LatLng) -> (i32, i32) {
+        (place.lat_e7 >> 13, place.lng_e7 >> 13)
+    }
+
+    /// The public position of a place, and the circle in its cell.
+    pub fn position(&mut self, place: LatLng) -> (PublicPosition, InnerCircle) {
+        let square = Self::square(place);
         if let Some((public, circle)) = self.squares.get(&square)
             && circle.holds(place)
         {
-            return *public;
+            return (*public, *circle);
         }
         let public = public_position(place);
-        self.squares.insert(square, (public, InnerCircle::of(public.centre)));
-        public
+        let found = (public, InnerCircle::of(public.centre));
+        self.squares.insert(square, found);
+        found
     }
 }
 

@@ -90,6 +90,9 @@ const MANY: usize = 200;
 /// So many fixes are taken in under one lock: more than the memory fetches at once, and few enough not to be waited for.
 const TOGETHER: usize = 64;
 
+/// So many are read in under one lock: pings need not wait for all.
+const AT_ONCE: usize = 256;
+
 const fn tries(limit: usize) -> usize {
     if limit > MANY { 1 } else { TRIES }
 }
@@ -135,7 +138,7 @@ impl Fleet {
 
     /// Adds or replaces a therapist, whole and at once. A position that is known is kept.
     pub fn put(&self, therapist: Therapist) {
-        self.write(|writer| writer.put(therapist));
+        self.write(|writer| writer.put(therapist, public_position));
     }
 
     /// Says what a therapist does now. False if unknown.
@@ -164,16 +167,24 @@ impl Fleet {
     }
 
     /// [`Self::put`] for many.
-    pub fn put_all(&self, therapists: Vec<Therapist>) {
-        self.write(|writer| writer.reserve(therapists.len()));
-        for therapist in therapists {
-            self.put(therapist);
+    pub fn put_all(&self, mut therapists: Vec<Therapist>) {
+        // Neighbours one after the other: what they touch lies together, now and in searches.
+        therapists.sort_by_cached_key(|therapist| therapist.base_location.map(Neighbours::square));
+        let mut public = Neighbours::default();
+        self.write(|writer| writer.reserve(therapists.iter().map(|therapist| therapist.provider)));
+        let mut therapists = therapists.into_iter().peekable();
+        while therapists.peek().is_some() {
+            self.write(|writer| {
+                for therapist in therapists.by_ref().take(AT_ONCE) {
+                    writer.put(therapist, |place| public.position(place).0);
+                }
+            });
         }
     }
 
     /// The newest counted fix from SQL. Never moves back. False if unknown.
     pub fn restore_position(&self, provider: ProviderId, fix: Fix) -> bool {
-        let public = public_position(fix.place);
+        let public = Neighbours::default().position(fix.place);
         self.write(|writer| {
             let known = writer.restore(provider, &fix, public);
             writer.fit();
@@ -184,8 +195,9 @@ impl Fleet {
     /// The same for many.
     pub fn restore_all(&self, fixes: &[(ProviderId, Fix)]) {
         let mut public = Neighbours::default();
-        // Some at a time, so that pings need not wait for all.
-        for some in fixes.chunks(1_000) {
+        let mut order: Vec<_> = fixes.iter().collect();
+        order.sort_by_cached_key(|(_, fix)| Neighbours::square(fix.place));
+        for some in order.chunks(AT_ONCE) {
             self.write(|writer| {
                 for (provider, fix) in some {
                     writer.restore(*provider, fix, public.position(fix.place));
@@ -215,15 +227,16 @@ impl Fleet {
     /// within the radius, when fewer than asked for may take it.
     pub fn nearest(&self, request: &Request, now: Timestamp) -> Answer {
         let Some(only) = request.only else {
-            return self.read(tries(request.limit), |tables, version| search::nearest(tables, request, now, version));
+            let attempt = |tables: &Tables, version| search::nearest(tables, request, now, version);
+            return self.read(tries(request.limit), attempt).answer(request, now);
         };
         let writer = self.quiet();
-        match writer.tables().find(only) {
-            Some(slot) if request.limit > 0 => {
-                search::only(writer.tables(), slot, request, now, self.version.load(Ordering::Acquire))
-            }
-            _ => Answer::default(),
-        }
+        let taken = match writer.tables().find(only) {
+            Some(slot) if request.limit > 0 => search::only(writer.tables(), slot, request, now, writer.changes()),
+            _ => return Answer::default(),
+        };
+        drop(writer);
+        taken.answer(request, now)
     }
 
     /// The same, but only who and how far: for a matcher that weighs many requests.
@@ -238,7 +251,7 @@ impl Fleet {
     /// Everybody within the asked radius with the first reason not to be eligible (`None`: eligible), nearest first.
     /// Judges everybody there: for explanations, not for the busy path.
     pub fn verdicts(&self, request: &Request, now: Timestamp) -> Vec<Verdict> {
-        self.read(1, |tables, _| search::verdicts(tables, request, now))
+        search::verdicts(self.read(1, |tables, _| search::standing(tables, request)), request, now)
     }
 
     /// How many therapists are known.

@@ -115,7 +115,7 @@ impl Person {
         Timestamp::from_micros(self.fix_at.load(FREE).cast_signed())
     }
 
-    /// Whether a fix at this place is surely in the cell that the last was in.
+    /// Whether a fix at this place is surely in the cell that the last was in, if there was one.
     pub(super) fn stays_in_cell(&self, place: LatLng) -> bool {
         let circle = |centre| InnerCircle::new(centre, self.circle.load(FREE));
         place_of(self.public[1].load(FREE)).is_some_and(|centre| circle(centre).holds(place))
@@ -126,11 +126,11 @@ impl Person {
         self.accuracy.store(mark.accuracy_m.unwrap_or(f32::NAN).to_bits(), FREE);
     }
 
-    pub(super) fn set_fix_public(&self, public: PublicPosition) {
+    pub(super) fn set_fix_public(&self, public: PublicPosition, circle: InnerCircle) {
         let [cell, centre] = &self.public;
         cell.store(public.cell, FREE);
         centre.store(pack(public.centre), FREE);
-        self.circle.store(InnerCircle::of(public.centre).radius_dm(), FREE);
+        self.circle.store(circle.radius_dm(), FREE);
     }
 
     pub(super) fn set_therapist(&self, therapist: Arc<Therapist>) {
@@ -145,7 +145,6 @@ impl Person {
     /// He was removed.
     pub(super) fn forget(&self) {
         self.provider.store(NOBODY.cast_unsigned(), FREE);
-        self.circle.store(0, FREE);
         self.therapist.store(None);
     }
 

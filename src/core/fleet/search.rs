@@ -1,7 +1,12 @@
 //! The k nearest who may take a request: windows of growing size around the place, each scanned but for what the former
 //! held, until nobody outside can be nearer than the k-th found. `docs/matching.md` shows why the answer is exact.
 
+use std::sync::Arc;
+
+use arc_swap::Guard;
 use smallvec::SmallVec;
+
+use super::Therapist;
 
 use super::grid::{Grid, Point, Points, ROOM, place_of};
 use super::person::{self, Person};
@@ -9,7 +14,7 @@ use super::tables::{Layer, Tables};
 use super::traits::Traits;
 use super::window::{Window, haversine_at_most};
 use super::word::{Overlap, Witness};
-use crate::core::geo::{LatLng, Meters, Vantage, public_position};
+use crate::core::geo::{LatLng, Meters, PublicPosition, Vantage, public_position};
 use crate::core::ids::ProviderId;
 use crate::core::matching::{
     Answer, Candidate, Certificate, Precision, Request, Stand, Verdict, When, judge, tie_rank,
@@ -63,17 +68,46 @@ struct Search<'t> {
     eligible: Vec<Meters>,
 }
 
+/// What a search takes with it out of the index: what is left to do needs nobody to wait.
+#[derive(Default)]
+pub(super) struct Taken {
+    /// With the public position of the fix, if that is what is asked for.
+    best: Vec<(Found, Arc<Therapist>, Option<PublicPosition>)>,
+    considered: u32,
+    certificate: Certificate,
+}
+
+impl Taken {
+    /// With prices.
+    pub(super) fn answer(self, request: &Request, now: Timestamp) -> Answer {
+        let candidate = |(found, therapist, public): (Found, Arc<Therapist>, Option<PublicPosition>)| {
+            let offering = therapist.offering(request.service)?;
+            Some(Candidate {
+                place: found.place,
+                fix_age: found.fix_at.map(|at| now.since(at)),
+                distance: found.distance,
+                price: offering.price,
+                surcharge: surcharge(offering, found.distance),
+                public: public.unwrap_or_else(|| public_position(found.place)),
+                therapist,
+            })
+        };
+        let candidates = self.best.into_iter().filter_map(candidate).collect();
+        Answer { candidates, considered: self.considered, certificate: self.certificate }
+    }
+}
+
 /// The nearest who may take the request. `version`: how many changes these tables had seen at least.
-pub(super) fn nearest(tables: &Tables, request: &Request, now: Timestamp, version: u64) -> Result<Answer, Overlap> {
+pub(super) fn nearest(tables: &Tables, request: &Request, now: Timestamp, version: u64) -> Result<Taken, Overlap> {
     if request.limit == 0 {
-        return Ok(Answer::default());
+        return Ok(Taken::default());
     }
     let mut search = Search::new(tables, request, now);
     let mut witness = Witness::new();
     search.run(&mut witness)?;
-    let answer = search.answer(version);
+    let taken = search.take(version);
     witness.stands()?;
-    Ok(answer)
+    Ok(taken)
 }
 
 /// The same, but only who and how far.
@@ -92,7 +126,7 @@ pub(super) fn ranking(
 }
 
 /// The nearest if only the therapist in this slot is asked for. While nobody writes.
-pub(super) fn only(tables: &Tables, slot: u32, request: &Request, now: Timestamp, version: u64) -> Answer {
+pub(super) fn only(tables: &Tables, slot: u32, request: &Request, now: Timestamp, version: u64) -> Taken {
     let mut search = Search::new(tables, request, now);
     if let Some(point) = tables.grid(layer_of(request)).point(slot) {
         search.examined = 1;
@@ -100,7 +134,7 @@ pub(super) fn only(tables: &Tables, slot: u32, request: &Request, now: Timestamp
             search.judge(point, person);
         }
     }
-    search.answer(version)
+    search.take(version)
 }
 
 fn layer_of(request: &Request) -> Layer {
@@ -261,34 +295,30 @@ impl<'t> Search<'t> {
         self.best.len() == self.request.limit
     }
 
-    fn answer(self, version: u64) -> Answer {
+    fn take(self, version: u64) -> Taken {
         let reach = self.bound();
         let considered = match self.request.precision {
             Precision::Exact => self.examined,
             Precision::Public { .. } => self.eligible.iter().filter(|&&distance| distance <= reach).count() as u32,
         };
-        let candidates = self.best.iter().filter_map(|found| self.candidate(found)).collect();
-        let certificate = Certificate { version, proven: self.bound(), examined: self.examined };
-        Answer { candidates, considered, certificate }
-    }
-
-    fn candidate(&self, found: &Found) -> Option<Candidate> {
-        let person = self.tables.person(found.slot)?;
-        let therapist = person.therapist().load_full()?;
-        let offering = therapist.offering(self.request.service)?;
-        let public = match self.request.when {
-            When::Now => person.fix_public()?,
-            When::At { .. } => public_position(found.place),
-        };
-        Some(Candidate {
-            place: found.place,
-            fix_age: found.fix_at.map(|at| self.now.since(at)),
-            distance: found.distance,
-            price: offering.price,
-            surcharge: surcharge(offering, found.distance),
-            public,
-            therapist,
-        })
+        let mut best = Vec::with_capacity(self.best.len());
+        for some in self.best.chunks(8) {
+            // First what counts their holders is fetched, for all at once as far as the memory can: counting waits.
+            let held: SmallVec<[_; 8]> = some
+                .iter()
+                .filter_map(|found| {
+                    let person = self.tables.person(found.slot)?;
+                    Some((found, person, person.therapist().load()))
+                })
+                .collect();
+            let touched = held.iter().filter_map(|(.., therapist)| therapist.as_ref());
+            std::hint::black_box(touched.map(|therapist| therapist.provider.0).fold(0, |all, one| all ^ one));
+            best.extend(held.into_iter().filter_map(|(found, person, therapist)| {
+                let public = if self.request.when == When::Now { Some(person.fix_public()?) } else { None };
+                Some((*found, Guard::into_inner(therapist)?, public))
+            }));
+        }
+        Taken { best, considered, certificate: Certificate { version, proven: reach, examined: self.examined } }
     }
 }
 
@@ -303,24 +333,35 @@ fn first_reach(grid: &Grid, limit: usize) -> f64 {
     grid.tiling().row_m() * (limit.min(1_000) as f64 / 32.0).sqrt()
 }
 
-/// Everybody within the asked radius with the first reason not to be eligible, nearest first.
-pub(super) fn verdicts(tables: &Tables, request: &Request, now: Timestamp) -> Result<Vec<Verdict>, Overlap> {
+/// Somebody and where he stands, before he is judged.
+type Standing = (Arc<Therapist>, Stand);
+
+/// Everybody within the asked radius.
+pub(super) fn standing(tables: &Tables, request: &Request) -> Result<Vec<Standing>, Overlap> {
     let (grid, mut witness, mut met) = (tables.grid(layer_of(request)), Witness::new(), Vec::new());
     let window = Window::around(grid.tiling(), request.place, request.radius, None);
     grid.scan(&window, None, &mut witness, |points| met.extend(points.iter()))?;
-    let verdict = |Point { place, slot, .. }: Point| {
+    let vantage = Vantage::of(request.place);
+    let standing = |Point { place, slot, .. }: Point| {
         let person = tables.person(slot)?;
         let place = place_of(place)?;
-        let distance = Some(place.distance(request.place)).filter(|distance| *distance <= request.radius)?;
-        let fix_at = person.fix_for(request.when);
-        let stand = Stand { place, fix_at, distance };
-        let therapist = person.therapist().load_full()?;
-        let unfit = judge(&therapist, &stand, request, now).err();
-        let fix_age = fix_at.map(|at| now.since(at));
-        Some(Verdict { therapist, place, distance, fix_age, unfit })
+        let distance = Some(vantage.distance(place)).filter(|distance| *distance <= request.radius)?;
+        let stand = Stand { place, fix_at: person.fix_for(request.when), distance };
+        Some((person.therapist().load_full()?, stand))
     };
-    let mut all: Vec<Verdict> = met.into_iter().filter_map(verdict).collect();
+    let all = met.into_iter().filter_map(standing).collect();
     witness.stands()?;
-    all.sort_by_key(|v| (v.distance, tie_rank(request.precision, v.therapist.provider), v.therapist.provider));
     Ok(all)
+}
+
+/// The first reason of each not to be eligible, nearest first.
+pub(super) fn verdicts(all: Vec<Standing>, request: &Request, now: Timestamp) -> Vec<Verdict> {
+    let verdict = |(therapist, stand): Standing| {
+        let unfit = judge(&therapist, &stand, request, now).err();
+        let fix_age = stand.fix_at.map(|at| now.since(at));
+        Verdict { therapist, place: stand.place, distance: stand.distance, fix_age, unfit }
+    };
+    let mut all: Vec<Verdict> = all.into_iter().map(verdict).collect();
+    all.sort_by_key(|v| (v.distance, tie_rank(request.precision, v.therapist.provider), v.therapist.provider));
+    all
 }

@@ -107,5 +107,6 @@ impl Tables {
 /// Fibonacci hashing (Knuth, TAOCP 3, 6.4) of ids that the database gives out in order: nobody chooses them. `len` is a
 /// power of two.
 const fn home(ProviderId(id): ProviderId, len: usize) -> usize {
-    (id.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize & (len - 1)
+    // The upper bits, which spread ids in a row evenly.
+    (id.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (len.leading_zeros() + 1)) as usize
 }

@@ -11,7 +11,7 @@ use super::tables::{LAYERS, Layer, Tables};
 use super::tiling::Tiling;
 use super::word::Change;
 use super::{Duty, EnRoute, FixOutcome, Shown, Therapist};
-use crate::core::geo::{LatLng, PublicPosition, public_position};
+use crate::core::geo::{InnerCircle, LatLng, PublicPosition, public_position};
 use crate::core::ids::ProviderId;
 use crate::core::settings::PingLimits;
 use crate::core::track::{Applied, Fix, Mark, Track};
@@ -78,26 +78,28 @@ impl Writer {
         self.slots as usize - self.free.len()
     }
 
-    /// Makes room for so many more at once.
-    pub(super) fn reserve(&mut self, more: usize) {
+    /// Makes room for these at once.
+    pub(super) fn reserve(&mut self, providers: impl Iterator<Item = ProviderId>) {
+        let more = providers.filter(|provider| self.tables.find(*provider).is_none()).count();
         if self.slots as usize + more > self.tables.capacity() {
             self.rebuild_for((self.slots as usize + more) * 5 / 4);
         }
     }
 
-    /// Adds a therapist, or replaces what is known of him. Nothing changes if nothing is new.
-    pub(super) fn put(&mut self, therapist: Therapist) {
+    /// Adds a therapist, or replaces what is known of him. Nothing changes if nothing is new. `public` tells the public
+    /// position of his base.
+    pub(super) fn put(&mut self, therapist: Therapist, public: impl FnMut(LatLng) -> PublicPosition) {
         let provider = therapist.provider;
         let Some(slot) = self.tables.find(provider) else {
             let slot = self.add();
-            self.write_therapist(slot, Arc::new(therapist));
+            self.write_therapist(slot, Arc::new(therapist), public);
             if self.tables.learn(provider, slot).is_err() {
                 self.rebuild();
             }
             return;
         };
         if self.therapist(slot).is_none_or(|known| *known != therapist) {
-            self.write_therapist(slot, Arc::new(therapist));
+            self.write_therapist(slot, Arc::new(therapist), public);
         }
     }
 
@@ -115,13 +117,13 @@ impl Writer {
         slot
     }
 
-    fn write_therapist(&mut self, slot: u32, therapist: Arc<Therapist>) {
+    fn write_therapist(&mut self, slot: u32, therapist: Arc<Therapist>, public: impl FnMut(LatLng) -> PublicPosition) {
         let base = therapist.base_location;
         let steps = if base == self.tables.grid(Layer::Base).place(slot) {
             ALL.map(|layer| (layer, Step::Touch))
         } else {
             let step = |to: Option<LatLng>| to.map_or(Step::Gone, Step::To);
-            let centre = base.map(|base| public_position(base).centre);
+            let centre = base.map(public).map(|public| public.centre);
             let fixes = [(Layer::Fix, Step::Touch), (Layer::FixPublic, Step::Touch)];
             [fixes[0], fixes[1], (Layer::Base, step(base)), (Layer::BasePublic, step(centre))]
         };
@@ -185,15 +187,18 @@ impl Writer {
             return Some(FixOutcome { counted, newest, en_route: None });
         }
         // H3 costs more than the rest of a move, and well within the cell it cannot have changed.
-        let public = if person.stays_in_cell(fix.place) { None } else { Some(public_position(fix.place)) };
-        let public = public.filter(|public| last.is_none() || person.fix_public() != Some(*public));
-        self.show(slot, &fix.into(), public);
+        let public = match last {
+            Some(_) if person.stays_in_cell(fix.place) => None,
+            Some(_) => Some(public_position(fix.place)).filter(|public| person.fix_public() != Some(*public)),
+            None => Some(public_position(fix.place)),
+        };
+        self.show(slot, &fix.into(), public.map(|public| (public, InnerCircle::of(public.centre))));
         self.fit();
         Some(FixOutcome { counted, newest, en_route: self.en_route(slot) })
     }
 
     /// Takes over a fix from elsewhere, with its public position, if it is newer than the shown one. False if unknown.
-    pub(super) fn restore(&mut self, provider: ProviderId, fix: &Fix, public: PublicPosition) -> bool {
+    pub(super) fn restore(&mut self, provider: ProviderId, fix: &Fix, public: (PublicPosition, InnerCircle)) -> bool {
         let Some(slot) = self.tables.find(provider) else { return false };
         if self.position(slot).is_none_or(|(_, at)| at < fix.at) {
             self.suspects.remove(&slot);
@@ -203,14 +208,14 @@ impl Writer {
     }
 
     /// With the public position if it may have changed.
-    fn show(&mut self, slot: u32, mark: &Mark, public: Option<PublicPosition>) {
+    fn show(&mut self, slot: u32, mark: &Mark, public: Option<(PublicPosition, InnerCircle)>) {
         let to = (Layer::Fix, Step::To(mark.place));
         match public {
             // Public answers see the time of the fix alone change, by itself: a whole in any case.
             None => self.change(slot, [to], |person| person.set_fix(mark)),
-            Some(public) => self.change(slot, [to, (Layer::FixPublic, Step::To(public.centre))], |person| {
+            Some((public, circle)) => self.change(slot, [to, (Layer::FixPublic, Step::To(public.centre))], |person| {
                 person.set_fix(mark);
-                person.set_fix_public(public);
+                person.set_fix_public(public, circle);
             }),
         }
     }
@@ -218,7 +223,7 @@ impl Writer {
     /// Chooses the size of the cells anew when twice as many have come.
     pub(super) fn fit(&mut self) {
         if self.tables.grid(Layer::Fix).len() >= self.next_fit {
-            self.rebuild();
+            self.rebuild_for(self.tables.capacity());
         }
     }
 

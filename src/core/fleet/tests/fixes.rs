@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use rust_decimal::Decimal;
 use serde_json::json;
 use uuid::Uuid;
@@ -12,7 +14,7 @@ use super::world::{any_speed, request, willing};
 use crate::core::fleet::{Duty, Fleet, Therapist};
 use crate::core::geo::{LatLng, Meters};
 use crate::core::ids::{BookingId, ProviderId, ServiceId, UserId};
-use crate::core::matching::{Request, Unfit, When};
+use crate::core::matching::{Precision, Request, Unfit, When};
 use crate::core::money::Money;
 use crate::core::people::Gender;
 use crate::core::schedule::Schedule;
@@ -199,4 +201,76 @@ fn only_a_new_position_on_the_way_is_told_to_the_customer() {
     assert_eq!(told(3), None, "a repeated fix");
     assert_eq!(told(2), None, "a late fix");
     assert!(!fleet.set_duty(ProviderId(2), Duty::Idle));
+}
+
+#[test]
+fn fixes_taken_in_together_do_what_they_do_one_by_one() {
+    let (together, alone, limits) = (Fleet::new(), Fleet::new(), Settings::default().pings);
+    for id in 0..50 {
+        together.put(willing(id));
+        alone.put(willing(id));
+    }
+    let mut rng = StdRng::seed_from_u64(7);
+    for round in 0..200 {
+        // Unknown ones, the same one several times, late ones, jumps that the next may confirm.
+        let fixes: Vec<_> = (0..rng.random_range(0..150))
+            .map(|_| {
+                let at = NOW.plus(Duration::from_secs(round * 20 + rng.random_range(0..40)));
+                let north = f64::from(rng.random_range(0..3)) * 0.5 + rng.random_range(0.0..0.01);
+                let place = LatLng::new(14.0 + north, 121.02).unwrap();
+                (ProviderId(rng.random_range(0..55)), Fix::new(at, place))
+            })
+            .collect();
+        let expect: Vec<_> = fixes.iter().map(|(id, fix)| alone.apply_fix(*id, fix, &limits)).collect();
+        assert_eq!(together.apply_fixes(&fixes, &limits), expect, "round {round}");
+        assert_eq!(together.snapshot(), alone.snapshot(), "round {round}");
+    }
+    let newest = |fleet: &Fleet| fleet.nearest(&request(makati(), Meters::from_km(500.0), 1), NOW).certificate.version;
+    assert_eq!(newest(&together), newest(&alone), "each move is a change");
+}
+
+#[test]
+fn what_is_known_already_changes_nothing() {
+    let fleet = Fleet::new();
+    let version = || fleet.nearest(&request(makati(), Meters::from_km(5.0), 1), NOW).certificate.version;
+    fleet.put(willing(1));
+    let first = version();
+    fleet.put(willing(1));
+    fleet.put_all(vec![willing(1)]);
+    assert!(fleet.set_duty(ProviderId(1), Duty::Idle), "known");
+    assert_eq!(version(), first, "readers are not disturbed");
+    fleet.put(Therapist { total_reviews: 4, ..willing(1) });
+    assert!(fleet.set_duty(ProviderId(1), Duty::Offered { until: NOW }));
+    assert_eq!(version(), first + 2);
+    assert_eq!(fleet.therapist(ProviderId(1)).map(|t| t.total_reviews), Some(4));
+}
+
+#[test]
+fn the_first_fix_is_public_wherever_it_is() {
+    let fleet = Fleet::new();
+    let centre = crate::core::geo::public_position(makati()).centre;
+    // Where nobody has been, and where the one before him in the slot was.
+    for (id, place) in [(1, LatLng::new(0.0, 0.0).unwrap()), (2, makati()), (3, centre)] {
+        fleet.put(willing(id));
+        fleet.apply_fix(ProviderId(id), &Fix::new(NOW, place), &any_speed());
+        let public = Request { precision: Precision::Public { tie_key: 1 }, ..request(place, Meters::from_km(1.0), 1) };
+        assert_eq!(fleet.nearest(&public, NOW).candidates.len(), 1, "{place}");
+        fleet.remove(ProviderId(id));
+    }
+}
+
+#[test]
+fn those_who_stay_are_known_however_many_come_and_go() {
+    let fleet = Fleet::new();
+    (0..20).for_each(|id| fleet.put(willing(id)));
+    for id in 20..20_000 {
+        fleet.put(willing(id));
+        assert!(fleet.therapist(ProviderId(id)).is_some());
+        fleet.remove(ProviderId(id));
+        assert!(fleet.therapist(ProviderId(id)).is_none() && fleet.len() == 20);
+    }
+    for unknown in [-1, 20, 19_999, i64::MIN, i64::MAX] {
+        assert!(!fleet.set_duty(ProviderId(unknown), Duty::Idle), "{unknown}");
+    }
+    assert!((0..20).all(|id| fleet.therapist(ProviderId(id)).is_some_and(|t| t.provider.0 == id)));
 }
