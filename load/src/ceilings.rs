@@ -40,7 +40,9 @@ const FRAMES_SHARE: f64 = 0.6;
 
 /// Therapists who send.
 const SOCKETS: usize = 64;
+/// At least so many; more, where a round would copy more rows than one statement may take time for.
 const ROUNDS: u64 = 10;
+const ROWS_A_ROUND: u64 = 100_000;
 /// Fixes of a frame when many are to be stored.
 const FRAME: usize = 500;
 /// Frames of one fix a socket and round: together fewer than the journal holds.
@@ -114,10 +116,11 @@ pub(crate) async fn run(options: &PingsOnly, stop: &CancellationToken) -> Result
     }
 
     let begin = clock::now().minus(AGE);
-    let each = (options.rows / ROUNDS / SOCKETS as u64).max(1);
+    let rounds = options.rows.div_ceil(ROWS_A_ROUND).max(ROUNDS);
+    let each = (options.rows / rounds / SOCKETS as u64).max(1);
     let (mut copied, mut stored, mut frames, mut bare_frames) =
         (Work::default(), Work::default(), Work::default(), Work::default());
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         if stop.is_cancelled() {
             return Ok(Verdict::Interrupted);
         }

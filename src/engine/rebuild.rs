@@ -34,8 +34,21 @@ pub(super) async fn all(
     now: Timestamp,
 ) -> Result<Rebuilt, StoreError> {
     let before: BTreeSet<ProviderId> = fleet.snapshot().iter().map(|(t, _)| t.provider).collect();
-    let ((rows, unusable), fixes) =
-        tokio::try_join!(everyone(pool), therapists::newest_fixes(pool, None, horizon(settings, now)))?;
+    let (ids, since) = (therapists::ids(pool).await?, horizon(settings, now));
+    let (parts, fixes) = tokio::try_join!(
+        in_parts(pool, &ids, |pool, part| async move { therapists::load(&pool, Some(&part)).await }),
+        in_parts(
+            pool,
+            &ids,
+            move |pool, part| async move { therapists::newest_fixes(&pool, Some(&part), since).await }
+        ),
+    )?;
+    let (mut rows, mut unusable) = (Vec::with_capacity(ids.len()), Vec::new());
+    for (some, bad) in parts {
+        rows.extend(some);
+        unusable.extend(bad);
+    }
+    let fixes: Vec<_> = fixes.into_iter().flatten().collect();
     let kept: BTreeSet<ProviderId> = rows.iter().map(|t| t.provider).collect();
     let mut rebuilt = Rebuilt { therapists: rows.len(), unusable: unusable.len(), supply: true, ..Rebuilt::default() };
     fleet.put_all(rows);
@@ -48,25 +61,29 @@ pub(super) async fn all(
     Ok(rebuilt)
 }
 
-/// Every therapist's rows. A large fleet is read in parts at once, each in a task of its own: both the database and the
-/// reading of its answers take time. A therapist is in one part; what changes meanwhile is heard of by notification.
-async fn everyone(pool: &PgPool) -> Result<(Vec<Therapist>, Vec<therapists::Unusable>), StoreError> {
+/// A large fleet is read in parts at once, each in a task of its own: both the database and the reading of its answers
+/// take time. A therapist is in one part; what changes meanwhile is heard of by notification.
+async fn in_parts<T, F>(
+    pool: &PgPool,
+    ids: &[ProviderId],
+    read: impl Fn(PgPool, Vec<ProviderId>) -> F,
+) -> Result<Vec<T>, StoreError>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, StoreError>> + Send + 'static,
+{
     const PARTS: usize = 4;
     const SMALLEST_PART: usize = 5_000;
-    let ids = therapists::ids(pool).await?;
     let mut reading = JoinSet::new();
     for part in ids.chunks(ids.len().div_ceil(PARTS).max(SMALLEST_PART)) {
-        let (pool, part) = (pool.clone(), part.to_vec());
-        reading.spawn(async move { therapists::load(&pool, Some(&part)).await });
+        reading.spawn(read(pool.clone(), part.to_vec()));
     }
-    let (mut rows, mut unusable) = (Vec::with_capacity(ids.len()), Vec::new());
+    let mut parts = Vec::with_capacity(reading.len());
     while let Some(part) = reading.join_next().await {
         // A part cannot be cancelled while this waits for it.
-        let (some, bad) = part.unwrap_or_else(|end| std::panic::resume_unwind(end.into_panic()))?;
-        rows.extend(some);
-        unusable.extend(bad);
+        parts.push(part.unwrap_or_else(|end| std::panic::resume_unwind(end.into_panic()))?);
     }
-    Ok((rows, unusable))
+    Ok(parts)
 }
 
 /// Re-reads the rows of these therapists.

@@ -76,7 +76,8 @@ pub async fn open<D: Desk>(
         // Twice what is allowed, so that a frame that is too big can be read and answered with 1009.
         .max_frame_size(2 * MAX_FRAME)
         .max_message_size(2 * MAX_FRAME)
-        .on_upgrade(move |socket| tracker.track_future(serve(desk, socket, member, binary)))
+        // Boxed: the task that axum makes of it would hold room for it twice.
+        .on_upgrade(move |socket| tracker.track_future(Box::pin(serve(desk, socket, member, binary))))
 }
 
 async fn serve<D: Desk>(desk: Arc<D>, socket: WebSocket, member: Option<Member>, binary: bool) {
@@ -86,7 +87,10 @@ async fn serve<D: Desk>(desk: Arc<D>, socket: WebSocket, member: Option<Member>,
         None => session::first_message(&*desk, &mut link).await,
     };
     let close = match member {
-        Ok(member) => Session::new(desk, member, binary).run(&mut link).await,
+        Ok(member) => {
+            let mut session = Session::new(desk, member, binary);
+            session.run(&mut link).await
+        }
         Err(close) => close,
     };
     tracing::debug!(code = close.code(), reason = close.reason(), "a socket closes");
@@ -100,4 +104,21 @@ async fn authenticate_header<D: Desk>(desk: &D, headers: &HeaderMap) -> Result<M
         AuthFailure::BadToken => Problem::unauthenticated(),
         AuthFailure::Unavailable => Problem::unavailable("The token cannot be checked at the moment; try again."),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::desk::FrontDesk;
+
+    fn size<A, F: Future>(_: impl Fn(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// A socket lies in its main loop nearly all the time: what is rare is boxed, and must not make every socket larger.
+    #[test]
+    fn a_socket_costs_little_memory_while_it_waits() {
+        let whole = size(|(desk, socket, member, binary)| serve::<FrontDesk>(desk, socket, member, binary));
+        assert!(whole <= 3_584, "{whole} bytes a socket");
+    }
 }

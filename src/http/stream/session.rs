@@ -25,10 +25,10 @@ use crate::wire::booking::Booking;
 use crate::wire::stream::{AppMessage, Position, ServerMessage};
 use crate::wire::time::WireTime;
 
-/// Rows of one socket that may wait for their commit: a phone that catches up shares the journal with the others.
 /// Characters of a reason, at most.
 const REASON: usize = 500;
 
+/// Rows of one socket that may wait for their commit: a phone that catches up shares the journal with the others.
 const IN_FLIGHT: usize = 2_000;
 
 type Submitting = Pin<Box<dyn Future<Output = Result<(), JournalStopped>> + Send>>;
@@ -113,10 +113,10 @@ impl<D: Desk> Session<D> {
     }
 
     /// Until there is a reason to close.
-    pub(super) async fn run(mut self, link: &mut Link) -> Close {
+    pub(super) async fn run(&mut self, link: &mut Link) -> Close {
         // On the bus first, then the standing: an offer made in between is told twice rather than never.
         let mut connection = self.desk.bus().connect(self.member.user, self.member.therapist.is_some());
-        if let Err(close) = self.welcome(link, &connection).await {
+        if let Err(close) = Box::pin(self.welcome(link, &connection)).await {
             return close;
         }
         let mut timer = pin!(tokio::time::sleep_until(self.alive.next_check().into()));
@@ -166,7 +166,7 @@ impl<D: Desk> Session<D> {
 
     async fn handle(&mut self, event: Event, link: &mut Link, timer: Pin<&mut Sleep>) -> Result<(), Close> {
         match event {
-            Event::Closing => Err(self.finish(link).await),
+            Event::Closing => Err(Box::pin(self.finish(link)).await),
             Event::Revoked => Err(Close::NotAuthenticated),
             Event::Heard(Heard::Message(message)) => link.send([&*message]).await,
             Event::Heard(Heard::Replaced) => Err(Close::Replaced),
@@ -273,7 +273,8 @@ impl<D: Desk> Session<D> {
             },
             Frame::Text(text) => match self.intake.as_mut().and_then(|intake| intake.usual(&*self.desk, &text)) {
                 Some(taken) => self.taken(Some(taken), link).await,
-                None => self.text(&text, link).await,
+                // Boxed: fixes come all the time, everything else seldom.
+                None => Box::pin(self.text(&text, link)).await,
             },
         }
     }
