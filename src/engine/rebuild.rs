@@ -166,21 +166,21 @@ mod tests {
             average_rating: 0.into(),
             total_reviews: 0,
             commission_rate: 15.into(),
-            specializations: vec![],
-            languages: vec![],
+            specializations: [].into(),
+            languages: [].into(),
             service_radius_km: 5,
             base_location: None,
             schedule: Schedule::always(),
             accepts_genders: None,
             buffer_minutes: 15,
-            services: vec![],
+            services: [].into(),
             verified: true,
             active: true,
             available: true,
             accepts_home_service: true,
-            blocked: vec![],
+            blocked: [].into(),
             duty: Duty::Idle,
-            busy: vec![],
+            busy: [].into(),
         }
     }
 
@@ -188,7 +188,7 @@ mod tests {
     fn supply_is_who_may_work_and_could_not_and_time_that_was_taken_and_is_not() {
         let at = Timestamp::from_secs;
         let off = Therapist { available: false, ..idle() };
-        let booked = |busy: Vec<_>| Therapist { busy, ..idle() };
+        let booked = |busy: Vec<_>| Therapist { busy: busy.into(), ..idle() };
         let (one, other) = ((at(100), at(200)), (at(300), at(400)));
         for (before, after, expect) in [
             (None, idle(), true),
