@@ -22,7 +22,7 @@ mod window;
 mod word;
 mod writer;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
@@ -66,6 +66,8 @@ pub struct Fleet {
     writer: Mutex<Writer>,
     /// How many changes there were.
     version: AtomicU64,
+    /// How many therapists are known, for who only counts.
+    known: AtomicUsize,
 }
 
 impl Default for Fleet {
@@ -75,6 +77,7 @@ impl Default for Fleet {
             tables: ArcSwap::new(Arc::clone(writer.tables())),
             writer: Mutex::new(writer),
             version: AtomicU64::new(0),
+            known: AtomicUsize::new(0),
         }
     }
 }
@@ -115,6 +118,7 @@ impl Fleet {
         if Arc::as_ptr(writer.tables()) != before {
             self.tables.store(Arc::clone(writer.tables()));
         }
+        self.known.store(writer.len(), Ordering::Relaxed);
         // Last: who has read the version reads tables that have seen so many changes.
         self.version.store(writer.changes(), Ordering::Release);
         result
@@ -256,7 +260,7 @@ impl Fleet {
 
     /// How many therapists are known.
     pub fn len(&self) -> usize {
-        self.quiet().len()
+        self.known.load(Ordering::Relaxed)
     }
 
     /// Whether none is known.

@@ -134,7 +134,10 @@ pub(super) fn only(tables: &Tables, slot: u32, request: &Request, now: Timestamp
             search.judge(point, person);
         }
     }
-    search.take(version)
+    let mut taken = search.take(version);
+    // Nobody else was looked at.
+    taken.certificate.proven = Meters::ZERO;
+    taken
 }
 
 fn layer_of(request: &Request) -> Layer {
@@ -241,7 +244,7 @@ impl<'t> Search<'t> {
         near.sort_unstable();
         let mut limit = haversine_at_most(self.bound());
         for some in near.chunks(16) {
-            // First all their cards are fetched, at once as far as the memory can, and then looked at.
+            // First all their lines are fetched, at once as far as the memory can, and then looked at.
             let people: SmallVec<[_; 16]> = some
                 .iter()
                 .filter_map(|key| {

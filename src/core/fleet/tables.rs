@@ -89,11 +89,16 @@ impl Tables {
         if entries as usize >= self.slots.len() / 8 * 7 {
             return Err(Full);
         }
-        self.entries.store(entries + 1, Ordering::Relaxed);
         let mut at = home(provider, self.slots.len());
-        while self.slots[at].load(Ordering::Relaxed) != 0 {
-            at = (at + 1) % self.slots.len();
+        loop {
+            match self.slots[at].load(Ordering::Relaxed) {
+                0 => break,
+                // Who comes and goes mostly gets the slot that he left, and his entry is there still.
+                known if known == slot + 1 => return Ok(()),
+                _ => at = (at + 1) % self.slots.len(),
+            }
         }
+        self.entries.store(entries + 1, Ordering::Relaxed);
         self.slots[at].store(slot + 1, Ordering::Release);
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::core::schedule::Schedule;
 use crate::core::time::Timestamp;
 
 /// A therapist as SQL and bookings say. Replaced whole, never changed in place: whoever holds one sees one moment.
-/// What many have alike is held once ([`Shared`]).
+/// What many have alike is held once where many are read together ([`Shared`]).
 #[derive(Clone, PartialEq, Debug)]
 pub struct Therapist {
     /// `providers.id`

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::desk::Desk;
 use crate::clock;
+use crate::core::fleet::FixOutcome;
 use crate::core::geo::LatLng;
 use crate::core::ids::{BookingId, ProviderId};
 use crate::core::settings::PingLimits;
@@ -155,8 +156,9 @@ impl Intake {
             return Err(TooFast);
         }
         let mut shown = None;
-        let mut apply = |(seq, fix): (u32, Fix)| {
-            let outcome = desk.fleet().apply_fix(self.therapist, &fix, limits);
+        let fixes: Vec<_> = frame.good.iter().map(|(_, fix)| (self.therapist, *fix)).collect();
+        let outcomes = desk.fleet().apply_fixes(&fixes, limits);
+        let mut ping = |((seq, fix), outcome): ((u32, Fix), Option<FixOutcome>)| {
             // A backlog tells where he was, not where he is.
             let live = now.since(fix.at) <= LIVE_FOR;
             if let Some((booking, booking_uuid, _customer, destination)) =
@@ -168,7 +170,7 @@ impl Intake {
             let counted = outcome.is_none_or(|o| o.counted);
             Ping { seq, fix, counted, received_at: now }
         };
-        let pings = frame.good.into_iter().map(&mut apply).collect();
+        let pings = frame.good.into_iter().zip(outcomes).map(&mut ping).collect();
         let delivery = frame.upto.map(|upto| Delivery {
             provider: self.therapist,
             pings,

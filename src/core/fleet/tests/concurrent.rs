@@ -11,7 +11,7 @@ use rust_decimal::Decimal;
 use uuid::Uuid;
 
 use super::world::{any_speed, request, willing};
-use crate::core::fleet::{Duty, Fleet, Therapist};
+use crate::core::fleet::{Duty, Fleet, MANY, Therapist};
 use crate::core::geo::{LatLng, Meters};
 use crate::core::ids::{BookingId, ProviderId, UserId};
 use crate::core::matching::{Answer, Candidate, Precision, Request};
@@ -40,10 +40,10 @@ fn place(id: i64, second: u64) -> LatLng {
     LatLng::from_e7(lat as i32, lng as i32).unwrap()
 }
 
-/// Where everybody sees everybody.
+/// Where everybody sees everybody; of so few that no search waits for the writer before it has tried.
 fn everybody() -> Request {
     let middle = LatLng::new(0.0, 180.0).unwrap();
-    Request { stale_after: Duration::from_secs(u64::MAX), ..request(middle, Meters::from_km(50.0), 1_000) }
+    Request { stale_after: Duration::from_secs(u64::MAX), ..request(middle, Meters::from_km(50.0), MANY) }
 }
 
 #[test]
@@ -167,7 +167,9 @@ impl Change {
         match rng.random_range(0..20) {
             0 => Self::Remove(provider),
             1 | 2 => Self::Put(Box::new(version(provider.0, turn as u64))),
-            3 | 4 => Self::Duty(provider, [Duty::Idle, booked][rng.random_range(0..2)]),
+            // Somebody new, whom nobody finds yet: in time the index outgrows its tables.
+            3 | 4 => Self::Put(Box::new(version(PEOPLE + turn, turn as u64))),
+            5 | 6 => Self::Duty(provider, [Duty::Idle, booked][rng.random_range(0..2)]),
             _ => {
                 // A few cells of a few metres to a few hundred: most moves cross a border, many meet in one cell.
                 let mut near = |middle: i32| middle + rng.random_range(-3..=3) * rng.random_range(1..9_000);
@@ -209,14 +211,17 @@ fn each_answer_is_the_truth_of_one_instant_during_the_search() {
     let now = Timestamp::from_secs(START + 1);
     let heard: Vec<Heard> = std::thread::scope(|scope| {
         let writer = scope.spawn(|| {
+            let mut tables = BTreeSet::new();
             for (number, change) in log.iter().enumerate() {
                 change.clone().make(&fleet);
+                tables.insert(fleet.tables.load().capacity());
                 made.fetch_add(1, Ordering::SeqCst);
                 // Whoever has the processor: neither runs away from the other.
                 while (asked.load(Ordering::SeqCst) as usize) < number / 8 {
                     std::thread::yield_now();
                 }
             }
+            assert!(tables.len() > 1, "the tables were never replaced under the readers");
         });
         let readers: Vec<_> = (0..2u64)
             .map(|reader| {
