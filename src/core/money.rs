@@ -119,7 +119,7 @@ mod tests {
             (Money::ZERO, "0.00"),
             (Money::centavos(-80_005), "-800.05"),
             (Money::rounded(Decimal::from(7)), "7.00"),
-            (Money::centavos(100_00), "100.00"),
+            (Money::centavos(10_000), "100.00"),
             (Money::centavos(u32::MAX.into()), "42949672.95"),
             (Money::centavos(i64::from(u32::MAX) + 1), "42949672.96"),
         ] {

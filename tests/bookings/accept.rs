@@ -3,6 +3,7 @@
 use spacall::core::booking::Status;
 use spacall::core::ids::{BookingId, OfferId};
 use spacall::core::money::Money;
+use spacall::core::pricing::{self, Discount, Promo};
 use spacall::store::offers::{self, AcceptOutcome, Accepted, PersistOutcome};
 use spacall::wire::stream::OfferEnd;
 
@@ -244,7 +245,7 @@ async fn a_promo_is_computed_anew_at_the_accept() {
     let found = spacall::store::promos::check(w.pool(), "TEN", new.customer, service, None).await.expect("a statement");
     let terms = found.expect("usable").terms;
     new.promo_code = Some(code);
-    new.price = spacall::core::pricing::price(Money::centavos(80_000), Money::ZERO, 15.into(), Some(&terms));
+    new.price = pricing::price(Money::centavos(80_000), Money::ZERO, 15.into(), Some(&terms));
     assert_eq!(new.price.promo_discount, Money::centavos(8_000));
     let booking = w.create(&new).await;
     let therapist = w.therapist().await;
@@ -267,10 +268,12 @@ async fn a_promo_that_takes_nothing_off_in_the_end_was_not_used() {
             friend.provider.0,
         )
         .await;
+    let terms = Promo { discount: Discount::FixedAmount(Money::centavos(10_000)), max_discount: None };
     let uses = "SELECT usage_count::bigint FROM promo_codes WHERE id = $1";
     for (therapist, used) in [(other, 0), (friend, 1)] {
         let mut new = w.new_booking(w.customer().await).await;
         new.promo_code = Some(code);
+        new.price = pricing::price(Money::centavos(80_000), Money::ZERO, 15.into(), Some(&terms));
         let booking = w.create(&new).await;
         assert_eq!(w.one(uses, code).await, 1, "taken when it is made");
         let offer = w.offer(booking, therapist, 1).await;
