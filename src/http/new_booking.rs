@@ -162,6 +162,7 @@ pub async fn prepare(engine: &Engine, caller: &Principal, fields: Fields) -> Res
         payment_method: asked.payment_method.to_owned(),
         customer_notes: asked.customer_notes,
         dispatch_timeout_s: asked.timing.search_for_s,
+        lease: None,
     })
 }
 

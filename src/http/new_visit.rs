@@ -81,6 +81,7 @@ pub(super) async fn prepare(engine: &Engine, caller: &Principal, fields: Fields)
         payment_method: asked.payment_method.to_owned(),
         customer_notes: asked.customer_notes,
         dispatch_timeout_s: search_for_s,
+        lease: None,
     })
 }
 

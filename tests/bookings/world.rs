@@ -102,6 +102,7 @@ impl World {
             payment_method: "cash".to_owned(),
             customer_notes: Some("Ring twice".to_owned()),
             dispatch_timeout_s: 300,
+            lease: None,
         }
     }
 

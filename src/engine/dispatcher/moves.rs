@@ -33,10 +33,12 @@ macro_rules! retried {
 
 impl DispatcherHandle {
     /// Makes a booking and, once it is committed, starts dispatch and tells the customer's sessions.
-    pub async fn create(&self, new: NewBooking, key: Option<Key>) -> Result<CreateOutcome, StoreError> {
+    pub async fn create(&self, mut new: NewBooking, key: Option<Key>) -> Result<CreateOutcome, StoreError> {
+        new.lease = Some(self.shared.claims.lease());
         self.run(move |shared| async move {
             let outcome = retried!(bookings::create(&shared.pool, &new, key.as_ref()))?;
             if let CreateOutcome::Created { view, .. } = &outcome {
+                shared.claims.note(view.id, true);
                 shared.tell_booking(view, None);
                 shared.feed(Input::Changed { booking: view.id }).await;
             }

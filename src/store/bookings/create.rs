@@ -3,6 +3,7 @@
 use sqlx::types::Decimal;
 use sqlx::{PgConnection, PgPool};
 
+use super::lease::Lease;
 use super::view::{BookingView, view_by_id};
 use crate::core::booking::Kind;
 use crate::core::geo::LatLng;
@@ -47,6 +48,8 @@ pub struct NewBooking {
     /// How long a therapist is searched for, or the store asked, seconds, as the settings are now:
     /// `booking_timeout.pending`, or (scheduled) [`search_for`](crate::core::scheduling::search_for).
     pub dispatch_timeout_s: u32,
+    /// Of the node that drives it from the start; `None`: whoever claims it.
+    pub lease: Option<Lease>,
 }
 
 /// Where the therapist goes.
@@ -154,9 +157,11 @@ async fn insert(tx: &mut PgConnection, new: &NewBooking) -> Result<BookingId, St
         "INSERT INTO bookings (customer_id, provider_id, service_id, payment_method, preferences,
              dispatch_timeout_s, max_price, price_is_estimate, promo_code_id, service_price, distance_surcharge,
              platform_fee, tip_amount, promo_discount, total_amount, provider_earnings, commission_amount,
-             commission_rate, customer_notes, type, booking_type, scheduled_at, requested_at, created_at)
+             commission_rate, customer_notes, type, booking_type, scheduled_at, lease_owner, lease_token, lease_until,
+             requested_at, created_at)
          VALUES ($1, $2, $3, $4::payment_method, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
-                 $20::booking_service_type, $21::booking_schedule_type, $22, clock_timestamp(), clock_timestamp())
+                 $20::booking_service_type, $21::booking_schedule_type, $22, $23, ($23 IS NOT NULL)::int,
+                 clock_timestamp() + make_interval(secs => $24), clock_timestamp(), clock_timestamp())
          RETURNING id",
     )
     .bind(new.customer.0)
@@ -181,6 +186,8 @@ async fn insert(tx: &mut PgConnection, new: &NewBooking) -> Result<BookingId, St
     .bind(new.kind.as_str())
     .bind(if new.scheduled_at.is_some() { "scheduled" } else { "now" })
     .bind(new.scheduled_at.and_then(to_chrono))
+    .bind(new.lease.map(|lease| lease.node.0))
+    .bind(new.lease.map(|lease| lease.life.as_secs_f64()))
     .fetch_one(&mut *tx)
     .await?;
     let place = &new.place;

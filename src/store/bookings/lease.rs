@@ -16,6 +16,15 @@ use crate::store::StoreError;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NodeId(pub Uuid);
 
+/// With which a booking is made by the node that will drive it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lease {
+    /// `lease_owner`
+    pub node: NodeId,
+    /// Until `lease_until`.
+    pub life: Duration,
+}
+
 /// A sign of life, for as long as it is kept.
 #[derive(Debug)]
 pub struct Presence(PgConnection);
