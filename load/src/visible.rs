@@ -29,8 +29,8 @@ const STEP_KM: f64 = 0.005;
 const RADIUS_KM: f64 = 0.002;
 /// A fix that is not found by then never will be.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// For going on duty, and for the first fixes to be believed.
-const READY_WITHIN: Duration = Duration::from_secs(20);
+/// For going on duty, and for the first fixes to be believed, while thousands of others connect.
+const READY_WITHIN: Duration = Duration::from_secs(60);
 /// Until then the next question follows at once; later each waits a tenth of the time so far, so that a service that
 /// falls behind is not asked ever more.
 const EAGER: Duration = Duration::from_millis(5);
