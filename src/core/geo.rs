@@ -102,39 +102,49 @@ pub struct Vantage {
 impl Vantage {
     /// From here.
     pub fn of(place: LatLng) -> Self {
-        Self { place, cos_lat: place.latitude().to_radians().cos() }
+        Self { place, cos_lat: cosine(place.lat_e7) }
     }
 
     /// The one metric.
     pub fn distance(&self, other: LatLng) -> Meters {
-        let half_dlat = ((f64::from(self.place.lat_e7) - f64::from(other.lat_e7)) / 1e7).to_radians() / 2.0;
-        let half_dlng = ((f64::from(self.place.lng_e7) - f64::from(other.lng_e7)) / 1e7).to_radians() / 2.0;
-        let cosines = self.cos_lat * other.latitude().to_radians().cos();
+        let half = |a: i32, b: i32| (f64::from(a) - f64::from(b)) * (E7_RAD / 2.0);
+        let (half_dlat, half_dlng) = (half(self.place.lat_e7, other.lat_e7), half(self.place.lng_e7, other.lng_e7));
+        let cosines = self.cos_lat * cosine(other.lat_e7);
         let (sin_lat, sin_lng) = (sine(half_dlat), sine(half_dlng));
         let h = sin_lat * sin_lat + cosines * (sin_lng * sin_lng);
         Meters(2.0 * EARTH_RADIUS_M * arc_sine(h.sqrt().min(1.0)))
     }
 }
 
+/// Radians in 1e-7 degree.
+pub(crate) const E7_RAD: f64 = std::f64::consts::PI / 1_800_000_000.0;
+
+/// Of a latitude in 1e-7 degree. Not the platform's: it is the same everywhere, and does not switch rounding modes.
+pub(crate) fn cosine(e7: i32) -> f64 {
+    libm::cos(f64::from(e7) * E7_RAD)
+}
+
 /// Below this angle (57 km on the Earth) a few terms of the series are exact to the last bits of a double, and cheaper.
 const SMALL: f64 = 0.009;
 
 /// x - x³/3! + x⁵/5! - x⁷/7!: the next term is below 1e-21 x.
-fn sine(x: f64) -> f64 {
+pub(crate) fn sine(x: f64) -> f64 {
+    const TERMS: [f64; 3] = [1.0 / 6.0, 1.0 / 120.0, 1.0 / 5_040.0];
     let square = x * x;
     if square > SMALL * SMALL {
-        return x.sin();
+        return libm::sin(x);
     }
-    x - x * square / 6.0 * (1.0 - square / 20.0 * (1.0 - square / 42.0))
+    x - x * square * (TERMS[0] - square * (TERMS[1] - square * TERMS[2]))
 }
 
 /// x + x³/6 + 3x⁵/40 + 15x⁷/336: the next term is below 1e-17 x.
-fn arc_sine(x: f64) -> f64 {
+pub(crate) fn arc_sine(x: f64) -> f64 {
+    const TERMS: [f64; 3] = [1.0 / 6.0, 3.0 / 40.0, 15.0 / 336.0];
     let square = x * x;
     if square > SMALL * SMALL {
-        return x.asin();
+        return libm::asin(x);
     }
-    x + x * square / 6.0 * (1.0 + square * 0.45 * (1.0 + square * (25.0 / 42.0)))
+    x + x * square * (TERMS[0] + square * (TERMS[1] + square * TERMS[2]))
 }
 
 impl fmt::Display for LatLng {
@@ -274,6 +284,8 @@ impl InnerCircle {
 pub struct Neighbours {
     /// By [`Self::square`]: the cell that was found there last.
     squares: HashMap<(i32, i32), (PublicPosition, InnerCircle)>,
+    /// The last answer.
+    last: Option<(PublicPosition, InnerCircle)>,
 }
 
 impl Neighbours {
@@ -284,15 +296,19 @@ impl Neighbours {
 
     /// The public position of a place, and the circle in its cell.
     pub fn position(&mut self, place: LatLng) -> (PublicPosition, InnerCircle) {
-        let square = Self::square(place);
-        if let Some((public, circle)) = self.squares.get(&square)
-            && circle.holds(place)
-        {
-            return (*public, *circle);
+        let holds = |known: &&(PublicPosition, InnerCircle)| known.1.holds(place);
+        // Mostly whoever is asked for next is near. A cell is some eleven squares large.
+        if let Some(last) = self.last.as_ref().filter(holds) {
+            return *last;
         }
-        let public = public_position(place);
-        let found = (public, InnerCircle::of(public.centre));
-        self.squares.insert(square, found);
+        let (row, column) = Self::square(place);
+        let known = [(row, column), (row - 1, column), (row, column - 1)].map(|square| self.squares.get(&square));
+        let found = known.into_iter().flatten().find(holds).copied().unwrap_or_else(|| {
+            let public = public_position(place);
+            (public, InnerCircle::of(public.centre))
+        });
+        self.squares.insert((row, column), found);
+        self.last = Some(found);
         found
     }
 }

@@ -125,10 +125,6 @@ pub struct Candidate {
 pub struct Answer {
     /// Nearest first; at most [`Request::limit`].
     pub candidates: Vec<Candidate>,
-    /// [`Precision::Exact`]: how many positions were looked at. [`Precision::Public`]: how many may take the request and
-    /// are no farther than the last candidate (than the radius, if fewer than asked were found): a number that, like
-    /// the rest of the answer, depends on public positions alone.
-    pub considered: u32,
     /// How the index can vouch for it.
     pub certificate: Certificate,
 }

@@ -215,7 +215,10 @@ pub async fn nearby(
     sort(&mut answer.candidates, query.sort);
     answer.candidates.truncate(query.around.limit);
     let data = Shown { candidates: &answer.candidates, query: &query, now };
-    json(&Nearby { data, meta: NearbyMeta { considered: answer.considered, as_of: WireTime(now), certificate } })
+    json(&Nearby {
+        data,
+        meta: NearbyMeta { considered: answer.certificate.examined, as_of: WireTime(now), certificate },
+    })
 }
 
 /// The candidates are in order of distance still.

@@ -7,18 +7,23 @@
 //!
 //! The grid knows integers only; what distance means is [`Window`]'s business.
 
+use smallvec::SmallVec;
+
 use super::pool::Pool;
+use super::prefetch::{prefetch, prefetch_whole};
 use super::sync::{AtomicU32, AtomicU64, Ordering};
 use super::tiling::{CELLS, SIDE, Tile, Tiling};
 use super::traits::Traits;
 use super::window::{Columns, Window};
-use super::word::{Overlap, Witness, Word};
+use super::word::{Note, Overlap, Witness, Word};
 use crate::core::geo::LatLng;
 
 /// Points to a chunk; fewer than 16.
 pub(super) const ROOM: usize = 12;
 /// Things are added by segments of up to 2^this; one by one where loom keeps a history of each.
 const SEGMENT: u32 = if cfg!(feature = "loom") { 0 } else { 12 };
+/// A scan meets so many cells without asking for memory.
+const FEW: usize = 32;
 /// Relaxed everywhere: the words order what readers see.
 const FREE: Ordering = Ordering::Relaxed;
 
@@ -78,13 +83,18 @@ impl<'t> Points<'t> {
     /// Latitudes and longitudes in 1e-7 degree; what is beyond [`Self::len`] means nothing. Read one by one, so that
     /// what is computed of them can be computed of several at once.
     #[inline]
-    pub(super) fn coordinates(&self) -> ([f64; ROOM], [f64; ROOM]) {
-        let (mut lat, mut lng) = ([0.0; ROOM], [0.0; ROOM]);
+    pub(super) fn coordinates(&self) -> ([i32; ROOM], [i32; ROOM]) {
+        let (mut lat_e7, mut lng_e7) = ([0; ROOM], [0; ROOM]);
         for (at, place) in self.chunk.places.iter().enumerate() {
-            let (lat_e7, lng_e7) = unpack(place.load(FREE));
-            (lat[at], lng[at]) = (f64::from(lat_e7), f64::from(lng_e7));
+            (lat_e7[at], lng_e7[at]) = unpack(place.load(FREE));
         }
-        (lat, lng)
+        (lat_e7, lng_e7)
+    }
+
+    /// Who it is, for [`Tables`](super::tables::Tables).
+    #[inline]
+    pub(super) fn slot(&self, at: usize) -> u32 {
+        self.chunk.slots[at].load(FREE)
     }
 
     #[inline]
@@ -383,10 +393,26 @@ impl Grid {
         place_of(chunk.places[at].load(FREE))
     }
 
-    /// Reads what a move of a point will ask for; what it gives means nothing.
-    pub(super) fn touch(&self, slot: u32) -> Option<u64> {
-        let (chunk, at) = self.here(slot)?;
-        Some(chunk.places[at].load(FREE) ^ u64::from(self.word(chunk.cell.load(FREE))?.payload()))
+    /// Asks for where a point is noted to be: the first of three steps towards a move.
+    pub(super) fn prefetch_position(&self, slot: u32) {
+        if let Some(at) = self.at.get(slot) {
+            prefetch(at);
+        }
+    }
+
+    /// The second: asks for the chunk.
+    pub(super) fn prefetch_point(&self, slot: u32) {
+        if let Some((chunk, at)) = self.here(slot) {
+            prefetch(chunk);
+            prefetch(&chunk.places[at]);
+        }
+    }
+
+    /// The third: asks for the word of the cell.
+    pub(super) fn prefetch_word(&self, slot: u32) {
+        if let Some(word) = self.cell_of(slot).and_then(|cell| self.word(cell)) {
+            prefetch(word);
+        }
     }
 
     /// How many blocks hold somebody.
@@ -395,8 +421,19 @@ impl Grid {
         blocks.filter(|block| block.rows.iter().any(|row| row.payload() != 0)).count()
     }
 
+    /// The tiling that suits so many, if there are enough to tell.
+    pub(super) fn suited_tiling(&self) -> Tiling {
+        const ENOUGH: usize = 1_024;
+        if self.len() < ENOUGH { self.tiling.clone() } else { self.tiling.suited_to(self.company()) }
+    }
+
+    /// Whether that is the present one.
+    pub(super) fn is_suited(&self) -> bool {
+        self.suited_tiling().row_e7() == self.tiling.row_e7()
+    }
+
     /// How many share the average point's cell, himself included.
-    pub(super) fn company(&self) -> f64 {
+    fn company(&self) -> f64 {
         let in_cell = |word: &Word| {
             let head = Head(word.payload());
             let mut sum = u64::from(head.len());
@@ -438,6 +475,35 @@ impl Grid {
         witness: &mut Witness<'t>,
         mut visit: impl FnMut(Points<'t>),
     ) -> Result<(), Overlap> {
+        let mut cells = SmallVec::<[_; FEW]>::new();
+        self.scan_words(window, done, witness, |head, note| {
+            if let Some(chunk) = head.chunk().and_then(|index| self.chunk(index)) {
+                let points = Points { chunk, len: (head.len() as usize).min(ROOM) };
+                prefetch_whole(chunk);
+                cells.push((points, note));
+            }
+        })?;
+        for (first, note) in cells {
+            visit(first);
+            let mut next = first.chunk.next.load(FREE).checked_sub(1);
+            while let Some(chunk) = next.and_then(|index| self.chunk(index)) {
+                // In a chunk that went elsewhere meanwhile this could lead round in a circle.
+                witness.still_stands(note)?;
+                visit(Points { chunk, len: ROOM });
+                next = chunk.next.load(FREE).checked_sub(1);
+            }
+        }
+        Ok(())
+    }
+
+    /// Visits the words of those cells: what each says, and how it was noted.
+    fn scan_words<'t>(
+        &'t self,
+        window: &Window,
+        done: Option<&Window>,
+        witness: &mut Witness<'t>,
+        mut visit: impl FnMut(Head, Note),
+    ) -> Result<(), Overlap> {
         let block_count = i64::from(witness.note(&self.block_count)?);
         let bands = window.rows().0 / SIDE..=window.rows().1 / SIDE;
         let mut lookups = 0;
@@ -468,7 +534,7 @@ impl Grid {
         window: &Window,
         done: Option<&Window>,
         witness: &mut Witness<'t>,
-        mut visit: impl FnMut(Points<'t>),
+        mut visit: impl FnMut(Head, Note),
     ) -> Result<(), Overlap> {
         for block in (0..count).filter_map(|index| self.blocks.get(index)) {
             let band = i64::from(block.band.load(FREE));
@@ -497,11 +563,15 @@ impl Grid {
         first: i64,
         columns: &Columns,
         witness: &mut Witness<'t>,
-        visit: &mut impl FnMut(Points<'t>),
+        visit: &mut impl FnMut(Head, Note),
     ) -> Result<(), Overlap> {
         let all = bits(columns.all, first);
         let fresh = all & !columns.done.map_or(0, |done| bits(done, first));
         let south = i64::from(block.band.load(FREE)) * SIDE;
+        let west = (all.trailing_zeros() as usize).min(SIDE as usize - 1);
+        for row in columns.rows.0.max(south)..=columns.rows.1.min(south + SIDE - 1) {
+            prefetch(&block.cells[(row - south) as usize * SIDE as usize + west]);
+        }
         for row in columns.rows.0.max(south)..=columns.rows.1.min(south + SIDE - 1) {
             let index = (row - south) as usize;
             let partly = row >= columns.done_rows.0 && row <= columns.done_rows.1;
@@ -509,26 +579,8 @@ impl Grid {
             while cells != 0 {
                 let word = &block.cells[index * SIDE as usize + cells.trailing_zeros() as usize];
                 cells &= cells - 1;
-                self.scan_cell(word, witness, visit)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn scan_cell<'t>(
-        &'t self,
-        word: &'t Word,
-        witness: &mut Witness<'t>,
-        visit: &mut impl FnMut(Points<'t>),
-    ) -> Result<(), Overlap> {
-        let head = Head(witness.note(word)?);
-        let (mut index, mut len) = (head.chunk(), (head.len() as usize).min(ROOM));
-        while let Some(chunk) = index.and_then(|index| self.chunk(index)) {
-            visit(Points { chunk, len });
-            (index, len) = (chunk.next.load(FREE).checked_sub(1), ROOM);
-            if index.is_some() {
-                // In a chunk that went elsewhere meanwhile this could lead round in a circle.
-                witness.last_stands()?;
+                let head = Head(witness.note(word)?);
+                visit(head, witness.last());
             }
         }
         Ok(())

@@ -2,7 +2,8 @@
 //!
 //! [`tiling`] cuts the Earth into cells, [`grid`] holds points by cell, [`word`] lets readers read them while one writes,
 //! [`window`] says which cells a distance reaches, [`search`] grows windows until the answer is certain, [`traits`] lets
-//! it pass by who cannot match. [`tables`] is all that searches read, [`writer`] who changes it.
+//! it pass by who cannot match, [`prefetch`] asks for memory before it is read. [`tables`] is all that searches read,
+//! [`writer`] who changes it.
 //!
 //! Searches take no lock: each reads on while others read and somebody writes, and is true of one instant. Everything
 //! behind [`Fleet`] is private.
@@ -10,6 +11,7 @@
 mod grid;
 mod person;
 mod pool;
+mod prefetch;
 mod search;
 mod sync;
 mod tables;
@@ -28,6 +30,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use arc_swap::ArcSwap;
 use uuid::Uuid;
 
+use prefetch::{prefetch, prefetch_whole};
 use tables::Tables;
 pub use therapist::{Duty, Shared, Therapist};
 use word::Overlap;
@@ -142,7 +145,7 @@ impl Fleet {
 
     /// Adds or replaces a therapist, whole and at once. A position that is known is kept.
     pub fn put(&self, therapist: Therapist) {
-        self.write(|writer| writer.put(therapist, public_position));
+        self.write(|writer| writer.put(Arc::new(therapist), public_position));
     }
 
     /// Says what a therapist does now. False if unknown.
@@ -171,15 +174,22 @@ impl Fleet {
     }
 
     /// [`Self::put`] for many.
-    pub fn put_all(&self, mut therapists: Vec<Therapist>) {
+    pub fn put_all(&self, therapists: Vec<Therapist>) {
         // Neighbours one after the other: what they touch lies together, now and in searches.
-        therapists.sort_by_cached_key(|therapist| therapist.base_location.map(Neighbours::square));
+        let square = |therapist: &Therapist| therapist.base_location.map(Neighbours::square);
+        let mut order: Vec<_> = therapists.iter().enumerate().map(|(at, t)| (square(t), at)).collect();
+        order.sort_unstable();
+        self.write(|writer| writer.reserve(&therapists));
         let mut public = Neighbours::default();
-        self.write(|writer| writer.reserve(therapists.iter().map(|therapist| therapist.provider)));
-        let mut therapists = therapists.into_iter().peekable();
-        while therapists.peek().is_some() {
+        let mut therapists: Vec<_> = therapists.into_iter().map(Some).collect();
+        for some in order.chunks(AT_ONCE) {
+            let rows = || some.iter().filter_map(|(_, at)| therapists[*at].as_ref());
+            rows().for_each(prefetch_whole);
+            rows().filter_map(|row| row.services.first()).for_each(prefetch);
+            let some: Vec<_> = some.iter().filter_map(|(_, at)| therapists[*at].take().map(Arc::new)).collect();
             self.write(|writer| {
-                for therapist in therapists.by_ref().take(AT_ONCE) {
+                writer.prefetch(some.iter().map(|therapist| therapist.provider));
+                for therapist in some {
                     writer.put(therapist, |place| public.position(place).0);
                 }
             });
@@ -202,7 +212,9 @@ impl Fleet {
         let mut order: Vec<_> = fixes.iter().collect();
         order.sort_by_cached_key(|(_, fix)| Neighbours::square(fix.place));
         for some in order.chunks(AT_ONCE) {
+            some.iter().for_each(|fix| prefetch_whole(*fix));
             self.write(|writer| {
+                writer.prefetch(some.iter().map(|(provider, _)| *provider));
                 for (provider, fix) in some {
                     writer.restore(*provider, fix, public.position(fix.place));
                 }

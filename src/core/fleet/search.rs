@@ -10,15 +10,14 @@ use super::Therapist;
 
 use super::grid::{Grid, Point, Points, ROOM, place_of};
 use super::person::{self, Person};
+use super::prefetch::{prefetch, prefetch_whole};
 use super::tables::{Layer, Tables};
 use super::traits::Traits;
 use super::window::{Window, haversine_at_most};
 use super::word::{Overlap, Witness};
 use crate::core::geo::{LatLng, Meters, PublicPosition, Vantage, public_position};
 use crate::core::ids::ProviderId;
-use crate::core::matching::{
-    Answer, Candidate, Certificate, Precision, Request, Stand, Verdict, When, judge, tie_rank,
-};
+use crate::core::matching::{Answer, Candidate, Certificate, Request, Stand, Verdict, When, judge, tie_rank};
 use crate::core::pricing::surcharge;
 use crate::core::time::Timestamp;
 
@@ -33,20 +32,34 @@ struct Found {
     slot: u32,
 }
 
+/// The attributes of somebody, who may have been removed meanwhile.
+type Held = Guard<Option<Arc<Therapist>>>;
+
+/// So many are looked at together: as many as can be held without being counted.
+const AT_ONCE: usize = 8;
+
 /// So many are met without asking for memory.
 const FEW: usize = 64;
 
-/// How near somebody may be, the upper half of a lower bound of his haversine, above his number among those met: the
-/// order of keys is that of the bounds (those of positive floats are ordered like their bits), and what is cut off
-/// makes a bound no larger.
-fn key(at_least: f64, number: usize) -> u64 {
-    at_least.to_bits() >> 32 << 32 | number as u64
+/// How near somebody may be, a lower bound of his haversine, above where he was met: the number of the chunk and his
+/// place in it. The order of keys is that of the bounds, for positive floats are ordered like their bits.
+fn key(at_least: f32, chunk: usize, at: usize) -> u64 {
+    u64::from(at_least.to_bits()) << 32 | (chunk * PLACES + at) as u64
 }
 
-/// The lower bound, or less.
-fn bound_of(key: u64) -> f64 {
-    f64::from_bits(key >> 32 << 32)
+/// The lower bound.
+fn bound_of(key: u64) -> f32 {
+    f32::from_bits((key >> 32) as u32)
 }
+
+/// The chunk's number and the place in it.
+const fn met_at(key: u64) -> (usize, usize) {
+    let number = key as u32 as usize;
+    (number / PLACES, number % PLACES)
+}
+
+/// More than a chunk has.
+const PLACES: usize = ROOM.next_power_of_two();
 
 struct Search<'t> {
     tables: &'t Tables,
@@ -55,8 +68,10 @@ struct Search<'t> {
     vantage: Vantage,
     needed: Traits,
     quick: bool,
-    /// Those who were met: a chunk and a place in it.
-    met: SmallVec<[(Points<'t>, usize); FEW]>,
+    /// The last distance that was measured: in public answers many stand at one place.
+    measured: Option<(u64, Meters)>,
+    /// The chunks that were met.
+    chunks: SmallVec<[Points<'t>; FEW]>,
     /// The [`key`]s of those to judge next.
     near: SmallVec<[u64; FEW]>,
     /// The keys of those who were met beyond what was scanned.
@@ -64,8 +79,6 @@ struct Search<'t> {
     /// The best so far, in order; at most as many as asked for.
     best: Vec<Found>,
     examined: u32,
-    /// Distances of all who may take it and were no farther than the k-th when they were judged; for public answers.
-    eligible: Vec<Meters>,
 }
 
 /// What a search takes with it out of the index: what is left to do needs nobody to wait.
@@ -73,7 +86,6 @@ struct Search<'t> {
 pub(super) struct Taken {
     /// With the public position of the fix, if that is what is asked for.
     best: Vec<(Found, Arc<Therapist>, Option<PublicPosition>)>,
-    considered: u32,
     certificate: Certificate,
 }
 
@@ -93,7 +105,7 @@ impl Taken {
             })
         };
         let candidates = self.best.into_iter().filter_map(candidate).collect();
-        Answer { candidates, considered: self.considered, certificate: self.certificate }
+        Answer { candidates, certificate: self.certificate }
     }
 }
 
@@ -153,12 +165,12 @@ impl<'t> Search<'t> {
             vantage: Vantage::of(request.place),
             needed: Traits::needed(request),
             quick: person::is_quick(request),
-            met: SmallVec::new(),
+            measured: None,
+            chunks: SmallVec::new(),
             near: SmallVec::new(),
             far: SmallVec::new(),
             best: Vec::with_capacity(request.limit.min(FEW)),
             examined: 0,
-            eligible: Vec::new(),
         }
     }
 
@@ -203,35 +215,34 @@ impl<'t> Search<'t> {
 
     /// Sorts the points of a chunk into near, far, and out of the question.
     #[inline]
-    fn look(&mut self, points: Points<'t>, window: &Window, reached: f64, limit: f64) {
-        let (lat_e7, lng_e7) = (f64::from(self.request.place.lat_e7()), f64::from(self.request.place.lng_e7()));
+    fn look(&mut self, points: Points<'t>, window: &Window, reached: f32, limit: f32) {
         self.examined += points.len() as u32;
-        let (lat, lng) = points.coordinates();
-        let bounds: [f64; ROOM] =
-            std::array::from_fn(|at| window.haversine_at_least(lat[at] - lat_e7, lng[at] - lng_e7));
+        let (lat_e7, lng_e7) = points.coordinates();
+        let bounds = window.haversines_at_least(&lat_e7, &lng_e7);
         for (at, &at_least) in bounds[..points.len()].iter().enumerate() {
-            if at_least > limit {
+            if at_least > limit || !points.traits(at).may_satisfy(self.needed) {
                 continue;
             }
-            let key = key(at_least, self.met.len());
+            let key = key(at_least, self.chunks.len(), at);
             if at_least > reached {
-                self.met.push((points, at));
                 self.far.push(key);
-            } else if points.traits(at).may_satisfy(self.needed) {
-                self.met.push((points, at));
+            } else {
                 self.near.push(key);
+                self.tables.prefetch_person(points.slot(at));
             }
         }
+        self.chunks.push(points);
     }
 
     /// Those who were far and are not any more.
-    fn come_near(&mut self, reached: f64) {
-        let Self { met, near, far, needed, .. } = self;
+    fn come_near(&mut self, reached: f32) {
+        let Self { tables, chunks, near, far, .. } = self;
         far.retain(|key| {
-            let (points, at) = met[*key as u32 as usize];
+            let (chunk, at) = met_at(*key);
             let stays = bound_of(*key) > reached;
-            if !stays && points.traits(at).may_satisfy(*needed) {
+            if !stays {
                 near.push(*key);
+                tables.prefetch_person(chunks[chunk].slot(at));
             }
             stays
         });
@@ -243,54 +254,51 @@ impl<'t> Search<'t> {
         let mut near = std::mem::take(&mut self.near);
         near.sort_unstable();
         let mut limit = haversine_at_most(self.bound());
-        for some in near.chunks(16) {
-            // First all their lines are fetched, at once as far as the memory can, and then looked at.
-            let people: SmallVec<[_; 16]> = some
-                .iter()
-                .filter_map(|key| {
-                    let (points, at) = self.met[*key as u32 as usize];
-                    let point = points.get(at);
-                    let person = self.tables.person(point.slot)?;
-                    Some((*key, point, person, person.fix_at()))
-                })
-                .collect();
-            for (key, point, person, ..) in people {
-                if bound_of(key) > limit {
+        for some in near.chunks(AT_ONCE) {
+            let points: SmallVec<[_; AT_ONCE]> = some.iter().map(|key| self.point(*key)).collect();
+            if !self.quick {
+                drop(self.hold(points.iter().map(|point| point.slot)));
+            }
+            for (key, point) in some.iter().zip(points) {
+                if bound_of(*key) > limit {
                     return;
                 }
-                if self.judge(point, person) {
+                if let Some(person) = self.tables.person(point.slot)
+                    && self.judge(point, person)
+                {
                     limit = haversine_at_most(self.bound());
                 }
             }
         }
     }
 
+    fn point(&self, key: u64) -> Point {
+        let (chunk, at) = met_at(key);
+        self.chunks[chunk].get(at)
+    }
+
+    /// Who is in each of these slots, and asks for what is read of them, step by step: none waits for the lines of another.
+    fn hold(&self, slots: impl Iterator<Item = u32>) -> SmallVec<[Option<(&'t Person, Held)>; AT_ONCE]> {
+        let held: SmallVec<[_; AT_ONCE]> =
+            slots.map(|slot| self.tables.person(slot).map(|person| (person, person.therapist().load()))).collect();
+        let therapists = || held.iter().flatten().filter_map(|(_, therapist)| therapist.as_ref());
+        therapists().for_each(|therapist| prefetch_whole(&**therapist));
+        therapists().filter_map(|therapist| therapist.services.first()).for_each(prefetch);
+        held
+    }
+
     /// True if he is among the best so far, and these are as many as asked for.
     fn judge(&mut self, point: Point, person: &Person) -> bool {
-        let Some(place) = place_of(point.place) else { return false };
-        let distance = self.vantage.distance(place);
+        let Some((place, distance)) = self.measure(point.place) else { return false };
         if distance > self.bound() {
             return false;
         }
-        let fix_at = person.fix_for(self.request.when);
-        if fix_at.is_some_and(|at| self.now.since(at) > self.request.stale_after) {
-            return false;
-        }
-        if !(self.quick && person.surely_may_take(self.request, distance)) {
-            let therapist = person.therapist().load();
-            let stand = Stand { place, fix_at, distance };
-            if therapist.as_ref().is_none_or(|t| judge(t, &stand, self.request, self.now).is_err()) {
-                return false;
-            }
-        }
-        if matches!(self.request.precision, Precision::Public { .. }) {
-            self.eligible.push(distance);
-        }
         let provider = person.provider();
         let tie = tie_rank(self.request.precision, provider);
+        let fix_at = person.fix_for(self.request.when);
         let found = Found { distance, tie, provider, place, fix_at, slot: point.slot };
         let at = self.best.iter().rposition(|other| other.rank() < found.rank()).map_or(0, |before| before + 1);
-        if at == self.request.limit {
+        if at == self.request.limit || !self.may_take(&found, person) {
             return false;
         }
         self.best.truncate(self.request.limit - 1);
@@ -298,30 +306,40 @@ impl<'t> Search<'t> {
         self.best.len() == self.request.limit
     }
 
-    fn take(self, version: u64) -> Taken {
-        let reach = self.bound();
-        let considered = match self.request.precision {
-            Precision::Exact => self.examined,
-            Precision::Public { .. } => self.eligible.iter().filter(|&&distance| distance <= reach).count() as u32,
+    fn measure(&mut self, packed: u64) -> Option<(LatLng, Meters)> {
+        let place = place_of(packed)?;
+        let distance = match self.measured {
+            Some((last, distance)) if last == packed => distance,
+            _ => self.vantage.distance(place),
         };
+        self.measured = Some((packed, distance));
+        Some((place, distance))
+    }
+
+    fn may_take(&self, &Found { distance, place, fix_at, .. }: &Found, person: &Person) -> bool {
+        if fix_at.is_some_and(|at| self.now.since(at) > self.request.stale_after) {
+            return false;
+        }
+        if self.quick && person.surely_may_take(self.request, distance) {
+            return true;
+        }
+        let stand = Stand { place, fix_at, distance };
+        let therapist = person.therapist().load();
+        therapist.as_ref().is_some_and(|t| judge(t, &stand, self.request, self.now).is_ok())
+    }
+
+    fn take(&self, version: u64) -> Taken {
+        let reach = self.bound();
         let mut best = Vec::with_capacity(self.best.len());
-        for some in self.best.chunks(8) {
-            // First what counts their holders is fetched, for all at once as far as the memory can: counting waits.
-            let held: SmallVec<[_; 8]> = some
-                .iter()
-                .filter_map(|found| {
-                    let person = self.tables.person(found.slot)?;
-                    Some((found, person, person.therapist().load()))
-                })
-                .collect();
-            let touched = held.iter().filter_map(|(.., therapist)| therapist.as_ref());
-            std::hint::black_box(touched.map(|therapist| therapist.provider.0).fold(0, |all, one| all ^ one));
-            best.extend(held.into_iter().filter_map(|(found, person, therapist)| {
+        for some in self.best.chunks(AT_ONCE) {
+            let held = self.hold(some.iter().map(|found| found.slot));
+            best.extend(some.iter().zip(held).filter_map(|(found, held)| {
+                let (person, therapist) = held?;
                 let public = if self.request.when == When::Now { Some(person.fix_public()?) } else { None };
                 Some((*found, Guard::into_inner(therapist)?, public))
             }));
         }
-        Taken { best, considered, certificate: Certificate { version, proven: reach, examined: self.examined } }
+        Taken { best, certificate: Certificate { version, proven: reach, examined: self.examined } }
     }
 }
 

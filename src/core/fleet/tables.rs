@@ -4,6 +4,7 @@
 use super::grid::{Full, Grid};
 use super::person::Person;
 use super::pool::Pool;
+use super::prefetch::prefetch;
 use super::sync::{AtomicU32, Ordering};
 use crate::core::ids::ProviderId;
 use crate::core::matching::{Precision, When};
@@ -68,6 +69,23 @@ impl Tables {
 
     pub(super) fn person(&self, slot: u32) -> Option<&Person> {
         self.people.get(slot)
+    }
+
+    /// Asks for what [`Self::person`] will read.
+    pub(super) fn prefetch_person(&self, slot: u32) {
+        if let Some(person) = self.person(slot) {
+            prefetch(person);
+        }
+    }
+
+    /// Asks for what [`Self::find`] reads first.
+    pub(super) fn prefetch_entry(&self, provider: ProviderId) {
+        prefetch(&self.slots[home(provider, self.slots.len())]);
+    }
+
+    /// The slot that [`Self::find`] looks at first, which mostly is the one.
+    pub(super) fn first_guess(&self, provider: ProviderId) -> Option<u32> {
+        self.slots[home(provider, self.slots.len())].load(Ordering::Relaxed).checked_sub(1)
     }
 
     /// The slot of a therapist. Constant time.

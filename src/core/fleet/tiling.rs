@@ -32,7 +32,7 @@ pub(super) struct Tiling {
 }
 
 /// A cell: the block it is in, by band and column of blocks, and its number within.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Tile {
     pub(super) band: u32,
     pub(super) block: u32,
@@ -102,5 +102,52 @@ impl Tiling {
         let east = (i64::from(place.lng_e7()) + CIRCLE_E7 / 2) % CIRCLE_E7;
         let column = east * self.columns_of(band) / CIRCLE_E7;
         Tile { band: band as u32, block: (column / SIDE) as u32, number: (row % SIDE * SIDE + column % SIDE) as usize }
+    }
+}
+
+/// Some of many places, evenly chosen: what cells will suit all.
+#[derive(Clone, Debug)]
+pub(super) struct Sample {
+    places: Vec<LatLng>,
+    /// Of how many.
+    all: usize,
+}
+
+impl FromIterator<LatLng> for Sample {
+    fn from_iter<I: IntoIterator<Item = LatLng>>(places: I) -> Self {
+        const ENOUGH: usize = 16_384;
+        let mut places: Vec<_> = places.into_iter().collect();
+        let all = places.len();
+        let step = all.div_ceil(ENOUGH).max(1);
+        places = places.into_iter().step_by(step).collect();
+        Self { places, all }
+    }
+}
+
+impl Sample {
+    /// Of what `change` makes of the places.
+    pub(super) fn map(self, change: impl FnMut(LatLng) -> LatLng) -> Self {
+        Self { places: self.places.into_iter().map(change).collect(), all: self.all }
+    }
+
+    /// How many of all share the average one's cell, himself included.
+    ///
+    /// Of a cell's c places each is chosen with probability p: the square of the chosen number is p²c² + p(1-p)c on
+    /// average, which gives c² back.
+    pub(super) fn company(&self, tiling: &Tiling) -> f64 {
+        let (chosen, share) = (self.places.len() as f64, self.places.len() as f64 / self.all.max(1) as f64);
+        let mut tiles: Vec<_> = self.places.iter().map(|place| tiling.tile_of(*place)).collect();
+        tiles.sort_unstable();
+        let squares: usize = tiles.chunk_by(|a, b| a == b).map(|cell| cell.len().pow(2)).sum();
+        ((squares as f64 - (1.0 - share) * chosen) / (share * chosen).max(1.0)).max(1.0)
+    }
+
+    /// How many blocks hold somebody, at least.
+    pub(super) fn blocks(&self, tiling: &Tiling) -> usize {
+        let block = |tile: Tile| (tile.band, tile.block);
+        let mut blocks: Vec<_> = self.places.iter().map(|place| block(tiling.tile_of(*place))).collect();
+        blocks.sort_unstable();
+        blocks.dedup();
+        blocks.len()
     }
 }

@@ -1,7 +1,7 @@
 //! Which cells can hold somebody within a distance: the part of the search where geometry meets the grid.
 
 use super::tiling::{CIRCLE_E7, SIDE, Tiling};
-use crate::core::geo::{EARTH_RADIUS_M, LatLng, Meters};
+use crate::core::geo::{E7_RAD, EARTH_RADIUS_M, LatLng, Meters, arc_sine, cosine, sine};
 
 /// Latitudes and longitudes around a place that hold everybody within a distance of it.
 ///
@@ -17,19 +17,25 @@ pub(super) struct Window {
     centre_e7: i64,
     /// Longitudes to either side; `None`: all.
     half_e7: Option<i64>,
+    place: LatLng,
+    /// Whether a cell that meets the window may lie across the antimeridian, or at it.
+    crosses: bool,
     lower: LowerBound,
 }
 
 /// A cheap lower bound of the haversine of the distance from the window's place to a point in its cells:
 /// hav d = hav Δφ + cos φ₁ cos φ₂ hav Δλ, with cos φ₂ at its least in the window, and sin² y >= y² (1 - y² / 3).
+///
+/// In single precision, of which twice as many are computed at once: five roundings of 2^-24 each are covered by
+/// [`ROUNDED`].
 #[derive(Clone, Copy, Debug)]
 struct LowerBound {
-    per_lat: f64,
-    per_lng: f64,
+    per_lat: f32,
+    per_lng: f32,
 }
 
+const ROUNDED: f64 = 1.0 - 1e-6;
 const WHOLE_EARTH_FROM_M: f64 = 15_000_000.0;
-const E7_RAD: f64 = std::f64::consts::PI / 1_800_000_000.0;
 
 impl Window {
     /// The window of everybody within `distance` of `place`, that distance included, and of all of `former`: a smaller
@@ -40,24 +46,28 @@ impl Window {
         let centre_e7 = (i64::from(place.lng_e7()) + CIRCLE_E7 / 2) % CIRCLE_E7;
         if distance.get() >= WHOLE_EARTH_FROM_M {
             let lower = LowerBound { per_lat: 0.0, per_lng: 0.0 };
-            return Self { rows: (0, all_rows - 1), all_rows, centre_e7, half_e7: None, lower };
+            return Self { rows: (0, all_rows - 1), all_rows, centre_e7, half_e7: None, place, crosses: true, lower };
         }
         let angle = distance.get() / EARTH_RADIUS_M * (1.0 + 1e-9) + 2e-9;
         let high_e7 = (angle / E7_RAD).ceil() as i64 + 1;
         let mut rows = (tiling.row_of(lat_e7 - high_e7), tiling.row_of(lat_e7 + high_e7));
         let no_pole = lat_e7 - high_e7 > -900_000_000 && lat_e7 + high_e7 < 900_000_000;
-        let cos = (lat_e7 as f64 * E7_RAD).cos();
+        let cos = cosine(place.lat_e7());
         let mut half_e7 = no_pole
-            .then(|| angle.sin() / cos)
+            .then(|| sine(angle) / cos)
             // Near 1 the arc sine loses digits; there the cap all but touches a pole.
-            .filter(|sine| *sine < 1.0 - 1e-6)
-            .map(|sine| (sine.asin() * (1.0 + 1e-9) / E7_RAD).ceil() as i64 + 1);
+            .filter(|ratio| *ratio < 1.0 - 1e-6)
+            .map(|ratio| (arc_sine(ratio) * (1.0 + 1e-9) / E7_RAD).ceil() as i64 + 1);
         if let Some(former) = former {
             rows = (rows.0.min(former.rows.0), rows.1.max(former.rows.1));
             half_e7 = half_e7.zip(former.half_e7).map(|(half, former)| half.max(former));
         }
-        let lower = LowerBound::within(tiling, rows, cos, lat_e7, half_e7);
-        Self { rows, all_rows, centre_e7, half_e7, lower }
+        // A cell that meets the window reaches beyond it by less than its own size.
+        let columns = tiling.columns_of(rows.0 / SIDE).min(tiling.columns_of(rows.1 / SIDE));
+        let reach_e7 = half_e7.map(|half| half + CIRCLE_E7 / columns + 1);
+        let crosses = reach_e7.is_none_or(|reach| centre_e7 < reach || centre_e7 + reach > CIRCLE_E7);
+        let lower = LowerBound::within(tiling, rows, cos, lat_e7, reach_e7);
+        Self { rows, all_rows, centre_e7, half_e7, place, crosses, lower }
     }
 
     /// First and last row.
@@ -70,34 +80,48 @@ impl Window {
         self.half_e7.is_none() && self.rows.0 == 0 && self.rows.1 == self.all_rows - 1
     }
 
-    /// Never more than the haversine of the distance to a point of the window's cells, the differences in 1e-7 degree.
+    /// Never more than the haversines of the distances to points of the window's cells.
     #[inline]
-    pub(super) fn haversine_at_least(&self, dlat: f64, dlng: f64) -> f64 {
-        let dlng = dlng.abs().min(CIRCLE_E7 as f64 - dlng.abs());
-        dlat * dlat * self.lower.per_lat + dlng * dlng * self.lower.per_lng
+    pub(super) fn haversines_at_least<const N: usize>(&self, lat_e7: &[i32; N], lng_e7: &[i32; N]) -> [f32; N] {
+        let (here_lat, here_lng) = (self.place.lat_e7(), self.place.lng_e7());
+        let bound = |dlat: f32, dlng: f32| dlat * dlat * self.lower.per_lat + dlng * dlng * self.lower.per_lng;
+        if self.crosses {
+            return std::array::from_fn(|at| {
+                let dlng = (i64::from(lng_e7[at]) - i64::from(here_lng)).abs();
+                bound(lat_e7[at].wrapping_sub(here_lat) as f32, dlng.min(CIRCLE_E7 - dlng) as f32)
+            });
+        }
+        // What stands in an empty place may be anything, and wraps.
+        let near = |there: i32, here: i32| there.wrapping_sub(here) as f32;
+        std::array::from_fn(|at| bound(near(lat_e7[at], here_lat), near(lng_e7[at], here_lng)))
     }
 }
 
 /// The haversine of `distance`, rounded up: a point whose lower bound is above it is farther, whatever the rounding.
 /// The absolute part stands for 1.3 cm and covers the cosine's error next to the poles.
-pub(super) fn haversine_at_most(distance: Meters) -> f64 {
+pub(super) fn haversine_at_most(distance: Meters) -> f32 {
     let half = (distance.get() / (2.0 * EARTH_RADIUS_M)).min(std::f64::consts::FRAC_PI_2);
     // From here on the computed distance of a point may round to less than this one: nothing is ruled out.
-    if distance.get() >= WHOLE_EARTH_FROM_M { f64::INFINITY } else { half.sin().powi(2) * (1.0 + 1e-9) + 1e-18 }
+    if distance.get() >= WHOLE_EARTH_FROM_M {
+        return f32::INFINITY;
+    }
+    let sine = sine(half);
+    ((sine * sine * (1.0 + 1e-9) + 1e-18) as f32).next_up()
 }
 
 impl LowerBound {
-    fn within(tiling: &Tiling, rows: (i64, i64), cos: f64, lat_e7: i64, half_e7: Option<i64>) -> Self {
+    /// `reach_e7`: longitudes to either side that the cells reach.
+    fn within(tiling: &Tiling, rows: (i64, i64), cos: f64, lat_e7: i64, reach_e7: Option<i64>) -> Self {
         let row_e7 = tiling.row_e7();
         let (south_e7, north_e7) = (rows.0 * row_e7 - 900_000_000, (rows.1 + 1) * row_e7 - 900_000_000);
-        let least_cos = (south_e7 as f64 * E7_RAD).cos().min((north_e7 as f64 * E7_RAD).cos()).max(0.0);
-        // A cell that meets the window reaches beyond it by less than its own size.
         let dlat = (lat_e7 - south_e7).max(north_e7 - lat_e7) as f64 * E7_RAD;
-        let columns = tiling.columns_of(rows.0 / SIDE).min(tiling.columns_of(rows.1 / SIDE));
-        let dlng = half_e7.map_or(f64::INFINITY, |half| (half + CIRCLE_E7 / columns + 1) as f64 * E7_RAD);
+        // The cosine changes by no more than the angle.
+        let least_cos = (cos - dlat).max(0.0);
         // hav x = sin²(x/2) >= x²/4 (1 - x²/12); squared here once, in units of 1e-7 degree.
-        let curve = |x: f64| (1.0 - x * x / 12.0).max(0.0) / 4.0 * E7_RAD * E7_RAD;
-        Self { per_lat: curve(dlat), per_lng: if dlng.is_finite() { curve(dlng) * cos * least_cos } else { 0.0 } }
+        let curve = |x: f64| (1.0 - x * x / 12.0).max(0.0) / 4.0 * E7_RAD * E7_RAD * ROUNDED;
+        let dlng = reach_e7.map(|reach| reach as f64 * E7_RAD);
+        let per_lng = dlng.map_or(0.0, |dlng| curve(dlng) * cos * least_cos);
+        Self { per_lat: curve(dlat) as f32, per_lng: per_lng as f32 }
     }
 }
 

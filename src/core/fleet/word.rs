@@ -81,6 +81,10 @@ impl<const N: usize> Drop for Change<'_, N> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Overlap;
 
+/// One word that a reader noted.
+#[derive(Clone, Copy)]
+pub(super) struct Note(usize);
+
 /// What a reader has relied on.
 #[derive(Debug, Default)]
 pub(super) struct Witness<'t> {
@@ -103,11 +107,16 @@ impl<'t> Witness<'t> {
         Ok(value as u32)
     }
 
-    /// Whether the word noted last stands as it did: what was read from it so far can be followed.
-    pub(super) fn last_stands(&self) -> Result<(), Overlap> {
+    /// What was noted last.
+    pub(super) fn last(&self) -> Note {
+        Note(self.seen.len() - 1)
+    }
+
+    /// Whether that word stands as it did: what was read from it so far can be followed.
+    pub(super) fn still_stands(&self, Note(at): Note) -> Result<(), Overlap> {
         fence(Ordering::Acquire);
-        let stands = self.seen.last().is_none_or(|(word, value)| word.0.load(Ordering::Relaxed) == *value);
-        if stands { Ok(()) } else { Err(Overlap) }
+        let (word, value) = self.seen[at];
+        if word.0.load(Ordering::Relaxed) == value { Ok(()) } else { Err(Overlap) }
     }
 
     /// Whether all that was read since the words were noted was true at one instant: this one.

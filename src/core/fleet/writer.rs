@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::grid::{Full, Grid, Stock};
 use super::person::Person;
 use super::tables::{LAYERS, Layer, Tables};
-use super::tiling::Tiling;
+use super::tiling::{Sample, Tiling};
 use super::word::Change;
 use super::{Duty, EnRoute, FixOutcome, Shown, Therapist};
 use crate::core::geo::{InnerCircle, LatLng, PublicPosition, public_position};
@@ -78,28 +78,51 @@ impl Writer {
         self.slots as usize - self.free.len()
     }
 
-    /// Makes room for these at once.
-    pub(super) fn reserve(&mut self, providers: impl Iterator<Item = ProviderId>) {
-        let more = providers.filter(|provider| self.tables.find(*provider).is_none()).count();
-        if self.slots as usize + more > self.tables.capacity() {
-            self.rebuild_for((self.slots as usize + more) * 5 / 4);
+    /// Makes room for these at once; in an empty index in cells of the size that suits where they start from, where they
+    /// will mostly be.
+    pub(super) fn reserve(&mut self, therapists: &[Therapist]) {
+        let is_new = |therapist: &&Therapist| self.slots == 0 || self.tables.find(therapist.provider).is_none();
+        let more = therapists.iter().filter(is_new).count();
+        if self.slots as usize + more <= self.tables.capacity() {
+            return;
+        }
+        let capacity = (self.slots as usize + more) * 5 / 4;
+        if self.slots > 0 {
+            return self.rebuild_for(capacity);
+        }
+        let bases: Sample = therapists.iter().filter_map(|therapist| therapist.base_location).collect();
+        let [exact, public] = [bases.clone(), bases.map(|place| public_position(place).centre)].map(|places| {
+            let tiling = Tiling::usual().suited_to(places.company(&Tiling::usual()));
+            let blocks = places.blocks(&tiling);
+            move || Grid::new(tiling.clone(), capacity, 2 * blocks + SPARE_BLOCKS)
+        });
+        self.tables = Arc::new(Tables::new([exact(), public(), exact(), public()], capacity));
+    }
+
+    /// Asks for what these therapists' fixes will touch, step by step: none waits for the lines of another.
+    pub(super) fn prefetch(&self, providers: impl Iterator<Item = ProviderId> + Clone) {
+        let (tables, grid) = (&self.tables, self.tables.grid(Layer::Fix));
+        providers.clone().for_each(|provider| tables.prefetch_entry(provider));
+        for slot in providers.filter_map(|provider| tables.first_guess(provider)) {
+            tables.prefetch_person(slot);
+            grid.prefetch_position(slot);
         }
     }
 
     /// Adds a therapist, or replaces what is known of him. Nothing changes if nothing is new. `public` tells the public
     /// position of his base.
-    pub(super) fn put(&mut self, therapist: Therapist, public: impl FnMut(LatLng) -> PublicPosition) {
+    pub(super) fn put(&mut self, therapist: Arc<Therapist>, public: impl FnMut(LatLng) -> PublicPosition) {
         let provider = therapist.provider;
         let Some(slot) = self.tables.find(provider) else {
             let slot = self.add();
-            self.write_therapist(slot, Arc::new(therapist), public);
+            self.write_therapist(slot, therapist, public);
             if self.tables.learn(provider, slot).is_err() {
                 self.rebuild();
             }
             return;
         };
-        if self.therapist(slot).is_none_or(|known| *known != therapist) {
-            self.write_therapist(slot, Arc::new(therapist), public);
+        if self.therapist(slot).is_none_or(|known| known != therapist) {
+            self.write_therapist(slot, therapist, public);
         }
     }
 
@@ -151,6 +174,7 @@ impl Writer {
 
     /// Takes in a fix. `None`: no such therapist.
     pub(super) fn apply_fix(&mut self, provider: ProviderId, fix: &Fix, limits: &PingLimits) -> Option<FixOutcome> {
+        self.prefetch(std::iter::once(provider));
         self.apply(self.tables.find(provider)?, fix, limits)
     }
 
@@ -161,13 +185,12 @@ impl Writer {
         limits: &PingLimits,
         outcomes: &mut Vec<Option<FixOutcome>>,
     ) {
-        // First everything that they will touch is touched: no look-up waits for another, so the memory fetches for many
-        // at once what would else be fetched line by line.
+        self.prefetch(fixes.iter().map(|(provider, _)| *provider));
+        let grid = self.tables.grid(Layer::Fix);
         let slots: SmallVec<[Option<u32>; 64]> =
             fixes.iter().map(|(provider, _)| self.tables.find(*provider)).collect();
-        let grid = self.tables.grid(Layer::Fix);
-        let touched = slots.iter().flatten().filter_map(|slot| grid.touch(*slot));
-        std::hint::black_box(touched.fold(0, |all, one| all ^ one));
+        slots.iter().flatten().for_each(|slot| grid.prefetch_point(*slot));
+        slots.iter().flatten().for_each(|slot| grid.prefetch_word(*slot));
         outcomes.extend(slots.iter().zip(fixes).map(|(slot, (_, fix))| self.apply((*slot)?, fix, limits)));
     }
 
@@ -220,9 +243,14 @@ impl Writer {
         }
     }
 
-    /// Chooses the size of the cells anew when twice as many have come.
+    /// When twice as many have come, looks whether cells of another size suit them.
     pub(super) fn fit(&mut self) {
-        if self.tables.grid(Layer::Fix).len() >= self.next_fit {
+        let len = self.tables.grid(Layer::Fix).len();
+        if len < self.next_fit {
+            return;
+        }
+        self.next_fit = 2 * len.max(LEAST);
+        if ALL.iter().any(|layer| !self.tables.grid(*layer).is_suited()) {
             self.rebuild_for(self.tables.capacity());
         }
     }
@@ -333,8 +361,7 @@ impl Writer {
         let (old, mut stocks) = (&self.tables, <[Stock; LAYERS]>::default());
         let grids = ALL.map(|layer| {
             let grid = old.grid(layer);
-            let tiling =
-                if grid.len() < LEAST { grid.tiling().clone() } else { grid.tiling().suited_to(grid.company()) };
+            let tiling = grid.suited_tiling();
             // Smaller cells make smaller blocks: more of them for the same people.
             let finer = (grid.tiling().row_e7() / tiling.row_e7()).max(1) as usize;
             let blocks = (grid.blocks_in_use() * finer * finer).min(grid.len());

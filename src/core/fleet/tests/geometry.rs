@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::world::Region;
 use crate::core::fleet::grid::{Grid, Stock};
-use crate::core::fleet::tiling::{CIRCLE_E7, SIDE, Tiling};
+use crate::core::fleet::tiling::{CIRCLE_E7, SIDE, Sample, Tiling};
 use crate::core::fleet::traits::Traits;
 use crate::core::fleet::window::{Window, haversine_at_most};
 use crate::core::fleet::word::{Change, Witness};
@@ -100,9 +100,7 @@ fn a_window_holds_everybody_within_its_distance_and_growing_windows_meet_each_on
                     );
                 }
                 if met.contains(&(id as u32)) {
-                    let (dlat, dlng) =
-                        (place.lat_e7() - centre.lat_e7(), i64::from(place.lng_e7()) - i64::from(centre.lng_e7()));
-                    let bound = window.haversine_at_least(f64::from(dlat), dlng as f64);
+                    let [bound] = window.haversines_at_least(&[place.lat_e7()], &[place.lng_e7()]);
                     assert!(bound <= haversine_at_most(distance), "seed {seed}: {centre} {place} {bound}");
                 }
             }
@@ -180,9 +178,29 @@ fn the_lower_bound_is_worth_having() {
     for _ in 0..1_000 {
         let far = at_distance(centre, rng.random_range(10.0..5_000.0), &mut rng);
         let distance = centre.distance(far);
-        let dlat = f64::from(far.lat_e7() - centre.lat_e7());
-        let bound = window.haversine_at_least(dlat, f64::from(far.lng_e7() - centre.lng_e7()));
+        let [bound] = window.haversines_at_least(&[far.lat_e7()], &[far.lng_e7()]);
         assert!(bound > haversine_at_most(Meters::new(distance.get() * 0.999)), "{distance:?}");
+    }
+}
+
+/// At the start the cells are chosen from a sample: as they would be from all.
+#[test]
+fn a_sample_tells_how_crowded_cells_are() {
+    let (tiling, mut rng) = (Tiling::usual(), StdRng::seed_from_u64(4));
+    let centre = LatLng::new(14.55, 121.02).unwrap();
+    for (all, far) in [(40, 500.0), (3_000, 3_000.0), (60_000, 3_000.0), (400_000, 20_000.0)] {
+        let draw = |rng: &mut StdRng| {
+            let distance = rng.random_range(0.0..far);
+            at_distance(centre, distance, rng)
+        };
+        let places: Vec<_> = (0..all).map(|_| draw(&mut rng)).collect();
+        let mut cells = std::collections::BTreeMap::<_, u64>::new();
+        places.iter().for_each(|place| *cells.entry(tiling.tile_of(*place)).or_default() += 1);
+        let truth = cells.values().map(|n| n * n).sum::<u64>() as f64 / f64::from(all);
+        let sample: Sample = places.into_iter().collect();
+        let told = sample.company(&tiling);
+        assert!((told / truth).ln().abs() < 0.15, "{all} within {far} m: {told}, in truth {truth}");
+        assert!(sample.blocks(&tiling) >= 1);
     }
 }
 

@@ -354,7 +354,7 @@ impl World {
         all
     }
 
-    /// What [`Fleet::nearest`] must answer; `considered` is meant for public answers only.
+    /// What [`Fleet::nearest`] must answer, but for the certificate.
     pub(super) fn expected(&self, r: &Request) -> Answer {
         let all = self.brute(r);
         let eligible: Vec<_> = all.iter().filter(|(_, _, fit)| *fit).collect();
@@ -377,8 +377,6 @@ impl World {
                 }
             })
             .collect();
-        let reach = candidates.last().filter(|_| candidates.len() == r.limit).map_or(r.radius, |last| last.distance);
-        let considered = eligible.iter().filter(|(stand, _, _)| r.limit > 0 && stand.distance <= reach).count() as u32;
-        Answer { candidates, considered, certificate: Certificate::default() }
+        Answer { candidates, certificate: Certificate::default() }
     }
 }
