@@ -17,6 +17,7 @@ pub mod guard;
 pub mod health;
 pub mod heat;
 pub mod idempotency;
+mod json;
 pub mod locations;
 pub mod me;
 mod measures;
