@@ -18,6 +18,7 @@ pub mod health;
 pub mod heat;
 pub mod idempotency;
 mod json;
+mod listen;
 pub mod locations;
 pub mod me;
 mod measures;
