@@ -131,7 +131,7 @@ pub struct Found {
 
 impl Table {
     /// Of [`ROUTES`].
-    pub fn new() -> Self {
+    pub fn of_routes() -> Self {
         let mut table = matchit::Router::new();
         for path in ROUTES.iter().map(|route| route.path).collect::<BTreeSet<_>>() {
             let routes = (0..ROUTES.len()).filter(|at| ROUTES[*at].path == path).collect();
@@ -189,14 +189,14 @@ mod tests {
 
     #[test]
     fn head_is_allowed_to_whom_get_is() {
-        let table = Table::new();
+        let table = Table::of_routes();
         let who = |method| table.find(method, "/v1/settings").route.map(|at| ROUTES[at].who);
         assert_eq!((who("HEAD"), who("DELETE")), (Some(Who::Admin), None));
     }
 
     #[test]
     fn every_route_is_found_by_a_path_of_its_pattern_and_nothing_else_is() {
-        let table = Table::new();
+        let table = Table::of_routes();
         for (at, route) in ROUTES.iter().enumerate() {
             let path = route.path.replace("{uuid}", "0192").replace(['{', '}'], "");
             assert_eq!(table.find(route.method, &path), Found { pattern: route.path, route: Some(at) });

@@ -50,12 +50,12 @@ const USUAL: usize = 16;
 struct Pairs {
     text: String,
     /// Where in it each name begins, its value begins, and that ends.
-    at: SmallVec<[[usize; 3]; USUAL]>,
+    at: Vec<[usize; 3]>,
 }
 
 impl Pairs {
     fn parse(query: &str) -> Self {
-        let mut pairs = Self { text: String::with_capacity(query.len()), at: SmallVec::new() };
+        let mut pairs = Self { text: String::with_capacity(query.len()), at: Vec::with_capacity(USUAL) };
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let begin = pairs.text.len();
             pairs.text.push_str(&name);

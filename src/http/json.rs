@@ -136,16 +136,31 @@ impl IntoResponse for Json {
     }
 }
 
+/// 00 to 99: two digits for one division.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut at = 0;
+    while at < 100 {
+        pairs[at] = [b'0' + at as u8 / 10, b'0' + at as u8 % 10];
+        at += 1;
+    }
+    pairs
+};
+
 /// Into the end of `digits`; where the first one stands.
 fn write_digits(digits: &mut [u8; MOST_DIGITS], mut number: u64) -> usize {
-    for (at, digit) in digits.iter_mut().enumerate().rev() {
-        *digit = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            return at;
-        }
+    let mut first = MOST_DIGITS;
+    while number > 9 {
+        first -= 2;
+        digits[first..first + 2].copy_from_slice(&PAIRS[(number % 100) as usize]);
+        number /= 100;
     }
-    0
+    // A single digit is left, or none; but nought has one.
+    if number > 0 || first == MOST_DIGITS {
+        first -= 1;
+        digits[first] = b'0' + number as u8;
+    }
+    first
 }
 
 #[cfg(test)]
@@ -186,7 +201,7 @@ mod tests {
 
     #[test]
     fn whole_numbers_cells_and_ids_are_written_whole() {
-        for number in [0, 7, 10, u64::from(u32::MAX), u64::MAX] {
+        for number in [0, 7, 10, 99, 100, 101, 999, 1_000, u64::from(u32::MAX), u64::MAX] {
             assert_eq!(written(|json| _ = json.integer(number)), number.to_string());
         }
         for bits in [0, 0xf, 0x10, 0x0896_9405_b303_ffff, u64::MAX] {
