@@ -47,7 +47,7 @@ pub struct Node {
     engine: Arc<Engine>,
     app: App,
     address: SocketAddr,
-    server: JoinHandle<std::io::Result<()>>,
+    server: JoinHandle<()>,
     running: engine::Running,
     /// Cancelled when no more requests are taken.
     closing: CancellationToken,
@@ -68,14 +68,8 @@ impl Node {
             .with_context(|| format!("SPACALL_LISTEN {} cannot be listened on", config.listen))?;
         let address = listener.local_addr()?;
         let app = App::new(Arc::clone(&engine), config.rate_limit, config.origins)?;
-        let router = app.router();
         let closing = CancellationToken::new();
-        let shutdown = closing.clone();
-        let server = tokio::spawn(async move {
-            axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
-                .with_graceful_shutdown(shutdown.cancelled_owned())
-                .await
-        });
+        let server = tokio::spawn(app.serve(listener, closing.clone()));
         Ok(Self { engine, app, address, server, running, closing })
     }
 
@@ -106,8 +100,7 @@ impl Node {
         self.running.stop(&self.engine).await;
         let abort = self.server.abort_handle();
         match tokio::time::timeout(LAST_REQUESTS, self.server).await {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => tracing::error!(%error, "the listener failed"),
+            Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "the listener's task failed"),
             Err(_) => {
                 tracing::warn!("some requests do not come to an end: they are cut off");

@@ -25,6 +25,11 @@ impl Money {
         Self(centavos)
     }
 
+    /// In centavos.
+    pub const fn in_centavos(self) -> i64 {
+        self.0
+    }
+
     /// The amount as a decimal number of pesos.
     pub fn decimal(self) -> Decimal {
         Decimal::new(self.0, 2)
@@ -65,20 +70,8 @@ impl std::fmt::Display for Money {
 }
 
 impl Serialize for Money {
-    /// Digit by digit where it is plain: an answer to a search has dozens of amounts, and the general way is slow.
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let Ok(mut rest) = u32::try_from(self.0) else { return s.collect_str(self) };
-        let mut text = *b"00000000.00"; // u32::MAX centavos are 42949672.95
-        for digit in text.iter_mut().rev().filter(|digit| **digit != b'.') {
-            *digit = b'0' + (rest % 10) as u8;
-            rest /= 10;
-        }
-        // One digit stays before the point.
-        let zeros = text[..7].iter().take_while(|digit| **digit == b'0').count();
-        match std::str::from_utf8(&text[zeros..]) {
-            Ok(text) => s.serialize_str(text),
-            Err(_) => s.collect_str(self),
-        }
+        s.collect_str(self)
     }
 }
 

@@ -1,6 +1,8 @@
 //! Who may call what: one table of every route. The guard enforces it, the OpenAPI document is checked against it, and
 //! a test walks it as every role and without a token.
 
+use std::collections::BTreeSet;
+
 use super::auth::Principal;
 use super::problem::Problem;
 
@@ -115,15 +117,36 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/v1/ops/bookings/{uuid}/explain", Who::Admin),
 ];
 
-/// Who may call this; `None` for what is no route. HEAD is answered by GET's handler.
-pub fn who(method: &str, path: &str) -> Option<Who> {
-    find(method, path).map(|route| route.who)
+/// Finds the route of a request before the router does, by the same patterns and the same rules.
+pub struct Table(matchit::Router<Vec<usize>>);
+
+/// Where a request goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Found {
+    /// Of the path; `unmatched` for what is none of ours.
+    pub pattern: &'static str,
+    /// In [`ROUTES`]; `None` when no route has this path with this method. HEAD is answered by GET's handler.
+    pub route: Option<usize>,
 }
 
-/// The route of this; `None` for what is none. HEAD is answered by GET's handler.
-pub fn find(method: &str, path: &str) -> Option<&'static Route> {
-    let method = if method == "HEAD" { "GET" } else { method };
-    ROUTES.iter().find(|route| route.method == method && route.path == path)
+impl Table {
+    /// Of [`ROUTES`].
+    pub fn of_routes() -> Self {
+        let mut table = matchit::Router::new();
+        for path in ROUTES.iter().map(|route| route.path).collect::<BTreeSet<_>>() {
+            let routes = (0..ROUTES.len()).filter(|at| ROUTES[*at].path == path).collect();
+            table.insert(path, routes).expect("the patterns of ROUTES are whole and apart");
+        }
+        Self(table)
+    }
+
+    /// Where a request for this path goes. O(length of the path).
+    pub fn find(&self, method: &str, path: &str) -> Found {
+        let Ok(matched) = self.0.at(path) else { return Found { pattern: "unmatched", route: None } };
+        let method = if method == "HEAD" { "GET" } else { method };
+        let route = matched.value.iter().copied().find(|at| ROUTES[*at].method == method);
+        Found { pattern: matched.value.first().map_or("unmatched", |at| ROUTES[*at].path), route }
+    }
 }
 
 #[cfg(test)]
@@ -166,7 +189,21 @@ mod tests {
 
     #[test]
     fn head_is_allowed_to_whom_get_is() {
-        assert_eq!(who("HEAD", "/v1/settings"), Some(Who::Admin));
-        assert_eq!(who("DELETE", "/v1/settings"), None);
+        let table = Table::of_routes();
+        let who = |method| table.find(method, "/v1/settings").route.map(|at| ROUTES[at].who);
+        assert_eq!((who("HEAD"), who("DELETE")), (Some(Who::Admin), None));
+    }
+
+    #[test]
+    fn every_route_is_found_by_a_path_of_its_pattern_and_nothing_else_is() {
+        let table = Table::of_routes();
+        for (at, route) in ROUTES.iter().enumerate() {
+            let path = route.path.replace("{uuid}", "0192").replace(['{', '}'], "");
+            assert_eq!(table.find(route.method, &path), Found { pattern: route.path, route: Some(at) });
+        }
+        for (path, pattern) in [("/v1/settings/key/more", "unmatched"), ("/", "unmatched"), ("/v1/me/", "unmatched")] {
+            assert_eq!(table.find("GET", path), Found { pattern, route: None });
+        }
+        assert_eq!(table.find("POST", "/v1/settings"), Found { pattern: "/v1/settings", route: None });
     }
 }

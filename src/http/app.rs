@@ -1,13 +1,15 @@
 //! The router: every route, the guard before it, and the document made from both.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
-use axum::extract::{DefaultBodyLimit, FromRef, State};
+use axum::extract::{FromRef, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use axum::{Json, Router, middleware};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 use utoipa::openapi::path::Operation;
@@ -17,17 +19,16 @@ use utoipa::openapi::{Content, ContentBuilder, Ref, RefOr, SecurityRequirement};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::access::{self, TokenIn, Who};
+use super::access::{ROUTES, TokenIn, Who};
 use super::auth::{Authenticator, Caller};
 use super::desk::FrontDesk;
 use super::extract::Body;
 use super::guard::{self, Guard};
-use super::measures::Measures;
 use super::problem::Problem;
 use super::rate_limit::RateLimiter;
 use super::stream::{Desk, Origins};
 use super::{
-    BODY_LIMIT, bookings, docs, events, health, heat, locations, me, nearby, offers, ops, problem, services, settings,
+    bookings, docs, events, health, heat, listen, locations, me, nearby, offers, ops, problem, services, settings,
     stores, stream, trackers,
 };
 use crate::engine::Engine;
@@ -42,7 +43,7 @@ const PROBLEM_SCHEMA: &str = "#/components/schemas/Problem";
 
 /// Everything that is served over HTTP.
 pub struct App {
-    router: Router,
+    guard: Arc<Guard>,
     desk: Arc<FrontDesk>,
 }
 
@@ -51,6 +52,7 @@ pub struct App {
 struct AppState {
     engine: Arc<Engine>,
     desk: Arc<FrontDesk>,
+    authenticator: Authenticator,
     metrics: Metrics,
 }
 
@@ -63,24 +65,19 @@ impl App {
     pub fn new(engine: Arc<Engine>, rate_limit: u32, origins: Origins) -> Result<Self, TelemetryError> {
         let authenticator = Authenticator::start(engine.pool.clone(), engine.shutdown.clone());
         let desk = Arc::new(FrontDesk::new(Arc::clone(&engine), authenticator.clone(), origins));
-        let guard = Guard { authenticator, limiter: Arc::new(RateLimiter::new(rate_limit)) };
         let metrics = Metrics::install()?;
         tokio::spawn(keep_up(metrics.clone(), engine.shutdown.clone()));
-        let state = AppState { engine, desk: Arc::clone(&desk), metrics };
+        let state = AppState { engine, desk: Arc::clone(&desk), authenticator: authenticator.clone(), metrics };
         let (routes, _) = all_routes().split_for_parts();
-        let router = routes
-            .method_not_allowed_fallback(guard::no_such_method)
-            .layer(middleware::from_fn_with_state(guard, guard::admit))
-            .fallback(guard::no_such_route)
-            .layer(DefaultBodyLimit::max(BODY_LIMIT))
-            .layer(middleware::from_fn_with_state(Arc::new(Measures::new()), guard::observe))
-            .with_state(state);
-        Ok(Self { router, desk })
+        let router =
+            routes.method_not_allowed_fallback(guard::no_such_method).fallback(guard::no_such_route).with_state(state);
+        let guard = Arc::new(Guard::new(router, authenticator, RateLimiter::new(rate_limit)));
+        Ok(Self { guard, desk })
     }
 
-    /// To be served.
-    pub fn router(&self) -> Router {
-        self.router.clone()
+    /// Answers whoever connects, until `closing`; then ends when every request under way is answered.
+    pub fn serve(&self, listener: TcpListener, closing: CancellationToken) -> impl Future<Output = ()> + use<> {
+        listen::serve(listener, Arc::clone(&self.guard), closing)
     }
 
     /// Tells all sockets to come back later, and waits until they are gone: axum does not wait for upgraded ones.
@@ -197,7 +194,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
                     name_problems(response);
                 }
             }
-            if let Some(route) = access::find(method, path) {
+            if let Some(route) = ROUTES.iter().find(|route| route.method == method && route.path == path) {
                 describe_access(operation, route.who, route.token_in);
             }
         }
@@ -258,7 +255,7 @@ mod tests {
                 documented.push((method.to_uppercase(), path.clone()));
             }
         }
-        let mut table: Vec<_> = access::ROUTES.iter().map(|r| (r.method.to_owned(), r.path.to_owned())).collect();
+        let mut table: Vec<_> = ROUTES.iter().map(|r| (r.method.to_owned(), r.path.to_owned())).collect();
         documented.sort();
         table.sort();
         assert_eq!(documented, table);
@@ -292,7 +289,7 @@ mod tests {
     #[test]
     fn routes_that_need_a_token_say_so_in_the_document() {
         let document = serde_json::to_value(openapi()).expect("JSON");
-        for route in access::ROUTES {
+        for route in ROUTES {
             let operation = &document["paths"][route.path][route.method.to_lowercase()];
             assert_eq!(operation["security"].is_array(), route.who.needs_token(), "{route:?}");
         }

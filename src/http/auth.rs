@@ -163,12 +163,12 @@ impl Authenticator {
     }
 
     /// Whose token this is, for one request. Believes an answer for less than two seconds; when the database is gone
-    /// longer, nobody is believed.
+    /// longer, nobody is believed. `now`: when the request came.
     ///
     /// # Errors
     /// [`AuthError::BadToken`], or [`AuthError::Store`] when it could not be checked.
-    pub async fn verify(&self, plain_text: &str) -> Result<Arc<Principal>, AuthError> {
-        self.verify_within(plain_text, BELIEVED_MEANWHILE).await
+    pub async fn verify(&self, plain_text: &str, now: Instant) -> Result<Arc<Principal>, AuthError> {
+        self.verify_within(plain_text, now, BELIEVED_MEANWHILE).await
     }
 
     /// The same for a stream, which goes on with the answer until it is looked at again: believes it for less than a second.
@@ -176,13 +176,18 @@ impl Authenticator {
     /// # Errors
     /// As [`Self::verify`].
     pub async fn verify_for_stream(&self, plain_text: &str) -> Result<Arc<Principal>, AuthError> {
-        self.verify_within(plain_text, BELIEVED_FOR).await
+        self.verify_within(plain_text, clock::monotonic(), BELIEVED_FOR).await
     }
 
-    async fn verify_within(&self, plain_text: &str, meanwhile: Duration) -> Result<Arc<Principal>, AuthError> {
+    async fn verify_within(
+        &self,
+        plain_text: &str,
+        now: Instant,
+        meanwhile: Duration,
+    ) -> Result<Arc<Principal>, AuthError> {
         // Remembered by a hash of the whole text, so that no token lies in memory.
         let key: [u8; 32] = Sha256::digest(plain_text.as_bytes()).into();
-        if let Some(remembered) = self.recall(&key, clock::monotonic(), meanwhile) {
+        if let Some(remembered) = self.recall(&key, now, meanwhile) {
             return unexpired(remembered);
         }
         let Some(presented) = Presented::parse(plain_text) else { return Err(AuthError::BadToken) };

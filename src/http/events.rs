@@ -9,7 +9,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::sse::{Event, Sse};
@@ -64,7 +63,7 @@ const BATCH: u32 = 100;
 )]
 pub async fn events(
     State(engine): State<Arc<Engine>>,
-    Extension(authenticator): Extension<Authenticator>,
+    State(authenticator): State<Authenticator>,
     Caller(caller): Caller,
     PathUuid(uuid): PathUuid,
     headers: HeaderMap,

@@ -1,7 +1,7 @@
 //! What handlers take from a request: the fields of a query or a body, and path parameters.
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
+use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use serde_json::{Map, Value};
@@ -13,11 +13,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Fields {
     type Rejection = Problem;
 
     /// The fields of the query string.
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Query(pairs) = Query::<Vec<(String, String)>>::from_request_parts(parts, state)
-            .await
-            .map_err(|rejection| Problem::new(StatusCode::BAD_REQUEST, "bad_query", rejection.body_text()))?;
-        Ok(Self::of_query(pairs))
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Ok(Self::of_query(parts.uri.query().unwrap_or_default()))
     }
 }
 

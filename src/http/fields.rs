@@ -1,9 +1,8 @@
 //! The fields of a request: every wrong value becomes an error that names field, value and what is allowed, and all of
 //! them are told at once. Query strings and JSON bodies are read by the same functions, so they speak with one voice.
 
-use std::collections::BTreeSet;
-
 use serde_json::{Map, Value};
+use smallvec::SmallVec;
 
 use super::problem::{FieldErrors, Problem};
 
@@ -39,8 +38,43 @@ pub struct Fields {
 }
 
 enum Values {
-    Query(Vec<(String, String)>),
+    Query(Pairs),
     Body(Map<String, Value>),
+}
+
+/// More fields than a query has, but for who does not mean well.
+const USUAL: usize = 16;
+
+/// The pairs of a query string, decoded, one after another in one text: an allocation for each name and value would
+/// cost as much as reading them.
+struct Pairs {
+    text: String,
+    /// Where in it each name begins, its value begins, and that ends.
+    at: Vec<[usize; 3]>,
+}
+
+impl Pairs {
+    fn parse(query: &str) -> Self {
+        let mut pairs = Self { text: String::with_capacity(query.len()), at: Vec::with_capacity(USUAL) };
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            let begin = pairs.text.len();
+            pairs.text.push_str(&name);
+            pairs.text.push_str(&value);
+            pairs.at.push([begin, begin + name.len(), pairs.text.len()]);
+        }
+        pairs
+    }
+
+    fn names_given_twice(&self) -> FieldErrors {
+        let mut names: SmallVec<[&str; USUAL]> = self.iter().map(|(name, _)| name).collect();
+        names.sort_unstable();
+        let twice = names.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]);
+        twice.map(|name| (name.to_owned(), vec![format!("The {name} field is given more than once.")])).collect()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.at.iter().map(|&[name, value, end]| (&self.text[name..value], &self.text[value..end]))
+    }
 }
 
 impl Fields {
@@ -49,24 +83,25 @@ impl Fields {
         Self { values: Values::Body(values), prefix: String::new(), errors: FieldErrors::new() }
     }
 
-    /// Of a query string's pairs. A name given twice is an error: nobody can know which was meant.
-    pub fn of_query(pairs: Vec<(String, String)>) -> Self {
-        let mut errors = FieldErrors::new();
-        let mut seen = BTreeSet::new();
-        for (name, _) in &pairs {
-            if !seen.insert(name) {
-                errors.insert(name.clone(), vec![format!("The {name} field is given more than once.")]);
-            }
-        }
+    /// Of a query string, as it came. A name given twice is an error: nobody can know which was meant.
+    pub fn of_query(query: &str) -> Self {
+        let pairs = Pairs::parse(query);
+        let errors = pairs.names_given_twice();
         Self { values: Values::Query(pairs), prefix: String::new(), errors }
+    }
+
+    /// Of the query string that these make.
+    #[cfg(test)]
+    pub fn of_pairs(pairs: &[(&str, &str)]) -> Self {
+        Self::of_query(&form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish())
     }
 
     fn given(&self, field: &str) -> Option<Given<'_>> {
         match &self.values {
-            Values::Query(pairs) => pairs
-                .iter()
-                .find(|(name, value)| name == field && !value.is_empty())
-                .map(|(_, value)| Given::Text(value)),
+            Values::Query(pairs) => {
+                let given = pairs.iter().find(|(name, value)| *name == field && !value.is_empty());
+                given.map(|(_, value)| Given::Text(value))
+            }
             Values::Body(map) => map.get(field).filter(|value| !value.is_null()).map(Given::Json),
         }
     }
@@ -307,15 +342,27 @@ mod tests {
     #[test]
     fn nan_and_infinity_are_no_numbers() {
         for bad in ["NaN", "inf", "-inf", "1e400", "1,5", " 1"] {
-            let mut fields = Fields::of_query(vec![("n".into(), bad.into())]);
+            let mut fields = Fields::of_query(&format!("n={bad}"));
             assert!(fields.required("n", read::number(-90.0, 90.0)).is_none(), "{bad}");
         }
     }
 
     #[test]
     fn a_name_given_twice_is_an_error() {
-        let pairs = vec![("limit".into(), "1".into()), ("limit".into(), "2".into())];
-        assert_eq!(texts(Fields::of_query(pairs)), json!({"limit": ["The limit field is given more than once."]}));
+        let fields = Fields::of_query("limit=1&sort=eta&limi%74=2&limit");
+        assert_eq!(texts(fields), json!({"limit": ["The limit field is given more than once."]}));
+    }
+
+    #[test]
+    fn a_query_is_decoded_and_a_field_without_a_value_is_not_given() {
+        let mut fields = Fields::of_query("a=deep+tissue%26more&b=&c&%64=Ni%C3%B1o&=x");
+        let mut text = |name| fields.optional(name, read::text(50));
+        let given = ["a", "b", "c", "d", "e"].map(&mut text);
+        assert_eq!(
+            given.each_ref().map(|text| text.as_deref()),
+            [Some("deep tissue&more"), None, None, Some("Niño"), None]
+        );
+        assert!(Fields::of_query("").given("a").is_none());
     }
 
     #[test]

@@ -1,24 +1,31 @@
 //! What stands before every handler: the request's id and trace, its log line and metrics, panics, time, tokens, rate.
 
 use std::any::Any;
+use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
-use std::time::Duration;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::Router;
+use axum::body::HttpBody;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
+#[cfg(test)]
+use tokio_util::sync::CancellationToken;
+use tower::Service;
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::access;
-use super::auth::{Authenticator, Principal};
+use super::BODY_LIMIT;
+use super::access::{ROUTES, Table};
+use super::auth::Authenticator;
 use super::credentials;
 use super::measures::Measures;
 use super::problem::Problem;
-use super::rate_limit::RateLimiter;
+use super::rate_limit::{Allowance, RateLimiter};
 use crate::clock;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -30,101 +37,133 @@ const REQUEST_ID_LONGEST: usize = 128;
 /// A handler that has not begun to answer by then is given up. Streams have begun long before.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
-/// What the guard needs.
-#[derive(Clone)]
+/// The router's, and all that stands before it.
 pub struct Guard {
-    /// Checks tokens.
-    pub authenticator: Authenticator,
-    /// Counts requests.
-    pub limiter: Arc<RateLimiter>,
+    router: Router,
+    table: Table,
+    measures: Measures,
+    authenticator: Authenticator,
+    limiter: RateLimiter,
 }
 
-/// The outermost layer: gives the request its id, one span, one log line, its metrics, and turns panics into 500.
-///
-/// The span holds the route's pattern, never the query (customers' places) nor a header (tokens).
-pub async fn observe(State(measures): State<Arc<Measures>>, request: Request, next: Next) -> Response {
-    let method = request.method().clone();
-    let matched = request.extensions().get::<MatchedPath>().cloned();
-    let route = matched.as_ref().map_or("unmatched", MatchedPath::as_str);
-    let id = request_id(request.headers());
-    let span = tracing::info_span!(
-        "request",
-        %method,
-        route,
-        request_id = %id.to_str().unwrap_or_default(),
-        trace_id = tracing::field::Empty,
-        parent_span_id = tracing::field::Empty,
-    );
-    if let Some((trace, parent)) = traceparent(request.headers()) {
-        span.record("trace_id", trace);
-        span.record("parent_span_id", parent);
+impl Guard {
+    /// To be made after the process's metrics are set up, as [`Measures`] says.
+    pub fn new(router: Router, authenticator: Authenticator, limiter: RateLimiter) -> Self {
+        Self { router, table: Table::of_routes(), measures: Measures::new(), authenticator, limiter }
     }
-    async {
+
+    /// Before routes that are none of the table's, so that nobody is asked for a token.
+    #[cfg(test)]
+    pub(super) fn of_none(router: Router) -> Self {
+        let pool = sqlx::PgPool::connect_lazy_with(sqlx::postgres::PgConnectOptions::new());
+        Self::new(router, Authenticator::start(pool, CancellationToken::new()), RateLimiter::new(0))
+    }
+
+    /// Answers one request: gives it its id, one span, one log line, its metrics, and turns panics into 500.
+    ///
+    /// The span holds the route's pattern, never the query (customers' places) nor a header (tokens).
+    pub async fn answer(&self, request: Request) -> Response {
         let started = clock::monotonic();
-        let answer = tokio::time::timeout(ANSWER_WITHIN, AssertUnwindSafe(next.run(request)).catch_unwind());
-        let mut response = match answer.await {
-            Ok(Ok(response)) => response,
-            Ok(Err(panic)) => {
-                tracing::error!(panic = panic_text(panic.as_ref()), "a handler panicked");
-                Problem::internal().into_response()
+        let method = request.method().clone();
+        let found = self.table.find(method.as_str(), request.uri().path());
+        let id = request_id(request.headers());
+        let span = tracing::info_span!(
+            "request",
+            %method,
+            route = found.pattern,
+            request_id = %id.to_str().unwrap_or_default(),
+            trace_id = tracing::field::Empty,
+            parent_span_id = tracing::field::Empty,
+        );
+        if let Some((trace, parent)) = traceparent(request.headers()) {
+            span.record("trace_id", trace);
+            span.record("parent_span_id", parent);
+        }
+        async {
+            let admitted = AssertUnwindSafe(self.admit(request, found.route, started)).catch_unwind();
+            let (answer, at_hand) = within(ANSWER_WITHIN, admitted).await;
+            let mut response = match answer {
+                Some(Ok(response)) => response,
+                Some(Err(panic)) => {
+                    tracing::error!(panic = panic_text(panic.as_ref()), "a handler panicked");
+                    Problem::internal().into_response()
+                }
+                None => {
+                    tracing::error!(seconds = ANSWER_WITHIN.as_secs(), "a handler did not answer in time");
+                    Problem::unavailable("The service did not answer in time; try again.").into_response()
+                }
+            };
+            response.headers_mut().insert(REQUEST_ID, id);
+            let (status, took) = (response.status(), started.elapsed());
+            self.measures.note(method.as_str(), found, status, took);
+            let (status, took_us) = (status.as_u16(), u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+            if status >= 500 {
+                tracing::warn!(status, took_us, "answered");
+            } else {
+                tracing::debug!(status, took_us, "answered");
             }
-            Err(_) => {
-                tracing::error!(seconds = ANSWER_WITHIN.as_secs(), "a handler did not answer in time");
-                Problem::unavailable("The service did not answer in time; try again.").into_response()
+            if at_hand {
+                // Whatever else is ready is answered before this is sent: to wake a reader on this machine costs more
+                // than to answer him, and one that is awake need not be woken for each answer.
+                tokio::task::yield_now().await;
+            }
+            response
+        }
+        .instrument(span)
+        .await
+    }
+
+    /// Lets in whom [`ROUTES`] lets in, at the rate that the token has. Handlers then find the caller with
+    /// [`super::auth::Caller`]; what is no route finds none, and is answered with 404 or 405.
+    async fn admit(&self, mut request: Request, route: Option<usize>, now: Instant) -> Response {
+        let Some(route) = route.map(|at| &ROUTES[at]).filter(|route| route.who.needs_token()) else {
+            return self.handle(request).await;
+        };
+        let verified = match credentials::take(&mut request, route.token_in) {
+            Some(token) => self.authenticator.verify(&token, now).await.map_err(Problem::from),
+            None => Err(Problem::unauthenticated()),
+        };
+        let caller = match verified {
+            Ok(caller) => caller,
+            Err(problem) => return credentials::challenge(problem.into_response(), route.token_in),
+        };
+        let allowance = self.limiter.take(caller.token, now);
+        let refusal = allowance.and_then(Allowance::refusal).or_else(|| route.who.admits(&caller).err());
+        let mut response = match refusal {
+            Some(problem) => problem.into_response(),
+            None => {
+                request.extensions_mut().insert(caller);
+                self.handle(request).await
             }
         };
-        response.headers_mut().insert(REQUEST_ID, id.clone());
-        let (status, took) = (response.status(), started.elapsed());
-        measures.note(method.as_str(), route, status, took);
-        let (status, took_us) = (status.as_u16(), u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
-        if status >= 500 {
-            tracing::warn!(status, took_us, "answered");
-        } else {
-            tracing::debug!(status, took_us, "answered");
+        if let Some(allowance) = allowance {
+            allowance.write(response.headers_mut());
         }
         response
     }
-    .instrument(span)
+
+    async fn handle(&self, mut request: Request) -> Response {
+        if !request.body().is_end_stream() {
+            DefaultBodyLimit::max(BODY_LIMIT).apply(&mut request);
+        }
+        match self.router.clone().call(request).await {
+            Ok(response) => response,
+        }
+    }
+}
+
+/// What the future gives, or `None` when the time is up first; and whether it gave it at once, which needs no timer.
+async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> (Option<T>, bool) {
+    let mut future = pin!(future);
+    let mut late = None;
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = future.as_mut().poll(cx) {
+            return Poll::Ready((Some(done), late.is_none()));
+        }
+        let late = late.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        late.as_mut().poll(cx).map(|()| (None, false))
+    })
     .await
-}
-
-/// Lets in whom [`access::ROUTES`] lets in, at the rate that the token has. Handlers then find the caller with
-/// [`super::auth::Caller`]; a route that the table does not know finds none.
-pub async fn admit(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
-    let path = request.extensions().get::<MatchedPath>();
-    let Some(route) = path.and_then(|path| access::find(request.method().as_str(), path.as_str())) else {
-        return next.run(request).await; // 404 or 405
-    };
-    let who = route.who;
-    if !who.needs_token() {
-        request.extensions_mut().insert(guard.authenticator);
-        return next.run(request).await;
-    }
-    let caller = match authenticate(&guard, credentials::take(&mut request, route.token_in)).await {
-        Ok(caller) => caller,
-        Err(problem) => return credentials::challenge(problem.into_response(), route.token_in),
-    };
-    let allowance = guard.limiter.take(caller.token, clock::monotonic());
-    let mut response = match allowance.and_then(super::rate_limit::Allowance::refusal) {
-        Some(problem) => problem.into_response(),
-        None => match who.admits(&caller) {
-            Err(problem) => problem.into_response(),
-            Ok(()) => {
-                request.extensions_mut().insert(caller);
-                request.extensions_mut().insert(guard.authenticator);
-                next.run(request).await
-            }
-        },
-    };
-    if let Some(allowance) = allowance {
-        allowance.write(response.headers_mut());
-    }
-    response
-}
-
-async fn authenticate(guard: &Guard, token: Option<String>) -> Result<Arc<Principal>, Problem> {
-    let token = token.ok_or_else(Problem::unauthenticated)?;
-    Ok(guard.authenticator.verify(&token).await?)
 }
 
 /// The client's id, if it is one that can be logged and sent back; else a new one.
@@ -178,28 +217,46 @@ pub async fn no_such_method() -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::body::Body;
+    use axum::routing::get;
 
     fn headers(name: HeaderName, value: &'static str) -> HeaderMap {
         HeaderMap::from_iter([(name, HeaderValue::from_static(value))])
     }
 
+    async fn ask(guard: &Guard, path: &str) -> Response {
+        let request = axum::http::Request::get(path).header(REQUEST_ID, "req-1").body(Body::empty());
+        guard.answer(request.expect("a request")).await
+    }
+
     #[tokio::test]
     async fn a_handler_that_panics_is_answered_with_a_problem_and_the_next_request_is_served() {
-        let router = axum::Router::new()
-            .route("/panics", axum::routing::get(|| async { panic!("a bug") as () }))
-            .route("/works", axum::routing::get(|| async {}))
-            .layer(axum::middleware::from_fn_with_state(Arc::new(Measures::new()), observe));
-        let ask = |path: &'static str| {
-            let request = axum::http::Request::get(path).header(REQUEST_ID, "req-1").body(axum::body::Body::empty());
-            tower::ServiceExt::oneshot(router.clone(), request.expect("a request"))
-        };
-        let response = ask("/panics").await.expect("an answer");
-        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
-        assert_eq!(response.headers()["content-type"], "application/problem+json");
-        assert_eq!(response.headers()[REQUEST_ID], "req-1");
-        let body = axum::body::to_bytes(response.into_body(), 10_000).await.expect("a body");
-        assert!(!String::from_utf8_lossy(&body).contains("a bug"), "what happened is for the log");
-        assert_eq!(ask("/works").await.expect("an answer").status(), StatusCode::OK);
+        let router = Router::new()
+            .route("/panics", get(|| async { panic!("a bug") as () }))
+            .route("/panics_later", get(|| tokio::task::yield_now().map(|()| panic!("a bug") as ())))
+            .route("/works", get(|| async {}));
+        let guard = Guard::of_none(router);
+        for path in ["/panics", "/panics_later"] {
+            let response = ask(&guard, path).await;
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+            assert_eq!(response.headers()["content-type"], "application/problem+json");
+            assert_eq!(response.headers()[REQUEST_ID], "req-1");
+            let body = axum::body::to_bytes(response.into_body(), 10_000).await.expect("a body");
+            assert!(!String::from_utf8_lossy(&body).contains("a bug"), "what happened is for the log");
+        }
+        assert_eq!(ask(&guard, "/works").await.status(), StatusCode::OK);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handler_that_does_not_answer_in_time_is_given_up_and_a_slow_one_is_not() {
+        let slow = || tokio::time::sleep(ANSWER_WITHIN - Duration::from_secs(1));
+        let guard =
+            Guard::of_none(Router::new().route("/never", get(std::future::pending::<()>)).route("/slow", get(slow)));
+        let patience = ANSWER_WITHIN + Duration::from_secs(1);
+        let response = tokio::time::timeout(patience, ask(&guard, "/never")).await.expect("given up");
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()["retry-after"], "2");
+        assert_eq!(ask(&guard, "/slow").await.status(), StatusCode::OK);
     }
 
     #[test]

@@ -7,13 +7,13 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use metrics::{Counter, Histogram, counter, histogram};
 
-use super::access::ROUTES;
+use super::access::{Found, ROUTES};
 
 const REQUESTS: &str = "spacall_http_requests_total";
 const SECONDS: &str = "spacall_http_request_seconds";
 
 /// The metrics of [`ROUTES`]. To be made after the process's recorder is set up: what is looked up before is lost.
-pub struct Measures {
+pub(super) struct Measures {
     /// In the order of [`ROUTES`].
     routes: Vec<OfRoute>,
 }
@@ -26,16 +26,16 @@ struct OfRoute {
 
 impl Measures {
     /// Of all routes; none shows before its first request.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { routes: ROUTES.iter().map(|_| OfRoute::default()).collect() }
     }
 
-    /// One answer. `route` is the pattern, never the path as it was asked.
-    pub fn note(&self, method: &str, route: &str, status: StatusCode, took: Duration) {
-        let known = ROUTES.iter().position(|known| known.path == route && known.method == method);
-        let Some((known, of)) = known.and_then(|at| Some((&ROUTES[at], self.routes.get(at)?))) else {
+    /// One answer, by the pattern of its route and never by the path as it was asked.
+    pub(super) fn note(&self, method: &str, found: Found, status: StatusCode, took: Duration) {
+        let route = found.pattern;
+        let Some(of) = found.route.filter(|at| ROUTES[*at].method == method).and_then(|at| self.routes.get(at)) else {
             count(method, route, status).increment(1);
-            histogram!(SECONDS, "route" => route.to_owned()).record(took.as_secs_f64());
+            histogram!(SECONDS, "route" => route).record(took.as_secs_f64());
             return;
         };
         if status == StatusCode::OK {
@@ -43,11 +43,11 @@ impl Measures {
         } else {
             count(method, route, status).increment(1);
         }
-        of.seconds.get_or_init(|| histogram!(SECONDS, "route" => known.path)).record(took.as_secs_f64());
+        of.seconds.get_or_init(|| histogram!(SECONDS, "route" => route)).record(took.as_secs_f64());
     }
 }
 
-fn count(method: &str, route: &str, status: StatusCode) -> Counter {
-    let labels = [("method", method.to_owned()), ("route", route.to_owned()), ("status", status.as_str().to_owned())];
+fn count(method: &str, route: &'static str, status: StatusCode) -> Counter {
+    let labels = [("method", method.to_owned()), ("route", route.into()), ("status", status.as_str().to_owned())];
     counter!(REQUESTS, &labels)
 }

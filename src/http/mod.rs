@@ -17,6 +17,8 @@ pub mod guard;
 pub mod health;
 pub mod heat;
 pub mod idempotency;
+mod json;
+mod listen;
 pub mod locations;
 pub mod me;
 mod measures;

@@ -1,23 +1,21 @@
 //! `GET /v1/therapists/nearby`: from the live index alone, no SQL.
 
+mod answer;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use rust_decimal::Decimal;
-use rust_decimal::prelude::ToPrimitive;
-use serde::{Serialize, Serializer};
-use uuid::Uuid;
 
+use self::answer::{Certified, Nearby, Shown};
+pub use self::answer::{NearbyMeta, as_number};
 use super::auth::{Caller, Principal};
 use super::extract::{Fields, Given, read};
 use super::problem::{Problem, ProblemBody};
 use crate::clock;
-use crate::core::geo::{LatLng, Meters, km_2};
+use crate::core::geo::{LatLng, Meters};
 use crate::core::matching::{Answer, Candidate, Filters, Precision, Request, Unfit, Verdict, When};
-use crate::core::money::Money;
 use crate::core::people::Gender;
 use crate::core::scheduling::HORIZON;
 use crate::core::settings::Settings;
@@ -31,8 +29,6 @@ use crate::wire::time::WireTime;
 const DEFAULT_RADIUS_KM: f64 = 5.0;
 const DEFAULT_LIMIT: i64 = 10;
 const LARGEST_LIMIT: i64 = 50;
-/// A therapist's JSON is seldom longer.
-const THERAPIST_BYTES: usize = 512;
 
 /// The order of the answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,110 +60,6 @@ struct Query<'a> {
     filters: Filters,
     sort: Sort,
     certify: bool,
-}
-
-// Borrowed from the index's answer, and written once, straight into the body.
-/// The nearest therapists.
-#[derive(Serialize, utoipa::ToSchema)]
-pub struct Nearby<'a> {
-    /// In the order asked for; nearest first unless asked otherwise.
-    #[schema(value_type = Vec<NearbyTherapist<'a>>)]
-    pub data: Shown<'a>,
-    /// About the answer.
-    pub meta: NearbyMeta,
-}
-
-/// About the answer.
-#[derive(Serialize, utoipa::ToSchema)]
-pub struct NearbyMeta {
-    /// How many therapists (or stores) were looked at for it.
-    pub considered: u32,
-    /// The moment it is true of.
-    #[schema(value_type = String, format = DateTime)]
-    pub as_of: WireTime,
-    /// What the answer rests on, if asked for with `certify`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub certificate: Option<Certified>,
-}
-
-/// What an answer from exact positions rests on.
-#[derive(Serialize, utoipa::ToSchema)]
-pub struct Certified {
-    /// How many changes the live index had seen.
-    pub version: u64,
-    /// Nobody who may take the request and is nearer than this is missing, km.
-    pub proven_km: f64,
-    /// How many positions were looked at.
-    pub examined: u32,
-    /// Whether a therapist whose fix is too old to count, last seen within the radius, could by now be nearer than the
-    /// first, going at `top_speed_kmh` since.
-    pub stale_could_be_nearer: bool,
-    /// The speed that is assumed for that.
-    pub top_speed_kmh: f64,
-}
-
-/// The candidates, each made into what is shown of him as he is written.
-pub struct Shown<'a> {
-    candidates: &'a [Candidate],
-    query: &'a Query<'a>,
-    now: Timestamp,
-}
-
-impl Serialize for Shown<'_> {
-    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_seq(self.candidates.iter().map(|candidate| show(candidate, self.query, self.now)))
-    }
-}
-
-/// A therapist who could come. Distance, time, surcharge and total are from the centre of his H3 cell, unless the
-/// caller may know more.
-#[derive(Serialize, utoipa::ToSchema)]
-pub struct NearbyTherapist<'a> {
-    /// `providers.uuid`
-    pub provider_uuid: Uuid,
-    /// Given name.
-    pub first_name: &'a str,
-    /// 0.00 to 5.00.
-    #[schema(value_type = f64, example = 4.85)]
-    pub average_rating: f64,
-    /// How many reviews that is of.
-    pub total_reviews: u32,
-    /// As in his profile.
-    pub specializations: &'a [String],
-    /// Straight line, km to two decimals.
-    #[schema(example = 1.23)]
-    pub distance_km: f64,
-    /// Estimated travel time, minutes, rounded up.
-    pub eta_minutes: u32,
-    /// His price of the service.
-    #[schema(value_type = String, example = "800.00")]
-    pub price: Money,
-    /// For the way.
-    #[schema(value_type = String, example = "0.00")]
-    pub distance_surcharge: Money,
-    /// Both together.
-    #[schema(value_type = String, example = "800.00")]
-    pub total: Money,
-    /// `PHP`
-    #[schema(example = "PHP")]
-    pub currency: &'a str,
-    /// Never exact, whoever asks.
-    pub approximate_location: ApproximateLocation,
-    /// Age of the fix; null when the base location counts (`scheduled_at`).
-    pub location_age_seconds: Option<u64>,
-}
-
-/// An H3 cell of resolution 9 and its centre.
-#[derive(Serialize, utoipa::ToSchema)]
-pub struct ApproximateLocation {
-    /// The cell, hexadecimal.
-    #[schema(value_type = String, example = "8969405b303ffff")]
-    #[serde(serialize_with = "hexadecimal")]
-    pub h3: u64,
-    /// Of the centre, degrees.
-    pub latitude: f64,
-    /// Of the centre, degrees.
-    pub longitude: f64,
 }
 
 /// The nearest therapists who can take a service now, or at a time.
@@ -214,11 +106,10 @@ pub async fn nearby(
     let certificate = query.certify.then(|| certify(&engine, &request, &answer, now));
     sort(&mut answer.candidates, query.sort);
     answer.candidates.truncate(query.around.limit);
-    let data = Shown { candidates: &answer.candidates, query: &query, now };
-    json(&Nearby {
-        data,
-        meta: NearbyMeta { considered: answer.certificate.examined, as_of: WireTime(now), certificate },
-    })
+    let Query { when, service, .. } = &query;
+    let data = Shown { candidates: &answer.candidates, when: *when, currency: &service.currency, now };
+    let meta = NearbyMeta { considered: answer.certificate.examined, as_of: WireTime(now), certificate };
+    Ok(Nearby { data, meta }.into_response())
 }
 
 /// The candidates are in order of distance still.
@@ -237,23 +128,6 @@ fn certify(engine: &Engine, request: &Request, answer: &Answer, now: Timestamp) 
         stale_could_be_nearer: stale.any(could_be_nearer),
         top_speed_kmh: travel::TOP_SPEED_KMH,
     }
-}
-
-/// As JSON, in a buffer that need not grow.
-fn json(nearby: &Nearby<'_>) -> Result<Response, Problem> {
-    let mut body = Vec::with_capacity(THERAPIST_BYTES * (nearby.data.candidates.len() + 1));
-    serde_json::to_writer(&mut body, nearby).map_err(|error| {
-        tracing::error!(%error, "an answer could not be written");
-        Problem::internal()
-    })?;
-    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())
-}
-
-fn hexadecimal<S: Serializer>(cell: &u64, s: S) -> Result<S::Ok, S::Error> {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    // A cell's first bit is 0 and its mode is not, so that it has fifteen digits.
-    let text: [u8; 15] = std::array::from_fn(|at| DIGITS[(cell >> (56 - 4 * at)) as usize & 15]);
-    s.serialize_str(std::str::from_utf8(&text).map_err(serde::ser::Error::custom)?)
 }
 
 /// Where is searched, and how much is answered.
@@ -363,42 +237,6 @@ fn sort(candidates: &mut [Candidate], by: Sort) {
     }
 }
 
-fn show<'a>(candidate: &'a Candidate, query: &Query<'a>, now: Timestamp) -> NearbyTherapist<'a> {
-    let therapist = &candidate.therapist;
-    let public = candidate.public;
-    let leaves_at = query.when.time().unwrap_or(now);
-    NearbyTherapist {
-        provider_uuid: therapist.uuid,
-        first_name: &therapist.first_name,
-        average_rating: as_number(therapist.average_rating),
-        total_reviews: therapist.total_reviews,
-        specializations: &therapist.specializations,
-        distance_km: as_number(km_2(candidate.distance)),
-        eta_minutes: travel::whole_minutes(travel::travel_time_over(candidate.distance, leaves_at)),
-        price: candidate.price,
-        distance_surcharge: candidate.surcharge,
-        total: candidate.price + candidate.surcharge,
-        currency: &query.service.currency,
-        approximate_location: ApproximateLocation {
-            h3: public.cell,
-            latitude: public.centre.latitude(),
-            longitude: public.centre.longitude(),
-        },
-        location_age_seconds: candidate.fix_age.map(|age| age.as_secs()),
-    }
-}
-
-/// A decimal of few digits as a JSON number; the nearest binary fraction prints as the same digits.
-pub fn as_number(decimal: Decimal) -> f64 {
-    const EXACT: i128 = 1 << 53;
-    let mantissa = decimal.mantissa();
-    // Both are exact, so that the quotient is the nearest there is.
-    if mantissa.abs() <= EXACT && decimal.scale() <= 22 {
-        return mantissa as f64 / 10f64.powi(decimal.scale() as i32);
-    }
-    decimal.to_f64().unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -413,7 +251,7 @@ mod tests {
             name: "Sports Massage".into(),
             category: None,
             description: None,
-            base_price: Money::centavos(120_000),
+            base_price: crate::core::money::Money::centavos(120_000),
             currency: "PHP".into(),
             duration_minutes: 60,
         };
@@ -424,8 +262,7 @@ mod tests {
         let mut pairs = vec![("latitude", "14.55"), ("longitude", "121.02"), ("service", "sports-massage")];
         pairs.retain(|(name, _)| !extra.iter().any(|(n, _)| n == name));
         pairs.extend_from_slice(extra);
-        let pairs = pairs.into_iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
-        read_query(Fields::of_query(pairs), &Settings::default(), catalog, NOW)
+        read_query(Fields::of_pairs(&pairs), &Settings::default(), catalog, NOW)
     }
 
     #[test]
@@ -467,15 +304,9 @@ mod tests {
     #[test]
     fn a_smaller_largest_radius_bounds_the_default() {
         let settings = Settings { service_radius_max_km: 2, ..Settings::default() };
-        let pairs = [("latitude", "14.55"), ("longitude", "121.02"), ("service", "3")];
-        let pairs = pairs.map(|(n, v)| (n.to_owned(), v.to_owned())).to_vec();
         let catalog = catalog();
-        let query = read_query(Fields::of_query(pairs), &settings, &catalog, NOW).expect("good");
+        let query = read_query(Fields::of_query("latitude=14.55&longitude=121.02&service=3"), &settings, &catalog, NOW)
+            .expect("good");
         assert_eq!(query.around.radius.km(), 2.0);
-    }
-
-    #[test]
-    fn a_number_prints_with_its_own_digits() {
-        assert_eq!(serde_json::json!(as_number(Decimal::new(123, 2))).to_string(), "1.23");
     }
 }

@@ -193,8 +193,7 @@ mod tests {
         let mut pairs = vec![("latitude", "14.55"), ("longitude", "121.02")];
         pairs.retain(|(name, _)| !extra.iter().any(|(n, _)| n == name));
         pairs.extend_from_slice(extra);
-        let pairs = pairs.into_iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
-        read_query(Fields::of_query(pairs), &Settings::default(), &Catalog::default(), NOW)
+        read_query(Fields::of_pairs(&pairs), &Settings::default(), &Catalog::default(), NOW)
     }
 
     #[test]

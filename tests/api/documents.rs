@@ -57,6 +57,27 @@ async fn every_refusal_is_a_problem_with_a_stable_code() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn requests_are_counted_by_the_pattern_of_their_route_and_never_by_their_path() {
+    let server = Server::start().await;
+    let api = Api::new(&server.base, None);
+    for (method, path) in
+        [("HEAD", "/healthz"), ("PUT", "/healthz"), ("GET", "/no/such/4711"), ("GET", "/v1/bookings/4711")]
+    {
+        api.send(api.request(method, path)).await;
+    }
+    let metrics = api.request("GET", "/metrics").send().await.expect("an answer").text().await.expect("a text");
+    for labels in [
+        r#"method="HEAD",route="/healthz",status="200""#,
+        r#"method="PUT",route="/healthz",status="405""#,
+        r#"method="GET",route="unmatched",status="404""#,
+        r#"method="GET",route="/v1/bookings/{uuid}",status="401""#,
+    ] {
+        assert!(metrics.contains(&format!("spacall_http_requests_total{{{labels}}}")), "{labels}: {metrics}");
+    }
+    assert!(!metrics.contains("4711"), "a path");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_id_comes_back() {
     let server = Server::start().await;
     let api = Api::new(&server.base, None);

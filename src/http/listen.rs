@@ -1,0 +1,122 @@
+//! Connections: HTTP/1.1 on each, straight from hyper to the guard.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+
+use axum::body::{Body, HttpBody};
+use axum::extract::Request;
+use axum::serve::Listener;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::guard::Guard;
+
+/// Serves whoever connects until `closing`, then waits until every request under way is answered. Sockets that were
+/// upgraded are not waited for.
+pub(super) async fn serve(mut listener: TcpListener, guard: Arc<Guard>, closing: CancellationToken) {
+    let connections = TaskTracker::new();
+    // What cannot be accepted is left out, and tried again a little later when it is for want of file descriptors.
+    while let Some((stream, _)) = closing.run_until_cancelled(Listener::accept(&mut listener)).await {
+        connections.spawn(answer_all(stream, Arc::clone(&guard), closing.clone()));
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}
+
+/// Every request of a connection, one after another.
+async fn answer_all(stream: TcpStream, guard: Arc<Guard>, closing: CancellationToken) {
+    // Answers and messages are written whole: to wait for more of them would only make them late.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection waits for full packets");
+    }
+    let guard = &*guard;
+    let service = service_fn(|request| async move { Ok::<_, Infallible>(guard.answer(with_body(request)).await) });
+    let mut connection = pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades());
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        () = closing.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::trace!(%error, "a connection broke off");
+    }
+}
+
+/// Most requests have none, and for none nothing is allocated.
+fn with_body(request: hyper::Request<Incoming>) -> Request {
+    request.map(|body| if body.is_end_stream() { Body::empty() } else { Body::new(body) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use axum::Router;
+    use axum::routing::{get, post};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::Notify;
+    use tokio::task::JoinHandle;
+
+    use super::*;
+
+    async fn start(router: Router) -> (SocketAddr, CancellationToken, JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let (address, closing) = (listener.local_addr().expect("an address"), CancellationToken::new());
+        let server = tokio::spawn(serve(listener, Arc::new(Guard::of_none(router)), closing.clone()));
+        (address, closing, server)
+    }
+
+    /// All that comes until the server ends the connection.
+    async fn rest(mut stream: TcpStream) -> String {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.expect("an answer, and the end");
+        text
+    }
+
+    #[tokio::test]
+    async fn requests_of_a_connection_are_answered_one_after_another_with_and_without_a_body() {
+        let echo = post(|body: String| async move { body });
+        let (address, ..) = start(Router::new().route("/echo", echo).route("/hello", get(async || "hello"))).await;
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        let requests = "GET /hello HTTP/1.1\r\nhost: h\r\n\r\n\
+            POST /echo HTTP/1.1\r\nhost: h\r\ncontent-length: 3\r\n\r\nabc\
+            GET /hello HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n";
+        stream.write_all(requests.as_bytes()).await.expect("written");
+        let answers = rest(stream).await;
+        let bodies: Vec<_> = answers.split("\r\n\r\n").skip(1).map(|body| &body[..3]).collect();
+        assert_eq!(bodies, ["hel", "abc", "hel"], "{answers}");
+    }
+
+    #[tokio::test]
+    async fn at_the_end_what_is_under_way_is_answered_and_what_is_idle_is_closed() {
+        let (asked, answer) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (told, wait) = (Arc::clone(&asked), Arc::clone(&answer));
+        let slow = get(async move || {
+            told.notify_one();
+            wait.notified().await;
+            "done"
+        });
+        let (address, closing, server) = start(Router::new().route("/slow", slow)).await;
+        let idle = TcpStream::connect(address).await.expect("a connection");
+        let mut busy = TcpStream::connect(address).await.expect("a connection");
+        busy.write_all(b"GET /slow HTTP/1.1\r\nhost: h\r\n\r\n").await.expect("written");
+        asked.notified().await;
+        closing.cancel();
+        assert_eq!(rest(idle).await, "");
+        assert!(!server.is_finished(), "somebody still waits");
+        answer.notify_one();
+        assert!(rest(busy).await.ends_with("done"));
+        server.await.expect("no panic");
+        TcpStream::connect(address).await.expect_err("nobody listens");
+    }
+}
