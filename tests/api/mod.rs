@@ -10,6 +10,7 @@ mod events;
 mod heat;
 mod identity;
 mod in_store;
+mod listening;
 mod main_job;
 mod races;
 mod scheduled;
