@@ -67,3 +67,14 @@ async fn a_listener_that_stands_still_is_replaced_and_what_it_missed_is_read() {
     at_once.await.expect("before the next pulse");
     drop(stopped);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomers_first_fix_shows_him_though_nobody_has_told_of_him_yet() {
+    let server = Server::start().await;
+    let [listener] = listeners(&server).await[..] else { panic!("one connection listens") };
+    let _stopped = Stopped::stop(listener);
+    let (latitude, longitude) = north(300.0);
+    let therapist = people::therapist(server.pool(), "Tala", latitude, longitude).await;
+    stand(&server.api(&therapist.person.token), 1, latitude, longitude).await;
+    assert!(server.engine().fleet.position(ProviderId(therapist.provider_id)).is_some(), "acked, and shown to nobody");
+}

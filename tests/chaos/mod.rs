@@ -38,7 +38,7 @@ enum Fault {
     FramesReordered,
     /// PostgreSQL's disk has no room until the journal has felt it.
     DiskFull,
-    /// The backend that listens for row changes is ended while rows change.
+    /// The backend that listens for row changes is ended, or stands still, while rows change.
     ListenerEnded,
     /// Phones' clocks step: minutes back, seconds ahead, hours ahead, and right again.
     ClocksStepped,
@@ -102,7 +102,8 @@ async fn whatever_breaks_acked_fixes_are_stored_once_the_index_is_right_and_nobo
         world.recovered(fault).await;
     }
     let found = world.end().await;
-    println!("seed {}, {} phones, {:.0} s", plan.seed, plan.phones, begun.elapsed().as_secs_f64());
+    let (faults, seconds) = (done.values().sum::<u32>(), begun.elapsed().as_secs_f64());
+    println!("seed {}, {} phones, {faults} faults, {seconds:.0} s", plan.seed, plan.phones);
     for (fault, count) in &done {
         println!("{count:>5}  {fault:?}");
     }
