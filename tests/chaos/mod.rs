@@ -95,6 +95,8 @@ async fn whatever_breaks_acked_fixes_are_stored_once_the_index_is_right_and_nobo
     let mut world = World::start(&plan).await;
     let mut done: BTreeMap<Fault, u32> = BTreeMap::new();
     for fault in faults {
+        let nth = done.values().sum::<u32>() + 1;
+        println!("{:>7.1} s  {nth:>3}  {fault:?}", begun.elapsed().as_secs_f64());
         if world.suffer(fault, &mut rng).await {
             *done.entry(fault).or_default() += 1;
         }
