@@ -72,7 +72,7 @@ impl Listener {
     pub async fn answers(&mut self, within: Duration) -> Result<(), StoreError> {
         // Listening once more changes nothing, and shows in the server's list of sessions what this one is for.
         match tokio::time::timeout(within, (&mut self.0).execute(sqlx::raw_sql(LISTEN))).await {
-            Ok(answer) => Ok(drop(answer?)),
+            Ok(answer) => answer.map(|_| ()).map_err(StoreError::from),
             Err(_) => {
                 let text = format!("the connection that listens did not answer within {} ms", within.as_millis());
                 Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, text)).into())
