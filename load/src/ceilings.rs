@@ -43,6 +43,8 @@ const SOCKETS: usize = 64;
 /// At least so many; more, where a round would copy more rows than one statement may take time for.
 const ROUNDS: u64 = 10;
 const ROWS_A_ROUND: u64 = 100_000;
+/// Parts of a run whose shares are told one by one; there are no fewer rounds.
+const TENTHS: usize = 10;
 /// Fixes of a frame when many are to be stored.
 const FRAME: usize = 500;
 /// Frames of one fix a socket and round: together fewer than the journal holds.
@@ -83,6 +85,8 @@ struct Report {
     copied: Work,
     stored: Work,
     rows_share: f64,
+    /// Of each tenth of the run, in order: whether it is sustained.
+    rows_share_by_tenth: Vec<f64>,
     bare_frames: Work,
     frames: Work,
     /// By the clock: server and client share the processors.
@@ -117,9 +121,10 @@ pub(crate) async fn run(options: &PingsOnly, stop: &CancellationToken) -> Result
 
     let begin = clock::now().minus(AGE);
     let rounds = options.rows.div_ceil(ROWS_A_ROUND).max(ROUNDS);
-    let each = (options.rows / rounds / SOCKETS as u64).max(1);
+    let each = options.rows.div_ceil(rounds * SOCKETS as u64);
     let (mut copied, mut stored, mut frames, mut bare_frames) =
         (Work::default(), Work::default(), Work::default(), Work::default());
+    let mut tenths = vec![(Work::default(), Work::default()); TENTHS];
     for round in 0..rounds {
         if stop.is_cancelled() {
             return Ok(Verdict::Interrupted);
@@ -131,14 +136,19 @@ pub(crate) async fn run(options: &PingsOnly, stop: &CancellationToken) -> Result
         let rows = ceiling::encode(rows);
         let started = clock::monotonic();
         let count = ceiling::copy(&pool, &rows).await?;
-        copied.add(count, started.elapsed(), Duration::ZERO);
+        let tenth = &mut tenths[(round * TENTHS as u64 / rounds) as usize];
+        let took = started.elapsed();
+        copied.add(count, took, Duration::ZERO);
+        tenth.0.add(count, took, Duration::ZERO);
 
         let (cpu, started) = (service.cpu()?, clock::monotonic());
         phones = together(phones, move |mut phone| async move {
             phone.store(begin.plus(Duration::from_millis(round * each)), each).await.map(|()| phone)
         })
         .await?;
-        stored.add(each * SOCKETS as u64, started.elapsed(), service.cpu()?.saturating_sub(cpu));
+        let took = started.elapsed();
+        stored.add(each * SOCKETS as u64, took, service.cpu()?.saturating_sub(cpu));
+        tenth.1.add(each * SOCKETS as u64, took, Duration::ZERO);
 
         bare_phones = burst(bare_phones, bare_process, &mut bare_frames).await?;
         let held = ceiling::hold(&pool).await?;
@@ -152,7 +162,18 @@ pub(crate) async fn run(options: &PingsOnly, stop: &CancellationToken) -> Result
     let frames_share_of_cpu = frames.per_cpu_second() / bare_frames.per_cpu_second();
     let met = rows_share >= ROWS_SHARE && frames_share >= FRAMES_SHARE;
     let verdict = if met { Verdict::Pass } else { Verdict::Fail };
-    let report = Report { copied, stored, rows_share, bare_frames, frames, frames_share, frames_share_of_cpu, verdict };
+    let rows_share_by_tenth = tenths.iter().map(|(copied, stored)| stored.per_second() / copied.per_second()).collect();
+    let report = Report {
+        copied,
+        stored,
+        rows_share,
+        rows_share_by_tenth,
+        bare_frames,
+        frames,
+        frames_share,
+        frames_share_of_cpu,
+        verdict,
+    };
     print(&report);
     if let Some(path) = &common.json {
         std::fs::write(path, serde_json::to_string_pretty(&report)? + "\n")
@@ -170,6 +191,8 @@ fn print(report: &Report) {
         report.rows_share,
         1e6 / stored.per_cpu_second()
     );
+    let tenths: Vec<_> = report.rows_share_by_tenth.iter().map(|share| format!("{share:.2}")).collect();
+    println!("              by tenths of the run: {}", tenths.join(" "));
     for (name, work) in [("bare socket", &report.bare_frames), ("service", &report.frames)] {
         println!(
             "frames        {:>10.0}/s by the {name} ({} frames of one fix), {:.1} us of its processor a frame",

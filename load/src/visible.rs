@@ -13,6 +13,7 @@ use spacall::client::therapist::{Answer, Journey, Therapist, TherapistApp};
 use spacall::client::{Api, ApiError, CancellationToken, Endpoint, Offer, Wire};
 use spacall::clock;
 use spacall::core::geo::LatLng;
+use spacall::core::people::Gender;
 use spacall::core::time::Timestamp;
 use spacall::core::track::Fix;
 use spacall::wire::roster::{Roster, RosterEntry};
@@ -48,7 +49,8 @@ pub(crate) struct Probe {
 }
 
 impl Probe {
-    /// With the last therapist of the tokens file, whom the fleet must leave out; `None` for a rate of 0.
+    /// With the last therapist of the tokens file who would be offered the service to the admin who asks; he is taken out
+    /// of the roster, so that the fleet leaves him out. `None` for a rate of 0.
     pub(crate) fn new(roster: &mut Roster, url: &str, wire: Wire, service: &str, per_s: f64) -> Result<Option<Self>> {
         if per_s <= 0.0 {
             return Ok(None);
@@ -57,7 +59,13 @@ impl Probe {
         if roster.therapists.len() < 2 {
             bail!("--visible-per-s needs a therapist of its own: the tokens file has {}", roster.therapists.len());
         }
-        let therapist = roster.therapists.pop().context("two therapists or more")?;
+        let Some(last) = roster.therapists.iter().rposition(|therapist| is_shown(therapist, service, &admin)) else {
+            bail!(
+                "--visible-per-s needs a therapist who offers {service} and serves {}: the tokens file has none",
+                admin.gender.map_or("everyone", Gender::as_str),
+            );
+        };
+        let therapist = roster.therapists.remove(last);
         let every = Duration::from_secs_f64(1.0 / per_s);
         Ok(Some(Self { url: url.to_owned(), wire, therapist, admin, service: service.to_owned(), every }))
     }
@@ -112,6 +120,14 @@ impl Probe {
         app.await?.context("its app")?;
         done
     }
+}
+
+/// Whether a search by `asker` can show this therapist at all: some serve women only, who an admin need not be. A tokens
+/// file that says nothing of it says everything.
+fn is_shown(therapist: &RosterEntry, service: &str, asker: &RosterEntry) -> bool {
+    let offers = therapist.services.is_empty() || therapist.services.contains_key(service);
+    let serves = therapist.serves.as_ref();
+    offers && serves.is_none_or(|genders| asker.gender.is_some_and(|gender| genders.contains(&gender)))
 }
 
 async fn step_to_and_fro(
@@ -225,6 +241,8 @@ impl Therapist for Silent {
 mod tests {
     use super::*;
     use serde_json::json;
+    use spacall::wire::roster::Role;
+    use std::collections::BTreeMap;
 
     #[test]
     fn only_the_new_place_is_within_the_question() {
@@ -233,6 +251,43 @@ mod tests {
         assert!(step > 2.0 * RADIUS_KM && (step - STEP_KM).abs() < 0.000_1, "{step}");
         // Ten steps a second are slower than the 300 km/h that the service believes.
         assert!(step * 10.0 * 3_600.0 < 300.0);
+    }
+
+    /// A therapist of the seeded fleet, or the admin.
+    fn person(nth: u128, gender: Option<Gender>) -> RosterEntry {
+        RosterEntry {
+            role: Role::Therapist,
+            user_uuid: Uuid::from_u128(nth),
+            provider_uuid: Some(Uuid::from_u128(nth)),
+            token: String::new(),
+            latitude: 14.55,
+            longitude: 121.02,
+            first_name: None,
+            city: None,
+            gender,
+            service_radius_km: None,
+            services: BTreeMap::from([("swedish-massage".to_owned(), 8)]),
+            serves: None,
+        }
+    }
+
+    #[test]
+    fn who_is_looked_for_is_the_last_whom_the_admin_can_be_shown() {
+        let women_only = RosterEntry { serves: Some(vec![Gender::Female]), ..person(3, None) };
+        let other_service = RosterEntry { services: BTreeMap::from([("hilot".to_owned(), 8)]), ..person(4, None) };
+        let everyone = [person(1, None), person(2, None), women_only, other_service];
+        let probe = |therapists: &[RosterEntry], admin: Option<Gender>| {
+            let admins = vec![person(9, admin)];
+            let mut roster = Roster { therapists: therapists.to_vec(), customers: Vec::new(), admins };
+            let probe = Probe::new(&mut roster, "http://localhost", Wire::Json, "swedish-massage", 5.0);
+            probe.map(|probe| (probe.expect("a rate").therapist.user_uuid.as_u128(), roster.therapists.len()))
+        };
+        assert_eq!(probe(&everyone, Some(Gender::PreferNotToSay)).expect("found"), (2, 3));
+        assert_eq!(probe(&everyone, None).expect("found"), (2, 3));
+        assert_eq!(probe(&everyone, Some(Gender::Female)).expect("found"), (3, 3));
+        let none = probe(&everyone[2..], Some(Gender::Male)).expect_err("nobody serves men").to_string();
+        assert!(none.contains("offers swedish-massage and serves male"), "{none}");
+        assert!(probe(&everyone[..1], None).is_err(), "the fleet needs one too");
     }
 
     #[test]

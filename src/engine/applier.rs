@@ -21,6 +21,9 @@ const BURST: usize = 2_000;
 const NEWS: usize = 1_024;
 /// How long a burst of notifications is gathered before its rows are read in one statement.
 const GATHER: Duration = Duration::from_millis(5);
+/// The connection that listens is asked so often whether it still does: else all changes would be found a minute late.
+const PULSE_EVERY: Duration = Duration::from_secs(5);
+const PULSE_WITHIN: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_millis(500);
 
 /// What changed, each row once.
@@ -79,6 +82,8 @@ async fn listen(
     engine.dispatcher.catch_up().await?;
     let mut reconcile = tokio::time::interval(RECONCILE_EVERY);
     reconcile.reset();
+    let mut pulse = tokio::time::interval(PULSE_EVERY);
+    pulse.reset();
     loop {
         let mut changes = Changes::default();
         tokio::select! {
@@ -87,6 +92,10 @@ async fn listen(
                 None => return Ok(()),
             },
             Some(provider) = refresh.recv() => drop(changes.providers.insert(provider)),
+            _ = pulse.tick() => {
+                listener.answers(PULSE_WITHIN).await?;
+                continue;
+            }
             _ = reconcile.tick() => {
                 everything(engine).await?;
                 continue;

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -24,7 +24,7 @@ use crate::wire::time::WireTime;
 /// How long a difference must stand: longer than a batch of pings and a notification need, on a busy node too.
 const SETTLE: Duration = Duration::from_millis(400);
 const LOOKS: usize = 4;
-/// For the journal to write what it holds.
+/// For the journal to write what it holds, over all looks.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(5);
 /// Therapists whose difference is looked at again at once: so few that the index hardly moves while their rows are read.
 const AT_ONCE: usize = 1_000;
@@ -63,7 +63,8 @@ type Side = BTreeMap<ProviderId, (Arc<Therapist>, Shown)>;
 /// Compares, repairs, tells. Costs one read of every therapist and of his newest fix.
 pub async fn run(engine: &Engine) -> Result<Drift, StoreError> {
     let as_of = clock::now();
-    let mut found = look(engine, None).await?;
+    let patience = clock::monotonic() + WRITTEN_WITHIN;
+    let mut found = look(engine, None, patience).await?;
     let checked = found.checked;
     for _ in 1..LOOKS {
         if found.differences.is_empty() {
@@ -73,7 +74,7 @@ pub async fn run(engine: &Engine) -> Result<Drift, StoreError> {
         let ids: Vec<_> = found.differences.keys().copied().collect();
         found = Look::default();
         for part in ids.chunks(AT_ONCE) {
-            found.differences.extend(look(engine, Some(part)).await?.differences);
+            found.differences.extend(look(engine, Some(part), patience).await?.differences);
         }
     }
     if !found.differences.is_empty() {
@@ -86,6 +87,8 @@ pub async fn run(engine: &Engine) -> Result<Drift, StoreError> {
             }
         }
         rebuild::some(&engine.pool, &engine.fleet, &ids, &engine.settings(), clock::now()).await?;
+        // What changed since these rows were read may have been applied before them: the applier has the last word.
+        ids.iter().for_each(|provider| engine.refresh(*provider));
         let since = rebuild::horizon(&engine.settings(), clock::now());
         engine.fleet.restore_all(&therapists::newest_fixes(&engine.pool, Some(&ids), since).await?);
     }
@@ -105,7 +108,7 @@ pub async fn run(engine: &Engine) -> Result<Drift, StoreError> {
     })
 }
 
-/// What differs, of whom, and whether the index has a fix that the table has not, and is not older.
+/// What differs, of whom, and whether the index shows a fix that is in no table, nor on its way there.
 type Differences = BTreeMap<ProviderId, (Difference, Uuid, bool)>;
 
 #[derive(Default)]
@@ -114,12 +117,11 @@ struct Look {
     differences: Differences,
 }
 
-async fn look(engine: &Engine, only: Option<&[ProviderId]>) -> Result<Look, StoreError> {
+async fn look(engine: &Engine, only: Option<&[ProviderId]>, patience: Instant) -> Result<Look, StoreError> {
     let settings = engine.settings();
     let wanted: Option<BTreeSet<_>> = only.map(|ids| ids.iter().copied().collect());
     let before = index(engine, wanted.as_ref());
-    // Should it not write in time, the rows are older than the first look, and told as such.
-    let _written = tokio::time::timeout(WRITTEN_WITHIN, engine.journal.written_so_far()).await;
+    let written = tokio::time::timeout_at(patience.into(), engine.journal.written_so_far()).await;
     let now = clock::now();
     let (rows, fixes) = therapists::consistent(&engine.pool, only, rebuild::horizon(&settings, now)).await?;
     let after = index(engine, wanted.as_ref());
@@ -130,7 +132,13 @@ async fn look(engine: &Engine, only: Option<&[ProviderId]>) -> Result<Look, Stor
             (t.provider, (Arc::new(t), at))
         })
         .collect();
-    Ok(Look { checked: truth.len(), differences: compare(&truth, [&before, &after], now, settings.stale_after()) })
+    let mut differences = compare(&truth, [&before, &after], now, settings.stale_after());
+    if !matches!(written, Ok(Ok(()))) {
+        // The rows are older than the first look, and are told as such. The fixes that are still to be written are no
+        // phantoms: taken out of the index, they would move people back.
+        differences.values_mut().for_each(|(_, _, phantom)| *phantom = false);
+    }
+    Ok(Look { checked: truth.len(), differences })
 }
 
 fn index(engine: &Engine, wanted: Option<&BTreeSet<ProviderId>>) -> Side {

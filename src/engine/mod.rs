@@ -148,6 +148,10 @@ impl Engine {
     pub async fn introduce(&self, provider: ProviderId) -> Result<(), StoreError> {
         if self.fleet.therapist(provider).is_none() {
             rebuild::some(&self.pool, &self.fleet, &[provider], &self.settings(), clock::now()).await?;
+            if self.fleet.therapist(provider).is_some() {
+                // What changed since may have been applied before these rows: the applier has the last word.
+                self.refresh(provider);
+            }
         }
         Ok(())
     }

@@ -172,9 +172,6 @@ async fn store_locations(
     caller: Caller,
     body: Body,
 ) -> Result<Json<locations::Stored>, Problem> {
-    if let Some(therapist) = caller.0.therapist() {
-        desk.introduce(therapist).await?;
-    }
     locations::create(desk, caller, body).await
 }
 

@@ -28,12 +28,6 @@ impl FrontDesk {
     pub(super) fn new(engine: Arc<Engine>, authenticator: Authenticator, origins: Origins) -> Self {
         Self { engine, authenticator, sockets: Sockets::new(Timing::default()).with_origins(origins) }
     }
-
-    /// A therapist whom the index does not know yet (inserted a moment ago) is read before his first fix is taken, else
-    /// that fix would move nobody.
-    pub(super) async fn introduce(&self, therapist: ProviderId) -> Result<(), StoreError> {
-        self.engine.introduce(therapist).await
-    }
 }
 
 impl Desk for FrontDesk {
@@ -59,6 +53,10 @@ impl Desk for FrontDesk {
             revoked: watch.revoked().clone(),
             kept: Some(watch),
         })
+    }
+
+    async fn introduce(&self, therapist: ProviderId) -> Result<(), StoreError> {
+        self.engine.introduce(therapist).await
     }
 
     async fn standing(&self, member: &Member) -> Result<Standing, Refusal> {

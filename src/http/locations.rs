@@ -13,7 +13,7 @@ use super::auth::Caller;
 use super::extract::Body;
 use super::problem::Problem;
 use super::stream::Desk;
-use super::stream::intake::{Intake, Taken, TooFast};
+use super::stream::intake::{Intake, Judged, TooFast};
 use crate::core::ids::ProviderId;
 use crate::store::journal::{JournalStopped, Receipts};
 use crate::wire::stream::Rejected;
@@ -45,27 +45,28 @@ pub async fn create<D: Desk>(
     Ok(Json(store(&*desk, therapist, |intake| intake.json(&*desk, &fixes)).await?))
 }
 
-/// Takes fixes as `take` reads them, and returns after their commit.
+/// Takes fixes as `judge` reads them, and returns after their commit.
 ///
 /// # Errors
 /// 429 when none was taken, 503 when they were not committed in time: in both cases all of them are to be sent again.
 pub(super) async fn store<D: Desk>(
     desk: &D,
     therapist: ProviderId,
-    take: impl FnOnce(&mut Intake) -> Result<Taken, TooFast>,
+    judge: impl FnOnce(&mut Intake) -> Result<Judged, TooFast>,
 ) -> Result<Stored, Problem> {
+    desk.introduce(therapist).await?;
     let receipts = Arc::new(Receipts::default());
     let mut intake = Intake::new(therapist, Arc::clone(&receipts));
-    let taken = take(&mut intake).map_err(|TooFast| too_fast())?;
-    if let Some(shown) = taken.shown
-        && desk.bus().is_watched(shown.booking)
-    {
-        desk.bus().position(shown.booking, shown.position());
-    }
-    let mut rejected = taken.rejected;
-    let Some(delivery) = taken.delivery else { return Ok(Stored { acked_seq: None, rejected }) };
+    let judged = judge(&mut intake).map_err(|TooFast| too_fast())?;
+    let mut rejected = judged.rejected;
+    let Some(good) = judged.good else { return Ok(Stored { acked_seq: None, rejected }) };
     let commit = async {
-        desk.journal().submit(delivery).await?;
+        let room = desk.journal().room(good.rows()).await?;
+        if let Some(shown) = good.take(desk, room)?
+            && desk.bus().is_watched(shown.booking)
+        {
+            desk.bus().position(shown.booking, shown.position());
+        }
         Ok::<_, JournalStopped>(receipts.settled().await)
     };
     match tokio::time::timeout(COMMIT_WITHIN, commit).await {

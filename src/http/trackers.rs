@@ -123,7 +123,6 @@ async fn take(
     read: impl FnOnce(Timestamp, &PingLimits) -> Vec<Read>,
 ) -> Result<Stored, Problem> {
     let therapist = caller.therapist().ok_or_else(|| Problem::forbidden("This is for therapists."))?;
-    desk.introduce(therapist).await?;
     let stored = store(desk, therapist, |intake| intake.foreign(desk, read)).await?;
     for rejected in &stored.rejected {
         metrics::counter!("spacall_tracker_fixes_refused_total", "app" => app, "code" => rejected.code.clone())

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use sqlx::PgPool;
 use sqlx::postgres::PgListener;
+use sqlx::{Executor, PgPool};
 
 use super::StoreError;
+use super::connect::let_in;
 use crate::core::ids::{BookingId, ProviderId, UserId};
 
 const CHANNEL: &str = "spacall_changes";
+const LISTEN: &str = "LISTEN spacall_changes";
 
 /// A row, or a small table, to read again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -45,7 +47,7 @@ pub struct Listener(PgListener);
 impl Listener {
     /// Listens from now on.
     pub async fn open(pool: &PgPool) -> Result<Self, StoreError> {
-        let mut listener = PgListener::connect_with(pool).await?;
+        let mut listener = let_in(|| PgListener::connect_with(pool)).await?;
         // A silent reconnect would hide what was missed meanwhile.
         listener.eager_reconnect(false);
         listener.listen(CHANNEL).await?;
@@ -60,6 +62,22 @@ impl Listener {
             }
         }
         Ok(None)
+    }
+
+    /// Asks the connection for a sign of life: one that is half-open, or whose backend stands still, is silent like one to
+    /// which nothing happens. What is announced meanwhile is kept for [`Self::next`].
+    ///
+    /// # Errors
+    /// When there was no answer within the time: read everything anew, on a new connection.
+    pub async fn answers(&mut self, within: Duration) -> Result<(), StoreError> {
+        // Listening once more changes nothing, and shows in the server's list of sessions what this one is for.
+        match tokio::time::timeout(within, (&mut self.0).execute(sqlx::raw_sql(LISTEN))).await {
+            Ok(answer) => answer.map(|_| ()).map_err(StoreError::from),
+            Err(_) => {
+                let text = format!("the connection that listens did not answer within {} ms", within.as_millis());
+                Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, text)).into())
+            }
+        }
     }
 
     /// What comes within a moment, at most so many; false when the connection is lost meanwhile.

@@ -4,7 +4,8 @@
 //! [`MAX_ROWS`] rows or [`MAX_WAIT`] of age, and settles each with its sender only after the commit: an acked ping is in
 //! PostGIS. A therapist's fixes are all in one lane, so lanes never wait for each other's rows. What is not settled is kept and
 //! tried again for as long as the database is away. Memory is bounded by [`CAPACITY`] rows: when it is reached
-//! [`Journal::submit`] waits, so the sockets are not read and the apps' own TCP waits. Nothing is ever dropped.
+//! [`Journal::room`] waits, so the sockets are not read and the apps' own TCP waits. Nothing is ever dropped: a fix is shown
+//! to others only once it has its place here.
 
 mod receipt;
 mod rows;
@@ -71,6 +72,13 @@ impl Delivery {
     }
 }
 
+/// A place in the journal that is kept for one delivery. Dropping it gives it back.
+pub struct Room(OwnedSemaphorePermit);
+
+fn permits(rows: usize) -> u32 {
+    u32::try_from(rows).unwrap_or(u32::MAX).min(CAPACITY)
+}
+
 /// A handle; clones share the queues. The writers end when the last handle is gone and the queues are written.
 #[derive(Clone)]
 pub struct Journal {
@@ -119,15 +127,36 @@ impl Journal {
         (journal, tokio::spawn(all))
     }
 
+    /// Room for so many rows, if there is any now and nobody waits for it already.
+    pub fn room_now(&self, rows: usize) -> Option<Room> {
+        Arc::clone(&self.room).try_acquire_many_owned(permits(rows)).ok().map(Room)
+    }
+
+    /// Room for so many rows; waits, in turn, while the journal is full. Cancel safe: who stops waiting has taken nothing.
+    ///
+    /// # Errors
+    /// [`JournalStopped`]
+    pub async fn room(&self, rows: usize) -> Result<Room, JournalStopped> {
+        Arc::clone(&self.room).acquire_many_owned(permits(rows)).await.map(Room).map_err(|_| JournalStopped)
+    }
+
+    /// Hands a delivery over, at once: its room is what [`Delivery::rows`] asks for.
+    ///
+    /// # Errors
+    /// [`JournalStopped`] when the writers are gone; nothing was handed over, and nothing will be acked.
+    pub fn put(&self, Room(room): Room, delivery: Delivery) -> Result<(), JournalStopped> {
+        debug_assert_eq!(room.num_permits(), permits(delivery.rows()) as usize);
+        let lane = &self.lanes[delivery.provider.0.rem_euclid(LANES as i64) as usize];
+        lane.send(Queued { delivery, since: clock::monotonic(), room }).map_err(|_| JournalStopped)
+    }
+
     /// Hands a delivery over; waits while the journal is full. Cancelling the wait hands nothing over.
     ///
     /// # Errors
     /// [`JournalStopped`] when the writers are gone; nothing was handed over, and nothing will be acked.
     pub async fn submit(&self, delivery: Delivery) -> Result<(), JournalStopped> {
-        let rows = u32::try_from(delivery.rows()).unwrap_or(u32::MAX).min(CAPACITY);
-        let room = Arc::clone(&self.room).acquire_many_owned(rows).await.map_err(|_| JournalStopped)?;
-        let lane = &self.lanes[delivery.provider.0.rem_euclid(LANES as i64) as usize];
-        lane.send(Queued { delivery, since: clock::monotonic(), room }).map_err(|_| JournalStopped)
+        let room = self.room(delivery.rows()).await?;
+        self.put(room, delivery)
     }
 
     /// Whether each lane's last attempt to write succeeded.

@@ -5,6 +5,7 @@ pub mod bookings;
 pub mod catalog;
 pub mod ceiling;
 pub mod changes;
+mod connect;
 pub mod decisions;
 pub mod idempotency;
 pub mod journal;
@@ -23,24 +24,25 @@ pub(crate) mod tx;
 pub mod users;
 pub mod wallets;
 
-use std::time::Duration;
-
 use sqlx::migrate::Migrator;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgPool};
+
+pub use connect::connect;
+use connect::let_in;
 
 /// The schema, forward only, built into the binary.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
-
-/// How long a statement waits for a free connection before it counts as "the database is gone".
-const ACQUIRE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why a statement did not happen.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The connection or the statement failed.
     #[error("database: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(sqlx::Error),
+    /// So many want to connect at once that the server's queue has no place (EAGAIN on a unix socket): it is there, and
+    /// will be free again. Waited for where a connection is what is wanted; a statement that needed one may be tried again.
+    #[error("database: its queue of new connections is full")]
+    QueueFull,
     /// The schema could not be brought up to date.
     #[error("migration: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
@@ -56,13 +58,20 @@ pub enum StoreError {
     },
 }
 
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        if connect::queue_is_full(&error) { Self::QueueFull } else { Self::Database(error) }
+    }
+}
+
 impl StoreError {
     /// The server is gone, starting, stopping or full: the same statement may do later, unchanged. Else it was refused.
     pub fn is_unavailable(&self) -> bool {
         let error = match self {
+            Self::QueueFull => return true,
             Self::Database(e) => e,
             Self::Migration(sqlx::migrate::MigrateError::Execute(e)) => e,
-            _ => return false,
+            Self::Migration(_) | Self::Corrupt { .. } => return false,
         };
         match error {
             sqlx::Error::Io(_)
@@ -101,28 +110,6 @@ impl StoreError {
     }
 }
 
-/// A pool of at most `max_connections`, each in UTC. Connects once, so that a wrong address is told at start.
-///
-/// # Errors
-/// [`StoreError::Database`] when the server cannot be reached or refuses.
-pub async fn connect(options: PgConnectOptions, max_connections: u32) -> Result<PgPool, StoreError> {
-    let options = options.application_name("spacall").options([
-        ("timezone", "UTC"),
-        // A transaction that a dead task left open would hold its locks for ever.
-        ("idle_in_transaction_session_timeout", "60s"),
-        // A row that somebody else holds locked costs whoever wants it this long, and nobody else anything.
-        ("lock_timeout", "5s"),
-        ("statement_timeout", "30s"),
-    ]);
-    // sqlx would print the whole text of a slow statement, migrations included; slow ones are PostgreSQL's to log.
-    let options = options.disable_statement_logging();
-    Ok(PgPoolOptions::new()
-        .max_connections(max_connections)
-        .acquire_timeout(ACQUIRE_WITHIN)
-        .connect_with(options)
-        .await?)
-}
-
 /// Brings the schema up to date. Several processes may do it at once: they take turns.
 ///
 /// On a connection of its own: the first migration is long, and the log would show all of it as a slow statement.
@@ -132,10 +119,9 @@ pub async fn connect(options: PgConnectOptions, max_connections: u32) -> Result<
 pub async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
     let options = (*pool.connect_options()).clone().disable_statement_logging();
     // "relation exists, skipping" is no news.
-    let mut connection = options
-        .options([("client_min_messages", "warning"), ("lock_timeout", "0"), ("statement_timeout", "0")])
-        .connect()
-        .await?;
+    let options =
+        options.options([("client_min_messages", "warning"), ("lock_timeout", "0"), ("statement_timeout", "0")]);
+    let mut connection = let_in(|| options.connect()).await?;
     MIGRATIONS.run(&mut connection).await?;
     connection.close().await?;
     Ok(())

@@ -149,3 +149,31 @@ async fn pings_on_their_way_and_changes_just_made_are_no_drift() {
         assert!(sender.await.expect("a sender") > 0);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_while_fixes_cannot_be_written_moves_nobody_back() {
+    let server = Server::start().await;
+    let admin = people::admin(server.pool()).await;
+    let therapist = therapist_at(&server, "Imelda", 300.0).await;
+    let (fleet, provider) = (Arc::clone(&server.engine().fleet), ProviderId(therapist.provider_id));
+    let before = fleet.position(provider).expect("a position");
+    let mut lock = server.pool().begin().await.expect("a transaction");
+    sqlx::query("LOCK TABLE provider_locations IN SHARE MODE").execute(&mut *lock).await.expect("a lock");
+    let (mut app, _) = Stream::open(&server.base, &therapist.person.token).await;
+    let (latitude, longitude) = north(320.0);
+    app.send(json!({"type": "location", "fixes": [fix(1, now(), latitude, longitude)]})).await;
+    crate::support::until("the index shows the new place", || fleet.position(provider) != Some(before)).await;
+    let shown = fleet.position(provider);
+
+    let audit = server.api(&admin.token).get("/v1/ops/consistency").await.json;
+    assert_eq!(
+        ids(&audit, "stale"),
+        [therapist.provider_uuid.to_string()],
+        "the table is behind, and that is told: {audit}"
+    );
+    assert_eq!(fleet.position(provider), shown, "he is where his phone says that he is");
+    lock.rollback().await.expect("unlocked");
+    app.expect("ack").await;
+    let audit = server.api(&admin.token).get("/v1/ops/consistency").await.json;
+    assert_eq!((&audit["drift"], fleet.position(provider)), (&json!(0), shown), "{audit}");
+}

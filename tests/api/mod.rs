@@ -10,6 +10,7 @@ mod events;
 mod heat;
 mod identity;
 mod in_store;
+mod listening;
 mod main_job;
 mod races;
 mod scheduled;
@@ -49,7 +50,6 @@ pub async fn therapist_at(server: &Server, name: &str, metres: f64) -> Therapist
 
 /// Sends one fix of now over HTTP and checks that it was stored.
 pub async fn stand(api: &Api, seq: u32, latitude: f64, longitude: f64) {
-    // A therapist inserted a moment ago reaches the index by notification: until then his app is told to try again.
     let answer = api.post("/v1/locations", json!({"fixes": [fix(seq, now(), latitude, longitude)]})).await;
     assert_eq!((answer.status, &answer.json["acked_seq"]), (200, &json!(seq)), "{answer:?}");
 }

@@ -38,7 +38,7 @@ enum Fault {
     FramesReordered,
     /// PostgreSQL's disk has no room until the journal has felt it.
     DiskFull,
-    /// The backend that listens for row changes is ended while rows change.
+    /// The backend that listens for row changes is ended, or stands still, while rows change.
     ListenerEnded,
     /// Phones' clocks step: minutes back, seconds ahead, hours ahead, and right again.
     ClocksStepped,
@@ -95,6 +95,8 @@ async fn whatever_breaks_acked_fixes_are_stored_once_the_index_is_right_and_nobo
     let mut world = World::start(&plan).await;
     let mut done: BTreeMap<Fault, u32> = BTreeMap::new();
     for fault in faults {
+        let nth = done.values().sum::<u32>() + 1;
+        println!("{:>7.1} s  {nth:>3}  {fault:?}", begun.elapsed().as_secs_f64());
         if world.suffer(fault, &mut rng).await {
             *done.entry(fault).or_default() += 1;
         }
@@ -102,7 +104,8 @@ async fn whatever_breaks_acked_fixes_are_stored_once_the_index_is_right_and_nobo
         world.recovered(fault).await;
     }
     let found = world.end().await;
-    println!("seed {}, {} phones, {:.0} s", plan.seed, plan.phones, begun.elapsed().as_secs_f64());
+    let (faults, seconds) = (done.values().sum::<u32>(), begun.elapsed().as_secs_f64());
+    println!("seed {}, {} phones, {faults} faults, {seconds:.0} s", plan.seed, plan.phones);
     for (fault, count) in &done {
         println!("{count:>5}  {fault:?}");
     }

@@ -22,9 +22,10 @@ use crate::support::people::Therapist;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// Without an ack for so long a connection counts as dead.
+/// Without an ack for so long a connection counts as dead; twice as long after each that brought none, since a machine that is
+/// slow is not made faster by phones that come again and again.
 const PATIENCE: Duration = Duration::from_millis(1_500);
-const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+const LONGEST_PATIENCE: Duration = Duration::from_secs(12);
 /// Fixes a frame when many are left.
 const FRAME: usize = 50;
 
@@ -106,25 +107,29 @@ impl Phone {
     }
 
     async fn talk(self: Arc<Self>, address: String) {
+        let mut patience = PATIENCE;
         loop {
-            if let Some(socket) = self.connect(&address).await {
-                self.converse(socket).await;
+            let heard_before = self.answered.load(SeqCst);
+            if let Some(socket) = self.connect(&address, patience).await {
+                self.converse(socket, patience).await;
             }
+            let in_vain = self.answered.load(SeqCst) == heard_before;
+            patience = if in_vain { (patience * 2).min(LONGEST_PATIENCE) } else { PATIENCE };
             self.reconnects.fetch_add(1, SeqCst);
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
-    async fn connect(&self, address: &str) -> Option<Socket> {
+    async fn connect(&self, address: &str, within: Duration) -> Option<Socket> {
         let mut request = format!("ws://{address}/v1/stream").into_client_request().expect("a request");
         let bearer = format!("Bearer {}", self.therapist.person.token);
         request.headers_mut().insert("authorization", HeaderValue::from_str(&bearer).expect("a header"));
         let connecting = tokio_tungstenite::connect_async(request);
-        tokio::time::timeout(CONNECT_WITHIN, connecting).await.ok()?.ok().map(|(socket, _)| socket)
+        tokio::time::timeout(within, connecting).await.ok()?.ok().map(|(socket, _)| socket)
     }
 
     /// Until the connection is, or seems, dead.
-    async fn converse(&self, mut socket: Socket) {
+    async fn converse(&self, mut socket: Socket, patience: Duration) {
         let (mut seq, mut sent, mut heard) = (0_u32, BTreeMap::<u32, i64>::new(), clock::monotonic());
         // What went over this connection already; held back for the wrong order.
         let (mut gone, mut held): (BTreeSet<i64>, Option<Vec<i64>>) = (BTreeSet::new(), None);
@@ -142,7 +147,7 @@ impl Phone {
                 _ = ticks.tick() => {
                     if sent.is_empty() {
                         heard = clock::monotonic();
-                    } else if heard.elapsed() > PATIENCE {
+                    } else if heard.elapsed() > patience {
                         return;
                     }
                     let new: Vec<i64> = {
@@ -163,7 +168,7 @@ impl Phone {
                     for frame in frames {
                         let text = self.frame(&frame, &mut seq, &mut sent);
                         let sending = socket.send(Message::text(text));
-                        if !matches!(tokio::time::timeout(PATIENCE, sending).await, Ok(Ok(()))) {
+                        if !matches!(tokio::time::timeout(patience, sending).await, Ok(Ok(()))) {
                             return;
                         }
                     }

@@ -215,11 +215,14 @@ impl World {
         line.and_then(|count| count.parse().ok()).unwrap_or(0)
     }
 
+    /// Ends the backend that listens, or lets it stand still until another one listens, while rows change.
     async fn end_listener(&self, rng: &mut StdRng) {
-        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                   WHERE datname = current_database() AND query ILIKE 'LISTEN%'";
         let change = "UPDATE providers SET average_rating = $2, is_available = $3 WHERE id = $1";
-        sqlx::query(end).execute(&self.pool).await.expect("ended");
+        let before = self.listeners().await;
+        let stands_still = rng.random_bool(0.5);
+        for pid in &before {
+            let _gone_already = kill_process(*pid, if stands_still { Signal::STOP } else { Signal::TERM });
+        }
         for phone in &self.phones {
             sqlx::query(change)
                 .bind(phone.therapist.provider_id)
@@ -229,6 +232,24 @@ impl World {
                 .await
                 .expect("changed");
         }
+        let felt = clock::monotonic();
+        while stands_still && self.listeners().await.iter().all(|pid| before.contains(pid)) {
+            assert!(felt.elapsed() < Duration::from_secs(40), "a listener that stands still is not felt");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        for pid in before {
+            let _gone_already = kill_process(pid, Signal::CONT);
+        }
+    }
+
+    async fn listeners(&self) -> Vec<Pid> {
+        let pids: Vec<i32> = sqlx::query_scalar(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query ILIKE 'LISTEN%'",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .expect("the sessions");
+        pids.into_iter().filter_map(Pid::from_raw).collect()
     }
 
     /// Lets everything come to rest and looks.

@@ -21,6 +21,7 @@ use spacall::core::schedule::Schedule;
 use spacall::core::settings::Settings;
 use spacall::core::time::Timestamp;
 use spacall::http::stream::{self, AuthFailure, Desk, Member, Origins, Refusal, Sockets, Standing, Timing};
+use spacall::store::StoreError;
 use spacall::store::journal::Journal;
 use spacall::wire::booking::{Booking, ServiceRef};
 use spacall::wire::stream::{OfferEnd, ServerMessage};
@@ -239,6 +240,10 @@ impl Desk for TestDesk {
             return Err(AuthFailure::Unavailable);
         }
         self.member(token).ok_or(AuthFailure::BadToken)
+    }
+
+    async fn introduce(&self, _: ProviderId) -> Result<(), StoreError> {
+        Ok(())
     }
 
     async fn standing(&self, member: &Member) -> Result<Standing, Refusal> {

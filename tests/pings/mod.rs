@@ -3,9 +3,11 @@
 
 mod desk;
 mod frames;
+mod full;
 mod journal;
 mod limits;
 mod months;
 mod outage;
+mod queue;
 mod requests;
 mod socket;

@@ -12,6 +12,7 @@ use crate::cluster::Bus;
 use crate::core::fleet::Fleet;
 use crate::core::ids::{BookingId, OfferId, ProviderId, UserId};
 use crate::core::settings::Settings;
+use crate::store::StoreError;
 use crate::store::journal::Journal;
 use crate::wire::booking::Booking;
 use crate::wire::stream::{Offer, OfferEnd, ServerMessage};
@@ -94,6 +95,10 @@ impl From<Refusal> for ServerMessage {
 pub trait Desk: Send + Sync + 'static {
     /// Whose token this is.
     fn authenticate(&self, token: &str) -> impl Future<Output = Result<Member, AuthFailure>> + Send;
+
+    /// A therapist whom the index does not know yet (inserted a moment ago) is read before his first fix is taken, else
+    /// that fix would move nobody. Costs nothing for who is known.
+    fn introduce(&self, therapist: ProviderId) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// For `welcome`; asked after the socket is on the bus, so that no offer falls between.
     fn standing(&self, member: &Member) -> impl Future<Output = Result<Standing, Refusal>> + Send;

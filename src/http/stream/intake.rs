@@ -1,4 +1,5 @@
-//! From a frame or a request of fixes to what is stored, shown and refused. The same for all ways in.
+//! From a frame or a request of fixes to what is stored, shown and refused: judged first, taken once the journal has room.
+//! The same for all ways in.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::core::settings::PingLimits;
 use crate::core::time::Timestamp;
 use crate::core::track::Fix;
 use crate::core::travel::eta_minutes;
-use crate::store::journal::{Delivery, Ping, Receipts};
+use crate::store::journal::{Delivery, JournalStopped, Ping, Receipts, Room};
 use crate::wire::binary::{self, BadFrame, RECORD};
 use crate::wire::fix::{MAX_FIXES, read_fix, rejected};
 use crate::wire::stream::{Position, Rejected};
@@ -32,17 +33,24 @@ pub struct Intake {
     receipts: Arc<Receipts>,
 }
 
-/// What became of a frame.
+/// A frame that was read and judged. Nothing has come of it yet.
 #[derive(Default)]
-pub struct Taken {
+pub struct Judged {
     /// To be told at once, before the ack that covers them.
     pub rejected: Vec<Rejected>,
-    /// For the journal, even when all was rejected: the ack must come in order. `None`: nothing to ack.
-    pub delivery: Option<Delivery>,
-    /// The newest place on the way to a customer.
-    pub shown: Option<Shown>,
-    /// A record that is no fix at all; the records beside it were taken.
+    /// What is to be shown and stored; `None`: nothing, and nothing to ack.
+    pub good: Option<Good>,
+    /// A record that is no fix at all; the records beside it are judged for themselves.
     pub bad_record: Option<BadFrame>,
+}
+
+/// The fixes of a frame that are taken. None, when all were rejected: then it only carries their ack, in order.
+pub struct Good {
+    therapist: ProviderId,
+    fixes: Vec<(u32, Fix)>,
+    upto: u32,
+    received_at: Timestamp,
+    receipts: Arc<Receipts>,
 }
 
 /// Where an en-route therapist is, for his customer.
@@ -80,11 +88,11 @@ impl Intake {
         Self { therapist, last_seq: None, receipts }
     }
 
-    /// Takes the fixes of a `location` message.
+    /// Judges the fixes of a `location` message.
     ///
     /// # Errors
     /// [`TooFast`]
-    pub fn json<D: Desk>(&mut self, desk: &D, fixes: &[Value]) -> Result<Taken, TooFast> {
+    pub fn json<D: Desk>(&mut self, desk: &D, fixes: &[Value]) -> Result<Judged, TooFast> {
         let (now, limits) = (clock::now(), desk.settings().pings);
         let mut frame = Sorted::with_capacity(fixes.len());
         for fix in fixes.iter().take(MAX_FIXES) {
@@ -94,22 +102,22 @@ impl Intake {
             let seq = fix.get("seq").and_then(Value::as_u64).and_then(|seq| u32::try_from(seq).ok());
             frame.excess(seq, &mut self.last_seq);
         }
-        self.take(desk, frame, now, &limits)
+        self.judged(desk, frame, now, &limits)
     }
 
-    /// Takes a whole `location` message of which every fix is good. `None`: it is another message or has a fault in it, and
+    /// Judges a whole `location` message of which every fix is good. `None`: it is another message or has a fault in it, and
     /// nothing was done.
-    pub fn usual<D: Desk>(&mut self, desk: &D, text: &str) -> Option<Result<Taken, TooFast>> {
+    pub fn usual<D: Desk>(&mut self, desk: &D, text: &str) -> Option<Result<Judged, TooFast>> {
         let (now, limits) = (clock::now(), desk.settings().pings);
         let fixes = quick::location(text, now, &limits)?;
         let mut frame = Sorted::with_capacity(fixes.len());
         for fix in fixes {
             frame.judge(Ok(fix), now, &mut self.last_seq);
         }
-        Some(self.take(desk, frame, now, &limits))
+        Some(self.judged(desk, frame, now, &limits))
     }
 
-    /// Takes the positions of another program's message, numbered from 1, as `read` reads them.
+    /// Judges the positions of another program's message, numbered from 1, as `read` reads them.
     ///
     /// # Errors
     /// [`TooFast`]
@@ -117,7 +125,7 @@ impl Intake {
         &mut self,
         desk: &D,
         read: impl FnOnce(Timestamp, &PingLimits) -> Vec<trackers::Read>,
-    ) -> Result<Taken, TooFast> {
+    ) -> Result<Judged, TooFast> {
         let (now, limits) = (clock::now(), desk.settings().pings);
         let fixes = read(now, &limits);
         let mut frame = Sorted::with_capacity(fixes.len());
@@ -129,14 +137,14 @@ impl Intake {
             let fix = fix.map(|fix| (seq, fix)).map_err(|(code, text)| rejected(Some(seq), code, text));
             frame.judge(fix, now, &mut self.last_seq);
         }
-        self.take(desk, frame, now, &limits)
+        self.judged(desk, frame, now, &limits)
     }
 
-    /// Takes the records of a binary frame.
+    /// Judges the records of a binary frame.
     ///
     /// # Errors
     /// [`TooFast`]
-    pub fn binary<D: Desk>(&mut self, desk: &D, records: &[[u8; RECORD]]) -> Result<Taken, TooFast> {
+    pub fn binary<D: Desk>(&mut self, desk: &D, records: &[[u8; RECORD]]) -> Result<Judged, TooFast> {
         let (now, limits) = (clock::now(), desk.settings().pings);
         let mut frame = Sorted::with_capacity(records.len());
         for (index, record) in records.iter().enumerate() {
@@ -147,20 +155,42 @@ impl Intake {
                 Err(bad) => frame.bad_record = frame.bad_record.or(Some(bad)),
             }
         }
-        self.take(desk, frame, now, &limits)
+        self.judged(desk, frame, now, &limits)
     }
 
-    /// Into the fleet, and ready for the journal.
-    fn take<D: Desk>(&self, desk: &D, frame: Sorted, now: Timestamp, limits: &PingLimits) -> Result<Taken, TooFast> {
+    fn judged<D: Desk>(&self, desk: &D, frame: Sorted, now: Timestamp, limits: &PingLimits) -> Result<Judged, TooFast> {
         if !desk.sockets().rates().take(self.therapist, frame.live, clock::monotonic(), limits) {
             return Err(TooFast);
         }
+        let good = frame.upto.map(|upto| Good {
+            therapist: self.therapist,
+            fixes: frame.good,
+            upto,
+            received_at: now,
+            receipts: Arc::clone(&self.receipts),
+        });
+        Ok(Judged { rejected: frame.rejected, good, bad_record: frame.bad_record })
+    }
+}
+
+impl Good {
+    /// How much room in the journal it takes.
+    pub fn rows(&self) -> usize {
+        self.fixes.len().max(1)
+    }
+
+    /// Into the index and into the journal, in one go: what is shown to others will be stored, whatever becomes of the one
+    /// who sent it. Returns the newest place on the way to a customer.
+    ///
+    /// # Errors
+    /// [`JournalStopped`]: it will not be stored; the node is at its end.
+    pub fn take<D: Desk>(self, desk: &D, room: Room) -> Result<Option<Shown>, JournalStopped> {
         let mut shown = None;
-        let fixes: Vec<_> = frame.good.iter().map(|(_, fix)| (self.therapist, *fix)).collect();
-        let outcomes = desk.fleet().apply_fixes(&fixes, limits);
+        let fixes: Vec<_> = self.fixes.iter().map(|(_, fix)| (self.therapist, *fix)).collect();
+        let outcomes = desk.fleet().apply_fixes(&fixes, &desk.settings().pings);
         let mut ping = |((seq, fix), outcome): ((u32, Fix), Option<FixOutcome>)| {
             // A backlog tells where he was, not where he is.
-            let live = now.since(fix.at) <= LIVE_FOR;
+            let live = self.received_at.since(fix.at) <= LIVE_FOR;
             if let Some((booking, booking_uuid, _customer, destination)) =
                 outcome.and_then(|o| o.en_route).filter(|_| live)
             {
@@ -168,16 +198,12 @@ impl Intake {
             }
             // Not in the fleet yet (a new therapist), or no longer: then the database knows.
             let counted = outcome.is_none_or(|o| o.counted);
-            Ping { seq, fix, counted, received_at: now }
+            Ping { seq, fix, counted, received_at: self.received_at }
         };
-        let pings = frame.good.into_iter().zip(outcomes).map(&mut ping).collect();
-        let delivery = frame.upto.map(|upto| Delivery {
-            provider: self.therapist,
-            pings,
-            upto,
-            receipts: Arc::clone(&self.receipts),
-        });
-        Ok(Taken { rejected: frame.rejected, delivery, shown, bad_record: frame.bad_record })
+        let pings = self.fixes.into_iter().zip(outcomes).map(&mut ping).collect();
+        let delivery = Delivery { provider: self.therapist, pings, upto: self.upto, receipts: self.receipts };
+        desk.journal().put(room, delivery)?;
+        Ok(shown)
     }
 }
 

@@ -10,7 +10,7 @@ use super::alive::{Alive, Beat};
 use super::close::Close;
 use super::commands::{Answer, Commands};
 use super::desk::{AuthFailure, Desk, Member, Refusal};
-use super::intake::{Intake, Taken, TooFast};
+use super::intake::{Good, Intake, Judged, TooFast};
 use super::link::{Frame, Link};
 use super::rate::BadMessages;
 use super::sockets::Timing;
@@ -19,7 +19,7 @@ use crate::clock;
 use crate::cluster::{Connection, Heard};
 use crate::core::fleet::Duty;
 use crate::core::ids::{BookingId, ProviderId};
-use crate::store::journal::{JournalStopped, Receipts, Settled};
+use crate::store::journal::{JournalStopped, Receipts, Room, Settled};
 use crate::wire::binary;
 use crate::wire::booking::Booking;
 use crate::wire::stream::{AppMessage, Position, ServerMessage};
@@ -31,7 +31,8 @@ const REASON: usize = 500;
 /// Rows of one socket that may wait for their commit: a phone that catches up shares the journal with the others.
 const IN_FLIGHT: usize = 2_000;
 
-type Submitting = Pin<Box<dyn Future<Output = Result<(), JournalStopped>> + Send>>;
+/// For room in the journal, with what is to be put there.
+type Waiting = Pin<Box<dyn Future<Output = Result<(Good, Room), JournalStopped>> + Send>>;
 
 /// The token out of the first message.
 pub(super) async fn first_message<D: Desk>(desk: &D, link: &mut Link) -> Result<Member, Close> {
@@ -66,8 +67,8 @@ pub(super) struct Session<D> {
     /// Of a therapist.
     intake: Option<Intake>,
     receipts: Arc<Receipts>,
-    /// Read and not yet in the journal: the socket is not read meanwhile.
-    submitting: Option<Submitting>,
+    /// Read, and shown to nobody: the journal is full. The socket is not read meanwhile.
+    waiting: Option<Waiting>,
     /// Rows in the journal that are not settled.
     in_flight: usize,
     commands: Commands,
@@ -84,7 +85,7 @@ enum Event {
     Revoked,
     Heard(Heard),
     Settled(Settled),
-    Submitted(Result<(), JournalStopped>),
+    Room(Result<(Good, Room), JournalStopped>),
     Answer(Answer),
     Position(Position),
     Timer,
@@ -101,7 +102,7 @@ impl<D: Desk> Session<D> {
             member,
             binary,
             receipts,
-            submitting: None,
+            waiting: None,
             in_flight: 0,
             commands: Commands::default(),
             watches: Watches::default(),
@@ -123,10 +124,6 @@ impl<D: Desk> Session<D> {
         loop {
             let event = self.next(link, &mut connection, timer.as_mut()).await;
             if let Err(close) = self.handle(event, link, timer.as_mut()).await {
-                // The index has these fixes already: the table is to have them too, whoever hears of it.
-                if let Some(submitting) = self.submitting.take() {
-                    tokio::spawn(submitting);
-                }
                 return close;
             }
         }
@@ -145,7 +142,7 @@ impl<D: Desk> Session<D> {
     }
 
     fn reads(&self) -> bool {
-        self.submitting.is_none() && self.in_flight < IN_FLIGHT
+        self.waiting.is_none() && self.in_flight < IN_FLIGHT
     }
 
     async fn next(&mut self, link: &mut Link, connection: &mut Connection, timer: Pin<&mut Sleep>) -> Event {
@@ -156,7 +153,7 @@ impl<D: Desk> Session<D> {
             () = self.member.revoked.cancelled() => Event::Revoked,
             heard = connection.next() => Event::Heard(heard),
             settled = self.receipts.settled() => Event::Settled(settled),
-            submitted = finished(&mut self.submitting) => Event::Submitted(submitted),
+            room = there_is_room(&mut self.waiting) => Event::Room(room),
             answer = self.commands.next() => Event::Answer(answer),
             position = self.watches.next() => Event::Position(position),
             () = timer => Event::Timer,
@@ -172,9 +169,12 @@ impl<D: Desk> Session<D> {
             Event::Heard(Heard::Replaced) => Err(Close::Replaced),
             Event::Heard(Heard::TooSlow) => Err(Close::TooSlow),
             Event::Settled(settled) => self.ack(settled, link).await,
-            Event::Submitted(submitted) => {
-                self.submitting = None;
-                submitted.map_err(|JournalStopped| Close::Restart)
+            Event::Room(room) => {
+                self.waiting = None;
+                let (good, room) = room.map_err(|JournalStopped| Close::Restart)?;
+                self.take(good, room)?;
+                self.show(timer);
+                Ok(())
             }
             Event::Answer(answer) => {
                 if let Some(booking) = answer.watch {
@@ -239,10 +239,11 @@ impl<D: Desk> Session<D> {
     async fn finish(&mut self, link: &mut Link) -> Close {
         let within = self.timing.drain_within;
         let rest = async {
-            if let Some(submitting) = self.submitting.take()
-                && submitting.await.is_err()
-            {
-                return;
+            if let Some(waiting) = self.waiting.take() {
+                match waiting.await.map(|(good, room)| self.take(good, room)) {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) | Err(JournalStopped) => return,
+                }
             }
             while self.in_flight > 0 {
                 let settled = self.receipts.settled().await;
@@ -266,13 +267,13 @@ impl<D: Desk> Session<D> {
             Frame::Binary(frame) => match binary::records(&frame) {
                 Ok(records) => {
                     therapist(&self.member, link).await?;
-                    let taken = self.intake.as_mut().map(|intake| intake.binary(&*self.desk, records));
-                    self.taken(taken, link).await
+                    let judged = self.intake.as_mut().map(|intake| intake.binary(&*self.desk, records));
+                    self.judged(judged, link).await
                 }
                 Err(bad) => self.not_understood("bad_frame", bad.to_string(), link).await,
             },
             Frame::Text(text) => match self.intake.as_mut().and_then(|intake| intake.usual(&*self.desk, &text)) {
-                Some(taken) => self.taken(Some(taken), link).await,
+                Some(judged) => self.judged(Some(judged), link).await,
                 // Boxed: fixes come all the time, everything else seldom.
                 None => Box::pin(self.text(&text, link)).await,
             },
@@ -294,8 +295,8 @@ impl<D: Desk> Session<D> {
             }
             AppMessage::Location { fixes } => {
                 therapist(&self.member, link).await?;
-                let taken = self.intake.as_mut().map(|intake| intake.json(&*desk, &fixes));
-                self.taken(taken, link).await
+                let judged = self.intake.as_mut().map(|intake| intake.json(&*desk, &fixes));
+                self.judged(judged, link).await
             }
             AppMessage::Watch { booking_uuid } => {
                 let member = self.member.clone();
@@ -339,24 +340,34 @@ impl<D: Desk> Session<D> {
         link.send([&error("busy", "too many commands wait for an answer; send this one again later".to_owned())]).await
     }
 
-    /// What became of a frame of fixes. `None`: there was nobody to take it.
-    async fn taken(&mut self, taken: Option<Result<Taken, TooFast>>, link: &mut Link) -> Result<(), Close> {
-        let Some(taken) = taken else { return Ok(()) };
-        let taken = taken.map_err(|TooFast| Close::TooFast)?;
-        if let Some(delivery) = taken.delivery {
-            self.in_flight += delivery.rows();
-            let journal = self.desk.journal().clone();
-            self.submitting = Some(Box::pin(async move { journal.submit(delivery).await }));
+    /// A frame of fixes. `None`: there was nobody to take it.
+    async fn judged(&mut self, judged: Option<Result<Judged, TooFast>>, link: &mut Link) -> Result<(), Close> {
+        let Some(judged) = judged else { return Ok(()) };
+        let judged = judged.map_err(|TooFast| Close::TooFast)?;
+        if let Some(good) = judged.good {
+            match self.desk.journal().room_now(good.rows()) {
+                Some(room) => self.take(good, room)?,
+                None => {
+                    let journal = self.desk.journal().clone();
+                    let room = async move { journal.room(good.rows()).await.map(|room| (good, room)) };
+                    self.waiting = Some(Box::pin(room));
+                }
+            }
         }
-        if let Some(shown) = taken.shown {
-            self.showing.moved(shown);
-        }
-        let rejected: Vec<_> = taken.rejected.into_iter().map(ServerMessage::Rejected).collect();
+        let rejected: Vec<_> = judged.rejected.into_iter().map(ServerMessage::Rejected).collect();
         link.send(&rejected).await?;
-        match taken.bad_record {
+        match judged.bad_record {
             Some(bad) => self.not_understood("bad_frame", bad.to_string(), link).await,
             None => Ok(()),
         }
+    }
+
+    fn take(&mut self, good: Good, room: Room) -> Result<(), Close> {
+        self.in_flight += good.rows();
+        if let Some(shown) = good.take(&*self.desk, room).map_err(|JournalStopped| Close::Restart)? {
+            self.showing.moved(shown);
+        }
+        Ok(())
     }
 
     async fn not_understood(&mut self, code: &str, text: String, link: &mut Link) -> Result<(), Close> {
@@ -395,10 +406,10 @@ fn watching(result: Result<(Option<BookingId>, Booking), Refusal>) -> Answer {
     }
 }
 
-/// The end of what is being submitted; never, if there is nothing.
-async fn finished(submitting: &mut Option<Submitting>) -> Result<(), JournalStopped> {
-    match submitting {
-        Some(submitting) => submitting.await,
+/// Room for what waits for it; never, if nothing does.
+async fn there_is_room(waiting: &mut Option<Waiting>) -> Result<(Good, Room), JournalStopped> {
+    match waiting {
+        Some(waiting) => waiting.await,
         None => std::future::pending().await,
     }
 }

@@ -1,0 +1,57 @@
+//! The way into the database.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, PgPool};
+
+use super::StoreError;
+use crate::clock;
+
+/// How long a statement waits for a free connection before it counts as "the database is gone".
+const ACQUIRE_WITHIN: Duration = Duration::from_secs(5);
+/// Between two tries at a full queue.
+const QUEUE_AGAIN: Duration = Duration::from_millis(50);
+
+/// A pool of at most `max_connections`, each in UTC. Connects once, so that a wrong address is told at start.
+///
+/// # Errors
+/// [`StoreError::Database`] when the server cannot be reached or refuses; [`StoreError::QueueFull`].
+pub async fn connect(options: PgConnectOptions, max_connections: u32) -> Result<PgPool, StoreError> {
+    let options = options.application_name("spacall").options([
+        ("timezone", "UTC"),
+        // A transaction that a dead task left open would hold its locks for ever.
+        ("idle_in_transaction_session_timeout", "60s"),
+        // A row that somebody else holds locked costs whoever wants it this long, and nobody else anything.
+        ("lock_timeout", "5s"),
+        ("statement_timeout", "30s"),
+    ]);
+    // sqlx would print the whole text of a slow statement, migrations included; slow ones are PostgreSQL's to log.
+    let options = options.disable_statement_logging();
+    let pool = PgPoolOptions::new().max_connections(max_connections).acquire_timeout(ACQUIRE_WITHIN);
+    let_in(|| pool.clone().connect_with(options.clone())).await
+}
+
+/// Connects, and waits for its turn while the server's queue of new connections is full. A pool waits by itself for a server
+/// that starts; a unix socket whose queue is full says EAGAIN instead, of which it knows nothing.
+///
+/// # Errors
+/// [`StoreError::QueueFull`] when there was no place within [`ACQUIRE_WITHIN`]; else what `open` says.
+pub(super) async fn let_in<T, F>(open: impl Fn() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, sqlx::Error>>,
+{
+    let deadline = clock::monotonic() + ACQUIRE_WITHIN;
+    loop {
+        match open().await.map_err(StoreError::from) {
+            Err(StoreError::QueueFull) if clock::monotonic() < deadline => tokio::time::sleep(QUEUE_AGAIN).await,
+            done => return done,
+        }
+    }
+}
+
+/// Whether a unix socket had no place for one more connection: connect(2), EAGAIN.
+pub(super) fn queue_is_full(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Io(error) if error.kind() == ErrorKind::WouldBlock)
+}
