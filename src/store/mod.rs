@@ -35,6 +35,9 @@ pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 /// How long a statement waits for a free connection before it counts as "the database is gone".
 const ACQUIRE_WITHIN: Duration = Duration::from_secs(5);
 
+/// A connection that was used so lately is taken to be alive; else it is asked, which is a round trip more for every statement.
+const ALIVE_FOR: Duration = Duration::from_secs(1);
+
 /// Why a statement did not happen.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -119,6 +122,10 @@ pub async fn connect(options: PgConnectOptions, max_connections: u32) -> Result<
     Ok(PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(ACQUIRE_WITHIN)
+        .test_before_acquire(false)
+        .before_acquire(|connection, lately| {
+            Box::pin(async move { Ok(lately.idle_for < ALIVE_FOR || connection.ping().await.is_ok()) })
+        })
         .connect_with(options)
         .await?)
 }
