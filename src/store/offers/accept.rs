@@ -13,7 +13,7 @@ use crate::core::travel;
 use crate::store::bookings::{
     BookingView, INSUFFICIENT_BALANCE, Locked, cancel_pending, fit, forget_winner, lock, view_by_id,
 };
-use crate::store::tx::{act_as, clock};
+use crate::store::tx::{act_as, begin_move, clock};
 use crate::store::{StoreError, promos};
 use crate::wire::stream::OfferEnd;
 use crate::wire::time::{from_chrono, to_chrono};
@@ -65,7 +65,7 @@ pub struct Accepted {
 /// The price is made anew: his own price, surcharge and commission, the promo, never above `max_price`. `busy_during`
 /// and the unique index of active bookings refuse a therapist who is not free; then the offer is withdrawn.
 pub async fn accept(pool: &PgPool, offer: OfferId, provider: ProviderId) -> Result<AcceptOutcome, StoreError> {
-    let mut tx = pool.begin().await?;
+    let mut tx = begin_move(pool, None).await?; // who acts is known once he fits
     let Some(seen) = own(&mut tx, offer, provider).await? else { return Ok(AcceptOutcome::NotYours) };
     let id = seen.booking();
     let gone = |reason, closed_now| AcceptOutcome::Gone { reason, booking: id, closed_now, now: seen.now };
