@@ -108,6 +108,7 @@ impl DispatcherHandle {
                 if now && matches!(shared.fleet.therapist(provider).map(|t| t.duty), Some(Duty::Offered { .. })) {
                     shared.fleet.set_duty(provider, Duty::Offered { until: expires_at });
                 }
+                shared.announce_duties([provider]);
                 shared.feed(Input::Received { booking, offer, expires_at }).await;
                 // Not live any more: who ended it tells.
                 if let Some(message) = offers::live_offer(&shared.pool, offer).await?
