@@ -27,7 +27,7 @@ async fn heard(listener: &mut Listener, wanted: impl IntoIterator<Item = Change>
 impl World {
     async fn version(&self, booking: BookingId) -> Change {
         let view =
-            spacall::store::bookings::view_by_id(&mut *self.pool().acquire().await.expect("a connection"), booking)
+            spacall::store::bookings::view_by_id(&mut self.pool().acquire().await.expect("a connection"), booking)
                 .await
                 .expect("a statement")
                 .expect("a booking");
@@ -70,7 +70,7 @@ async fn what_a_node_had_not_told_when_it_died_is_found_by_the_others_next_look(
     let (therapist, customer) = (w.therapist().await, w.customer().await);
     node.place(&w, therapist, 1.0).await;
     let (mut app, mut his) = (node.bus.connect(customer, false), node.bus.connect(therapist.user, true));
-    let booking = node.book(&w, customer).await;
+    node.book(&w, customer).await;
     assert_eq!(hear_status(&mut app).await, "pending");
     let offer = hear_offer(&mut his).await;
     // Another node commits the accept, and is killed before it tells anybody.
