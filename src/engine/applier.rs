@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::{Engine, rebuild, stores};
 use crate::clock;
 use crate::core::ids::{BookingId, ProviderId, UserId};
+use crate::core::time::Timestamp;
 use crate::store::changes::{Change, Listener};
 use crate::store::{StoreError, therapists};
 
@@ -26,12 +27,15 @@ const PULSE_EVERY: Duration = Duration::from_secs(5);
 const PULSE_WITHIN: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_millis(500);
 
+/// Bookings, each with its `updated_at` if that was told.
+type Moved = BTreeSet<(BookingId, Option<Timestamp>)>;
+
 /// What changed, each row once.
 #[derive(Default, Debug, PartialEq, Eq)]
 struct Changes {
     providers: BTreeSet<ProviderId>,
     users: BTreeSet<UserId>,
-    bookings: BTreeSet<BookingId>,
+    bookings: Moved,
     catalog: bool,
     settings: bool,
 }
@@ -42,7 +46,7 @@ impl Extend<Change> for Changes {
             match change {
                 Change::Provider(id) => drop(self.providers.insert(id)),
                 Change::User(id) => drop(self.users.insert(id)),
-                Change::Booking(id) => drop(self.bookings.insert(id)),
+                Change::Booking(id, version) => drop(self.bookings.insert((id, version))),
                 Change::Catalog => self.catalog = true,
                 Change::Settings => self.settings = true,
             }
@@ -75,7 +79,7 @@ pub(super) async fn run(engine: Arc<Engine>, mut refresh: mpsc::Receiver<Provide
 async fn listen(
     engine: &Arc<Engine>,
     refresh: &mut mpsc::Receiver<ProviderId>,
-    news: &mpsc::Sender<BTreeSet<BookingId>>,
+    news: &mpsc::Sender<Moved>,
 ) -> Result<(), StoreError> {
     let mut listener = Listener::open(&engine.pool).await?;
     everything(engine).await?;
@@ -98,6 +102,7 @@ async fn listen(
             }
             _ = reconcile.tick() => {
                 everything(engine).await?;
+                engine.dispatcher.catch_up().await?;
                 continue;
             }
         }
@@ -134,22 +139,18 @@ async fn everything(engine: &Arc<Engine>) -> Result<(), StoreError> {
 }
 
 /// Tells of changed bookings, beside the applier: a free therapist must not be found busy because parties are being told.
-async fn tell(engine: Arc<Engine>, mut news: mpsc::Receiver<BTreeSet<BookingId>>) {
+async fn tell(engine: Arc<Engine>, mut news: mpsc::Receiver<Moved>) {
     while let Some(mut bookings) = news.recv().await {
         while let Ok(more) = news.try_recv() {
             bookings.extend(more);
         }
-        for booking in bookings {
-            engine.dispatcher.changed(booking).await;
+        for (booking, version) in bookings {
+            engine.dispatcher.changed(booking, version).await;
         }
     }
 }
 
-async fn apply(
-    engine: &Arc<Engine>,
-    mut changes: Changes,
-    news: &mpsc::Sender<BTreeSet<BookingId>>,
-) -> Result<(), StoreError> {
+async fn apply(engine: &Arc<Engine>, mut changes: Changes, news: &mpsc::Sender<Moved>) -> Result<(), StoreError> {
     if changes.settings {
         engine.reload_settings().await?;
     }

@@ -7,6 +7,7 @@
 //! Queues: inputs are bounded, callers wait when they are full; effects wait in memory, a few for each booking in
 //! search, and at most [`CONCURRENT_EFFECTS`] run; the log of decisions drops what does not fit, and counts it.
 
+mod announce;
 mod claims;
 mod decisions;
 mod effects;
@@ -34,8 +35,10 @@ use crate::core::fleet::Fleet;
 use crate::core::ids::BookingId;
 use crate::core::matching::Request;
 use crate::core::settings::Settings;
+use crate::core::time::Timestamp;
 use crate::store::bookings::{self, Search, SearchRules};
 use crate::store::{StoreError, offers};
+use announce::Announcements;
 use claims::Claims;
 use records::Records;
 pub use reminders::REMIND_EVERY;
@@ -66,6 +69,7 @@ struct Shared {
     /// What matching knows of the bookings in search.
     searches: Mutex<HashMap<BookingId, Arc<Search>>>,
     told: Mutex<Told>,
+    announcements: Announcements,
     records: Records,
     /// Which bookings are this node's to drive.
     claims: Claims,
@@ -91,6 +95,7 @@ pub fn start(
         supply: Notify::new(),
         searches: Mutex::default(),
         told: Mutex::default(),
+        announcements: Announcements::default(),
         records: Records::default(),
         claims: Claims::new(),
         moves: TaskTracker::new(),
@@ -116,8 +121,12 @@ impl DispatcherHandle {
     }
 
     /// A booking's row changed, says the database's notification. What this node did itself it has told already; what
-    /// others did (SQL) is told now, offers that it left behind are withdrawn, and the machine looks again.
-    pub async fn changed(&self, booking: BookingId) {
+    /// others did (SQL, other nodes) is told now, offers that it left behind are withdrawn, and the machine looks again.
+    /// `version`: its `updated_at` since, if that is known.
+    pub async fn changed(&self, booking: BookingId, version: Option<Timestamp>) {
+        if version.is_some_and(|version| self.shared.has_told(booking, version)) {
+            return;
+        }
         let shared = Arc::clone(&self.shared);
         let work = self.shared.moves.spawn(async move { shared.heard_of(booking).await });
         if let Err(error) = work.await {
@@ -133,13 +142,13 @@ impl DispatcherHandle {
         Ok(Some(effects::request(&self.shared, &search, radius, BTreeSet::new(), None)))
     }
 
-    /// After a time in which nobody listened: what moved meanwhile is told now; what was told is not repeated.
+    /// After a time in which nobody listened, and now and then: what moved meanwhile is told now; what was told is not repeated.
     ///
     /// # Errors
     /// When the rows could not be read.
     pub async fn catch_up(&self) -> Result<(), StoreError> {
-        for booking in bookings::moved_lately(&self.shared.pool, NEWS).await? {
-            self.changed(booking).await;
+        for (booking, version) in bookings::moved_lately(&self.shared.pool, NEWS).await? {
+            self.changed(booking, Some(version)).await;
         }
         Ok(())
     }

@@ -38,6 +38,9 @@ const SHARD_ROOM: usize = 8_192;
 /// A token's `last_used_at` is not written again for this long.
 const TOUCH_EVERY: Duration = Duration::from_secs(60);
 
+/// Between two statements that note uses: each is a commit, for a courtesy.
+const TOUCH_PAUSE: Duration = Duration::from_millis(500);
+
 /// Tokens whose use is noted at once.
 const TOUCH_BATCH: usize = 1_000;
 
@@ -258,6 +261,10 @@ async fn note_use(pool: PgPool, mut inbox: mpsc::Receiver<i64>, shutdown: Cancel
             tracing::debug!(%error, tokens = used.len(), "the use of tokens was not noted; the next use will be");
         }
         used.clear();
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(TOUCH_PAUSE) => {}
+        }
     }
 }
 

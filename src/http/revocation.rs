@@ -17,8 +17,11 @@ use crate::store::tokens;
 /// How often all watched tokens are read again.
 pub const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Tokens read in one statement.
-const BATCH: usize = 2_000;
+/// Tokens read in one statement: a few milliseconds of a processor, which others want too.
+const BATCH: usize = 500;
+
+/// The statements of one look are spread over so much time.
+const SPREAD: Duration = Duration::from_millis(50);
 
 /// An open stream's token. Keep it as long as the stream.
 #[derive(Debug)]
@@ -80,7 +83,9 @@ impl Watches {
 
 async fn look(pool: &PgPool, open: &BTreeMap<i64, Vec<Arc<Watch>>>) -> Result<(), StoreError> {
     let ids: Vec<i64> = open.keys().copied().collect();
+    let pause = SPREAD / u32::try_from(ids.len().div_ceil(BATCH)).unwrap_or(u32::MAX).max(1);
     for ids in ids.chunks(BATCH) {
+        tokio::time::sleep(pause).await;
         let rows = tokens::find_all(pool, ids).await?;
         let now: BTreeMap<i64, Principal> = rows.into_iter().map(|row| (row.id, row.into())).collect();
         for watch in ids.iter().filter_map(|id| open.get(id)).flatten() {

@@ -1,5 +1,7 @@
-//! Row changes as the triggers of `migrations/0002_changes.sql` announce them.
+//! Row changes as triggers announce them (`migrations/0002_changes.sql`), and nodes that made them (`0008_told_by_nodes.sql`).
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::time::Duration;
 
 use sqlx::postgres::PgListener;
@@ -8,6 +10,7 @@ use sqlx::{Executor, PgPool};
 use super::StoreError;
 use super::connect::let_in;
 use crate::core::ids::{BookingId, ProviderId, UserId};
+use crate::core::time::Timestamp;
 
 const CHANNEL: &str = "spacall_changes";
 const LISTEN: &str = "LISTEN spacall_changes";
@@ -19,8 +22,9 @@ pub enum Change {
     Provider(ProviderId),
     /// A user's row: his providers.
     User(UserId),
-    /// A booking's status or provider.
-    Booking(BookingId),
+    /// A booking's status or provider; with its `updated_at` since, if that is known: who has told of that state need not
+    /// read it.
+    Booking(BookingId, Option<Timestamp>),
     /// `services`
     Catalog,
     /// `app_settings`
@@ -29,16 +33,53 @@ pub enum Change {
 
 impl Change {
     fn parse(payload: &str) -> Option<Self> {
-        let (word, id) = payload.split_once(':').unwrap_or((payload, ""));
+        let (word, rest) = payload.split_once(':').unwrap_or((payload, ""));
+        let (id, version) = match rest.split_once(':') {
+            Some((id, micros)) if word == "booking" => (id, Some(Timestamp::from_micros(micros.parse().ok()?))),
+            _ => (rest, None),
+        };
         match (word, id.parse()) {
             ("provider", Ok(id)) => Some(Self::Provider(ProviderId(id))),
             ("user", Ok(id)) => Some(Self::User(UserId(id))),
-            ("booking", Ok(id)) => Some(Self::Booking(BookingId(id))),
+            ("booking", Ok(id)) => Some(Self::Booking(BookingId(id), version)),
             ("catalog", Err(_)) => Some(Self::Catalog),
             ("settings", Err(_)) => Some(Self::Settings),
             _ => None,
         }
     }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Provider(id) => write!(f, "provider:{}", id.0),
+            Self::User(id) => write!(f, "user:{}", id.0),
+            Self::Booking(id, None) => write!(f, "booking:{}", id.0),
+            Self::Booking(id, Some(version)) => write!(f, "booking:{}:{}", id.0, version.micros()),
+            Self::Catalog => f.write_str("catalog"),
+            Self::Settings => f.write_str("settings"),
+        }
+    }
+}
+
+/// Tells every node that listens of what this one has changed and committed. Not kept, so not waited for: who misses it has lost
+/// its connection, and reads everything anew.
+///
+/// # Errors
+/// [`StoreError::Database`]: nobody was told.
+pub async fn tell(pool: &PgPool, changes: &BTreeSet<Change>) -> Result<(), StoreError> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "WITH lazily AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
+         SELECT pg_notify($1, told) FROM lazily, unnest($2::text[]) AS told",
+    )
+    .bind(CHANNEL)
+    .bind(changes.iter().map(ToString::to_string).collect::<Vec<_>>())
+    .execute(pool)
+    .await?;
+    Ok(())
 }
 
 /// A connection that listens. What happened before it, or after it broke, is not heard: read everything anew then.
@@ -121,13 +162,20 @@ mod tests {
         for (payload, change) in [
             ("provider:7", Some(Change::Provider(ProviderId(7)))),
             ("user:9", Some(Change::User(UserId(9)))),
-            ("booking:3", Some(Change::Booking(BookingId(3)))),
+            ("booking:3", Some(Change::Booking(BookingId(3), None))),
+            (
+                "booking:3:1700000000000001",
+                Some(Change::Booking(BookingId(3), Some(Timestamp::from_micros(1_700_000_000_000_001)))),
+            ),
             ("catalog", Some(Change::Catalog)),
             ("settings", Some(Change::Settings)),
             ("provider:x", None),
+            ("provider:7:1", None),
+            ("booking:3:soon", None),
             ("nonsense", None),
         ] {
             assert_eq!(Change::parse(payload), change, "{payload}");
+            assert!(change.is_none_or(|change| change.to_string() == payload), "{payload} is written as it is read");
         }
     }
 }

@@ -115,8 +115,8 @@ macro_rules! find_where {
             r"SELECT t.id, t.token,
                      CASE t.expires_at WHEN '-infinity' THEN 'epoch' ELSE NULLIF(t.expires_at, 'infinity') END AS expires_at, t.abilities, t.last_used_at,
                      u.id AS user_id, u.uuid AS user_uuid, u.gender::text AS gender,
-                     ARRAY(SELECT DISTINCT r.name::text FROM model_has_roles m JOIN roles r ON r.id = m.role_id
-                           WHERE m.model_id = u.id AND m.model_type = 'App\Models\User' ORDER BY 1) AS roles,
+                     ARRAY(SELECT r.name::text FROM model_has_roles m JOIN roles r ON r.id = m.role_id
+                           WHERE m.model_id = u.id AND m.model_type = 'App\Models\User') AS roles,
                      p.id AS provider_id, p.uuid AS provider_uuid, p.type = 'therapist' AS is_therapist
               FROM personal_access_tokens t
               JOIN users u ON u.id = t.tokenable_id AND u.is_active AND u.deleted_at IS NULL
@@ -145,7 +145,10 @@ pub async fn find_all(pool: &PgPool, ids: &[i64]) -> Result<Vec<TokenRow>, Store
 }
 
 impl Row {
-    fn into_token(self) -> TokenRow {
+    fn into_token(mut self) -> TokenRow {
+        // Here, since a sort for each of thousands of rows is a third of the statement's time.
+        self.roles.sort_unstable();
+        self.roles.dedup();
         let provider = match (self.provider_id, self.provider_uuid, self.is_therapist) {
             (Some(id), Some(uuid), Some(is_therapist)) => Some(OwnProvider { id: ProviderId(id), uuid, is_therapist }),
             _ => None,

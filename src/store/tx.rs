@@ -1,10 +1,21 @@
 //! What every transaction that moves a booking shares.
 
-use sqlx::PgConnection;
 use sqlx::types::chrono::{DateTime, Utc};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Transaction};
 
 use crate::core::ids::UserId;
 use crate::store::StoreError;
+
+/// Begins a transaction that moves a booking or an offer, of which the caller tells all nodes after the commit: the triggers
+/// that would are silent in it. `actor` is as of [`act_as`]. One round trip.
+pub(crate) async fn begin_move(
+    pool: &PgPool,
+    actor: Option<UserId>,
+) -> Result<Transaction<'static, Postgres>, StoreError> {
+    let actor = actor.map(|a| a.0.to_string()).unwrap_or_default(); // digits
+    let begin = format!("BEGIN; SET LOCAL spacall.tells = 'itself'; SET LOCAL spacall.actor_id = '{actor}'");
+    Ok(pool.begin_with(AssertSqlSafe(begin)).await?)
+}
 
 /// Names the acting user to the triggers that keep timeline and history; `None`: the system.
 pub(crate) async fn act_as(tx: &mut PgConnection, actor: Option<UserId>) -> Result<(), StoreError> {

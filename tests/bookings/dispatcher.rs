@@ -262,7 +262,7 @@ async fn a_booking_cancelled_by_sql_withdraws_its_offer_and_is_told() {
     let offer = hear_offer(&mut his).await;
     w.run("UPDATE bookings SET status = 'cancelled', cancelled_by = customer_id WHERE id = $1", booking.0).await;
     for _ in 0..2 {
-        node.dispatcher.changed(booking).await; // notifications may come twice
+        node.dispatcher.changed(booking, None).await; // notifications may come twice
     }
     assert_eq!(hear_status(&mut app).await, "cancelled");
     assert_eq!(hear_closed(&mut his).await, (offer, OfferEnd::Withdrawn));

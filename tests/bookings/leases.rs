@@ -198,3 +198,39 @@ async fn what_a_killed_node_held_is_anothers_at_once_and_a_restart_takes_all() {
     assert!(killed.elapsed() < LEASES_WOULD_LAST, "{:?}", killed.elapsed());
     node.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_lease_that_is_lost_in_the_middle_of_an_offer_makes_no_second_one() {
+    let w = World::new().await;
+    for _ in 0..4 {
+        let (a, b) = (Node::start(&w, |_| {}), Node::start(&w, |_| {}));
+        b.dispatcher.reconcile().await.expect("a statement"); // from now on it takes what becomes free
+        let (one, other) = (w.therapist().await, w.therapist().await);
+        let booking = a.book(&w, w.customer().await).await;
+        let mut held = w.pool().begin().await.expect("a connection");
+        sqlx::query("UPDATE bookings SET lease_until = clock_timestamp() - interval '1 s' WHERE id = $1")
+            .bind(booking.0)
+            .execute(&mut *held)
+            .await
+            .expect("a statement");
+        // Each node knows but one of the two. The first one's offer waits for the booking's row, while the lease passes on.
+        b.place(&w, other, 1.0).await;
+        a.place(&w, one, 1.0).await;
+        a.dispatcher.supply_appeared();
+        w.until_so(
+            "the first one's offer waits",
+            "SELECT (count(*) > 0)::int::bigint FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+        )
+        .await;
+        held.commit().await.expect("a commit");
+        b.dispatcher.wanted(booking).await;
+        let live = "SELECT count(*) FROM booking_offers WHERE booking_id = $1 AND status = 'offered'";
+        for _ in 0..50 {
+            assert!(w.one(live, booking.0).await <= 1, "one live offer at a time, whoever drives");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        w.run("UPDATE bookings SET status = 'cancelled', cancelled_at = now() WHERE id = $1", booking.0).await;
+        a.stop().await;
+        b.stop().await;
+    }
+}

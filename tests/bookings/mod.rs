@@ -1,6 +1,7 @@
 //! Bookings and offers at a real database: who wins, what it costs, what the clock decides.
 
 mod accept;
+mod announced;
 mod answers;
 mod create;
 mod decisions;

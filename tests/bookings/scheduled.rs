@@ -6,8 +6,9 @@ use spacall::clock;
 use spacall::core::booking::{Refusal, Status};
 use spacall::core::dispatch::{EndReason, Standing};
 use spacall::core::fleet::Duty;
-use spacall::core::geo::Meters;
+use spacall::core::geo::{LatLng, Meters, km_2, public_position};
 use spacall::core::ids::{BookingId, OfferId, UserId};
+use spacall::core::money::Money;
 use spacall::core::settings::Settings;
 use spacall::core::time::Timestamp;
 use spacall::store::bookings::lease::{self, NodeId};
@@ -124,6 +125,36 @@ async fn who_is_off_today_is_asked_for_tomorrow_by_his_base_location() {
     assert_eq!(node.duty(far), Duty::Idle, "he is not on it before he sets out");
     assert_eq!(w.booking_status(booking).await, "accepted");
     node.stop().await;
+}
+
+#[tokio::test]
+async fn the_way_that_a_customer_is_shown_tells_no_more_than_the_cell_his_therapist_lives_in() {
+    let w = World::new().await;
+    let customers_place = LatLng::new(14.5547, 121.0244).expect("a place");
+    let mut shown = Vec::new();
+    for km in [2.5, 2.53] {
+        let home = LatLng::new(14.5547 + km / 111.195, 121.0244).expect("a place");
+        let from_cell = public_position(home).centre.distance(customers_place);
+        let therapist = w.therapist().await;
+        lives(&w, therapist, km).await;
+        let booking = w.create(&for_time(&w, ahead(HOUR * 26)).await).await;
+        let mut offer = w.new_offer(booking, therapist, 1).await;
+        offer.distance = Meters::from_km(km);
+        let PersistOutcome::Offered(offer) = offers::persist(w.pool(), &offer).await.expect("a statement") else {
+            panic!("not offered")
+        };
+        let AcceptOutcome::Accepted(won) =
+            offers::accept(w.pool(), offer.offer, therapist.provider).await.expect("a statement")
+        else {
+            panic!("not accepted")
+        };
+        let location = won.view.booking.location.as_ref().expect("a place");
+        assert_eq!(location.distance_km, Some(f64::try_from(km_2(from_cell)).expect("a number")));
+        let surcharge = Money::centavos((1_000.0 * (km - 1.0)).round() as i64);
+        assert_eq!(won.view.booking.distance_surcharge, surcharge, "the price is that of the whole way");
+        shown.push((public_position(home).cell, location.distance_km, location.estimated_travel_time_minutes));
+    }
+    assert_eq!(shown[0], shown[1], "two homes in one cell look alike");
 }
 
 #[tokio::test]

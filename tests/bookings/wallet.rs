@@ -3,6 +3,8 @@
 use spacall::core::booking::Status;
 use spacall::core::dispatch::EndReason;
 use spacall::core::ids::{BookingId, UserId};
+use spacall::core::money::Money;
+use spacall::core::pricing::{self, Discount, Promo};
 use spacall::store::bookings::{self, EndOutcome, TransitionOutcome};
 use spacall::store::offers::{self, AcceptOutcome};
 
@@ -95,11 +97,16 @@ async fn the_accept_takes_what_it_costs_and_a_cancellation_gives_it_back_less_th
 #[tokio::test]
 async fn what_others_give_back_in_sql_is_paid_once_by_whoever_accepts_next_or_refunded_at_its_end() {
     let w = World::new().await;
-    for taken_again in [true, false] {
+    // Whether a therapist takes it again, and whether their SQL has released his offer too.
+    for (taken_again, released) in [(true, false), (true, true), (false, false)] {
         let (customer, first, second) = (w.wealthy(100_000).await, w.therapist().await, w.therapist().await);
         let booking = w.by_wallet(customer).await;
         w.accepted_by(booking, first).await;
         w.run("UPDATE bookings SET status = 'pending' WHERE id = $1", booking.0).await;
+        if released {
+            let release = "UPDATE booking_offers SET status = 'released' WHERE booking_id = $1 AND status = 'accepted'";
+            assert_eq!(w.run(release, booking.0).await, 1);
+        }
         assert_eq!(w.holds(customer).await, 8_500, "the statement knew nothing of wallets");
         if taken_again {
             let mut offer = w.new_offer(booking, second, 1).await;
@@ -248,4 +255,49 @@ impl World {
             offers::accept(self.pool(), offer.offer, therapist.provider).await.expect("a statement");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_accept_and_cancels_at_once_leave_the_wallet_and_the_promo_right() {
+    let w = World::new().await;
+    let code = w
+        .one(
+            "INSERT INTO promo_codes (code, discount_type, discount_value, valid_from, valid_until, per_user_limit)
+             VALUES ('RACE', 'fixed_amount', 100, now() - interval '1 day', now() + interval '1 day', NULL) RETURNING id",
+            0,
+        )
+        .await;
+    let terms = Promo { discount: Discount::FixedAmount(Money::centavos(10_000)), max_discount: None };
+    let with_promo = async |customer| {
+        let mut new = w.new_booking(customer).await;
+        new.payment_method = "wallet".to_owned();
+        new.promo_code = Some(code);
+        new.price = pricing::price(Money::centavos(80_000), Money::ZERO, 15.into(), Some(&terms));
+        w.create(&new).await
+    };
+    let counted = "SELECT usage_count::bigint FROM promo_codes WHERE id = $1";
+    let (mut kept, mut called_off) = (0, 0);
+    for round in 0..24 {
+        let (customer, therapist) = (w.wealthy(200_000).await, w.therapist().await);
+        let (one, other) = (with_promo(customer).await, with_promo(customer).await);
+        let offer = w.offer(one, therapist, 1).await;
+        let accept = async { offers::accept(w.pool(), offer, therapist.provider).await.expect("a statement") };
+        // In turns the booking that is accepted is called off at the same moment, and only the other.
+        let again = async { if round % 2 == 0 { Some(w.wish(one, customer, Status::Cancelled).await) } else { None } };
+        let (won, cancelled, beside) = tokio::join!(accept, again, w.wish(other, customer, Status::Cancelled));
+        assert!(matches!(beside, TransitionOutcome::Moved(_)), "{beside:?}");
+        if let Some(cancelled) = cancelled {
+            assert!(matches!(cancelled, TransitionOutcome::Moved(_)), "{cancelled:?}");
+            called_off += 1;
+            assert_eq!(w.holds(customer).await, 200_000, "free within five minutes, whoever came first");
+        } else {
+            assert!(matches!(won, AcceptOutcome::Accepted(_)), "{won:?}");
+            kept += 1;
+            assert_eq!(w.holds(customer).await, 200_000 - 81_500, "915.00 less the promo");
+        }
+        assert_eq!(w.one(counted, code).await, kept, "only what is accepted uses the code");
+        let used = "SELECT count(*) FROM promo_code_usages WHERE promo_code_id = $1";
+        assert_eq!(w.one(used, code).await, kept, "and each use has its row");
+    }
+    assert_eq!((kept, called_off), (12, 12));
 }

@@ -12,7 +12,7 @@ use crate::store::decisions;
 const QUEUE: usize = 16_384;
 const BATCH: usize = 500;
 /// A burst is gathered for so long.
-const GATHER: Duration = Duration::from_millis(50);
+const GATHER: Duration = Duration::from_millis(250);
 const RETRY: Duration = Duration::from_millis(500);
 const TRIES: u32 = 20;
 

@@ -1,7 +1,7 @@
 //! What the machine wants done, done: each effect ends in the inputs that answer it.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Shared;
 use crate::clock;
@@ -21,6 +21,31 @@ const NOT_DUE_TRIES: u32 = 3;
 const NOT_DUE_PAUSE: Duration = Duration::from_millis(500);
 
 pub(super) async fn perform(shared: &Shared, effect: Effect) -> Vec<Input> {
+    let (began, stage) = (clock::monotonic(), stage(&effect));
+    let inputs = done(shared, effect).await;
+    took(stage, began);
+    inputs
+}
+
+/// What ops see of how long dispatch takes, by stage.
+pub(super) fn took(stage: &'static str, began: Instant) {
+    let took = clock::monotonic().saturating_duration_since(began);
+    metrics::histogram!("spacall_dispatch_stage_seconds", "stage" => stage).record(took.as_secs_f64());
+}
+
+const fn stage(effect: &Effect) -> &'static str {
+    match effect {
+        Effect::FindCandidates { .. } => "find",
+        Effect::PersistOffer { .. } => "offer",
+        Effect::ExpireOffer { .. } => "expire",
+        Effect::EndBooking { .. } => "end",
+        Effect::Release { .. } => "release",
+        Effect::Reload { .. } => "reload",
+        Effect::Log(_) => "log",
+    }
+}
+
+async fn done(shared: &Shared, effect: Effect) -> Vec<Input> {
     match effect {
         Effect::FindCandidates { booking, ask, radius, exclude, only } => {
             find(shared, booking, ask, radius, exclude, only).await.into_iter().collect()
@@ -122,6 +147,7 @@ async fn persist(shared: &Shared, ask: u64, new: &NewOffer) -> Input {
         Ok(PersistOutcome::Offered(persisted)) => {
             let provider = persisted.provider;
             shared.tell_offer(provider, &persisted);
+            shared.announce_duties([provider]);
             metrics::counter!("spacall_offers_total").increment(1);
             let (offer, expires_at) = (persisted.offer, persisted.expires_at);
             Input::OfferPersisted { booking, ask, provider, offer, expires_at }
@@ -129,7 +155,10 @@ async fn persist(shared: &Shared, ask: u64, new: &NewOffer) -> Input {
         Ok(PersistOutcome::Known { offer, provider, expires_at }) => {
             Input::OfferPersisted { booking, ask, provider, offer, expires_at }
         }
-        Ok(PersistOutcome::ProviderTaken) => not(NotPersisted::ProviderTaken),
+        Ok(PersistOutcome::ProviderTaken) => {
+            shared.announce_duties([provider]); // an offer whose time was over may have ended
+            not(NotPersisted::ProviderTaken)
+        }
         Ok(PersistOutcome::ProviderUnfit) => not(NotPersisted::ProviderUnfit),
         Ok(PersistOutcome::Enough) => not(NotPersisted::StoreFailed),
         Ok(PersistOutcome::BookingGone) => not(NotPersisted::BookingGone),

@@ -2,7 +2,9 @@
 
 use tokio::task::JoinError;
 
+use super::effects::took;
 use super::{DispatcherHandle, Shared};
+use crate::clock;
 use crate::core::booking::Status;
 use crate::core::dispatch::Input;
 use crate::core::fleet::Duty;
@@ -36,11 +38,14 @@ impl DispatcherHandle {
     pub async fn create(&self, mut new: NewBooking, key: Option<Key>) -> Result<CreateOutcome, StoreError> {
         new.lease = Some(self.shared.claims.lease());
         self.run(move |shared| async move {
+            let began = clock::monotonic();
             let outcome = retried!(bookings::create(&shared.pool, &new, key.as_ref()))?;
+            took("create", began);
             if let CreateOutcome::Created { view, .. } = &outcome {
                 shared.claims.note(view.id, true);
+                shared.search_for(view, &new).await;
                 shared.tell_booking(view, None);
-                shared.feed(Input::Changed { booking: view.id }).await;
+                shared.announce(view, None);
             }
             Ok(outcome)
         })
@@ -51,7 +56,9 @@ impl DispatcherHandle {
     /// himself; the customer the booking; who else was asked `offer.closed` (`withdrawn`).
     pub async fn accept(&self, offer: OfferId, provider: ProviderId) -> Result<AcceptOutcome, StoreError> {
         self.run(move |shared| async move {
+            let began = clock::monotonic();
             let outcome = retried!(offers::accept(&shared.pool, offer, provider))?;
+            took("accept", began);
             match &outcome {
                 AcceptOutcome::Accepted(accepted) => shared.after_accept(offer, accepted).await,
                 AcceptOutcome::Gone { reason, booking, closed_now: true, now } => {
@@ -76,6 +83,7 @@ impl DispatcherHandle {
             let outcome = retried!(offers::decline(&shared.pool, offer, provider, reason.as_deref()))?;
             if let DeclineOutcome::Declined { booking, repeated, now } = outcome {
                 if !repeated {
+                    shared.announce_duties([provider]);
                     shared.records.answered(provider, false);
                     shared.free(provider, now);
                     shared.feed(Input::Declined { booking, offer }).await;
@@ -100,6 +108,7 @@ impl DispatcherHandle {
                 if now && matches!(shared.fleet.therapist(provider).map(|t| t.duty), Some(Duty::Offered { .. })) {
                     shared.fleet.set_duty(provider, Duty::Offered { until: expires_at });
                 }
+                shared.announce_duties([provider]);
                 shared.feed(Input::Received { booking, offer, expires_at }).await;
                 // Not live any more: who ended it tells.
                 if let Some(message) = offers::live_offer(&shared.pool, offer).await?
@@ -148,6 +157,16 @@ fn not_finished(error: JoinError) -> StoreError {
 }
 
 impl Shared {
+    /// A booking was made here, with this node's lease: nothing of it need be read.
+    async fn search_for(&self, view: &BookingView, new: &NewBooking) {
+        let booking = view.id;
+        self.feed(match self.search_rules().job_of_new(new, view) {
+            Some(job) => Input::Wanted { job, live: Vec::new() },
+            None => Input::Changed { booking },
+        })
+        .await;
+    }
+
     fn user_of(&self, provider: ProviderId) -> Option<UserId> {
         self.fleet.therapist(provider).map(|t| t.user)
     }
@@ -165,6 +184,7 @@ impl Shared {
             }
             return;
         }
+        self.announce(view, accepted.withdrawn.iter().map(|offer| offer.provider));
         self.records.answered(provider, true);
         if view.is_now() {
             self.on_booking(provider, view, false);
@@ -202,6 +222,7 @@ impl Shared {
         reason: OfferEnd,
         now: bool,
     ) {
+        self.announce_duties([provider]);
         self.free(provider, now);
         if let Some(user) = self.user_of(provider) {
             let closed = ClosedOffer { offer, provider, user, now };
@@ -216,6 +237,7 @@ impl Shared {
 
     /// An accept found too little in the customer's wallet, and ended the booking.
     async fn after_unpaid(&self, view: &BookingView, closed: &[ClosedOffer]) {
+        self.announce(view, closed.iter().map(|offer| offer.provider));
         self.tell_closed(closed, OfferEnd::Withdrawn);
         self.tell_booking(view, None);
         metrics::counter!("spacall_searches_ended_total", "reason" => INSUFFICIENT_BALANCE).increment(1);
@@ -224,6 +246,8 @@ impl Shared {
 
     async fn after_move(&self, moved: &Moved) {
         let view = &moved.view;
+        let had_it = moved.had_it.map(|(provider, _)| provider);
+        self.announce(view, moved.closed.iter().map(|offer| offer.provider).chain(had_it));
         if let Some((provider, _)) = moved.had_it.filter(|_| moved.from.is_active() && !view.is_in_store()) {
             match moved.to {
                 Status::EnRoute => self.on_booking(provider, view, true),

@@ -9,7 +9,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::decisions::DecisionLog;
-use super::{CONCURRENT_EFFECTS, Shared, claims, effects, watch};
+use super::{CONCURRENT_EFFECTS, Shared, announce, claims, effects, watch};
 use crate::clock;
 use crate::core::dispatch::{Decided, Dispatch, Effect, Input};
 use crate::core::ids::BookingId;
@@ -38,6 +38,7 @@ struct Task {
 pub(super) async fn run(shared: Arc<Shared>, mut inputs: mpsc::Receiver<Input>, shutdown: CancellationToken) {
     let (log, writer) = DecisionLog::start(shared.pool.clone());
     let leases = tokio::spawn(claims::run(Arc::clone(&shared), shutdown.clone()));
+    let announcer = tokio::spawn(announce::run(Arc::clone(&shared), shutdown.clone()));
     let (look, mut looks) = mpsc::channel(1);
     let watch = tokio::spawn(watch::run(Arc::clone(&shared), look, shutdown.clone()));
     let mut task = Task {
@@ -70,10 +71,18 @@ pub(super) async fn run(shared: Arc<Shared>, mut inputs: mpsc::Receiver<Input>, 
     shared.moves.close();
     shared.moves.wait().await;
     drop(task);
-    for (name, ended) in [("keeper of leases", leases.await), ("watch of the promises", watch.await)] {
+    let ended = [
+        ("keeper of leases", leases.await),
+        ("watch of the promises", watch.await),
+        ("teller of moves", announcer.await),
+    ];
+    for (name, ended) in ended {
         if let Err(error) = ended {
             tracing::error!(%error, task = name, "a task beside the dispatch machine failed");
         }
+    }
+    if let Err(error) = shared.announce_waiting().await {
+        tracing::debug!(%error, "other nodes could not be told of the last moves: they find them within a minute");
     }
     if let Err(error) = lease::release(&shared.pool, shared.claims.node()).await {
         tracing::debug!(%error, "leases could not be given up: others take them as this node's connection ends");

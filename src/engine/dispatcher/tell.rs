@@ -11,8 +11,9 @@ use crate::store::bookings::BookingView;
 use crate::store::offers::{ClosedOffer, Persisted};
 use crate::wire::stream::{OfferEnd, ServerMessage};
 
-/// States remembered as told; the notification of an own change comes within milliseconds.
-const TOLD: usize = 16_384;
+/// States remembered as told: the notification of an own change comes within milliseconds, but all that moved in the last
+/// minutes is looked through now and then.
+const TOLD: usize = 65_536;
 
 /// Which states of bookings this node has told, so that its own changes are not told again when the database's
 /// notification comes. Forgetting one only costs a repeated message.
@@ -59,6 +60,11 @@ impl Shared {
             self.tell_booking(view, None);
         }
         news
+    }
+
+    /// Whether this node has told of this state of a booking.
+    pub(super) fn has_told(&self, booking: BookingId, version: Timestamp) -> bool {
+        lock(&self.told).known.contains(&(booking, version))
     }
 
     /// A live offer: the therapist is asked; if it is for `now`, he is to nobody else's disposal until it ends.

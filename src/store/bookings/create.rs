@@ -12,7 +12,7 @@ use crate::core::money::Money;
 use crate::core::pricing::Price;
 use crate::core::time::Timestamp;
 use crate::store::idempotency::{self, Claim, Key};
-use crate::store::tx::act_as;
+use crate::store::tx::begin_move;
 use crate::store::{StoreError, promos};
 use crate::wire::time::to_chrono;
 
@@ -113,8 +113,7 @@ const CREATED: u16 = 201;
 ///
 /// A concurrent request with the same key waits for this one's commit and then is a [`CreateOutcome::Replay`].
 pub async fn create(pool: &PgPool, new: &NewBooking, idempotency: Option<&Key>) -> Result<CreateOutcome, StoreError> {
-    let mut tx = pool.begin().await?;
-    act_as(&mut tx, Some(new.customer)).await?;
+    let mut tx = begin_move(pool, Some(new.customer)).await?;
     if let Some(key) = idempotency {
         match idempotency::claim(&mut tx, new.customer, key).await? {
             Claim::New => {}
@@ -151,18 +150,22 @@ fn refused(error: &StoreError) -> Option<CreateRefused> {
     }
 }
 
+/// The booking and its place, in one statement: a round trip less.
 async fn insert(tx: &mut PgConnection, new: &NewBooking) -> Result<BookingId, StoreError> {
-    let price = &new.price;
+    let (price, place) = (&new.price, &new.place);
     let id: i64 = sqlx::query_scalar(
-        "INSERT INTO bookings (customer_id, provider_id, service_id, payment_method, preferences,
-             dispatch_timeout_s, max_price, price_is_estimate, promo_code_id, service_price, distance_surcharge,
-             platform_fee, tip_amount, promo_discount, total_amount, provider_earnings, commission_amount,
-             commission_rate, customer_notes, type, booking_type, scheduled_at, lease_owner, lease_token, lease_until,
-             requested_at, created_at)
-         VALUES ($1, $2, $3, $4::payment_method, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
-                 $20::booking_service_type, $21::booking_schedule_type, $22, $23, ($23 IS NOT NULL)::int,
-                 clock_timestamp() + make_interval(secs => $24), clock_timestamp(), clock_timestamp())
-         RETURNING id",
+        "WITH made AS (
+             INSERT INTO bookings (customer_id, provider_id, service_id, payment_method, preferences,
+                 dispatch_timeout_s, max_price, price_is_estimate, promo_code_id, service_price, distance_surcharge,
+                 platform_fee, tip_amount, promo_discount, total_amount, provider_earnings, commission_amount,
+                 commission_rate, customer_notes, type, booking_type, scheduled_at, lease_owner, lease_token, lease_until,
+                 requested_at, created_at)
+             VALUES ($1, $2, $3, $4::payment_method, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
+                     $20::booking_service_type, $21::booking_schedule_type, $22, $23, ($23 IS NOT NULL)::int,
+                     clock_timestamp() + make_interval(secs => $24), clock_timestamp(), clock_timestamp())
+             RETURNING id)
+         INSERT INTO booking_locations (booking_id, address, unit_number, building_name, landmark, latitude, longitude)
+         SELECT made.id, $25, $26, $27, $28, $29, $30 FROM made RETURNING booking_id",
     )
     .bind(new.customer.0)
     .bind(new.chosen.map(|p| p.0))
@@ -188,21 +191,13 @@ async fn insert(tx: &mut PgConnection, new: &NewBooking) -> Result<BookingId, St
     .bind(new.scheduled_at.and_then(to_chrono))
     .bind(new.lease.map(|lease| lease.node.0))
     .bind(new.lease.map(|lease| lease.life.as_secs_f64()))
-    .fetch_one(&mut *tx)
-    .await?;
-    let place = &new.place;
-    sqlx::query(
-        "INSERT INTO booking_locations (booking_id, address, unit_number, building_name, landmark, latitude, longitude)
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
-    )
-    .bind(id)
     .bind(&place.address)
     .bind(&place.unit_number)
     .bind(&place.building_name)
     .bind(&place.landmark)
     .bind(Decimal::new(place.at.lat_e7().into(), 7))
     .bind(Decimal::new(place.at.lng_e7().into(), 7))
-    .execute(&mut *tx)
+    .fetch_one(tx)
     .await?;
     Ok(BookingId(id))
 }

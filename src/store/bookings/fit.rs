@@ -10,7 +10,7 @@ use super::lock::Locked;
 use crate::core::geo::Meters;
 use crate::core::ids::{ProviderId, ServiceId, UserId};
 use crate::core::money::Money;
-use crate::core::pricing::{self, Offering, Price};
+use crate::core::pricing::{self, Offering, Price, Promo};
 use crate::core::schedule::Schedule;
 use crate::core::slot::Slot;
 use crate::store::{StoreError, promos};
@@ -34,6 +34,18 @@ pub(crate) struct Fit {
     pub(crate) buffer_minutes: i32,
     /// At his own price, surcharge, commission, the booking's promo and tip.
     pub(crate) price: Price,
+    offering: Offering,
+    commission_rate: Decimal,
+    promo: Option<Promo>,
+}
+
+impl Fit {
+    /// What it would cost from `distance` away.
+    pub(crate) fn price_from(&self, distance: Meters) -> Price {
+        let surcharge = pricing::surcharge(&self.offering, distance);
+        let price = pricing::price(self.offering.price, surcharge, self.commission_rate, self.promo.as_ref());
+        with_tip(price, self.price.tip_amount)
+    }
 }
 
 #[derive(sqlx::FromRow)]
@@ -110,7 +122,8 @@ pub(crate) async fn fit(
         None => None,
     };
     let price = with_tip(pricing::price(offering.price, surcharge, row.commission_rate, promo.as_ref()), booking.tip());
-    Ok(Some(Fit { user: UserId(row.user_id), buffer_minutes: row.buffer_minutes, price }))
+    let (user, commission_rate) = (UserId(row.user_id), row.commission_rate);
+    Ok(Some(Fit { user, buffer_minutes: row.buffer_minutes, price, offering, commission_rate, promo }))
 }
 
 /// Whether all of the service is within working hours. Hours that cannot be read keep a therapist out of matching.

@@ -6,12 +6,16 @@ use std::time::Duration;
 use sqlx::PgPool;
 use sqlx::types::chrono::{DateTime, Utc};
 
+use super::create::NewBooking;
 use super::lease::NodeId;
 use super::lock::set_out_from;
+use super::view::BookingView;
+use crate::core::booking::Kind;
 use crate::core::dispatch::{Job, LiveOffer, Rules, Standing};
 use crate::core::geo::{LatLng, Meters};
 use crate::core::ids::{BookingId, OfferId, ProviderId};
 use crate::core::settings::{DispatchSettings, Settings};
+use crate::core::time::Timestamp;
 use crate::store::StoreError;
 use crate::wire::time::from_chrono;
 
@@ -36,11 +40,36 @@ impl From<&Settings> for SearchRules {
     }
 }
 
-/// Bookings whose status changed within this time, oldest change first; of the last 20,000 changes, so that the history's
-/// primary key finds them.
-pub async fn moved_lately(pool: &PgPool, within: Duration) -> Result<Vec<BookingId>, StoreError> {
-    let ids: Vec<i64> = sqlx::query_scalar(
-        "SELECT b.id FROM booking_status_history h JOIN bookings b ON b.id = h.booking_id
+impl SearchRules {
+    /// Those of a booking of `service` (a slug) at `place`.
+    fn of(&self, scheduled: bool, service: &str, place: Option<LatLng>) -> Rules {
+        let of = if scheduled { DispatchSettings::scheduled_rules } else { DispatchSettings::rules };
+        of(&self.dispatch, service, place, self.radius_max)
+    }
+
+    /// What [`standing`] would say of a booking that was made a moment ago, of which nobody has been asked: as it was written and
+    /// is shown. `None`: it is not searched for, its store is asked.
+    pub fn job_of_new(&self, new: &NewBooking, view: &BookingView) -> Option<Job> {
+        let scheduled = new.scheduled_at.is_some();
+        let created_at = view.booking.created_at.0;
+        (new.kind == Kind::HomeService).then(|| Job {
+            booking: view.id,
+            created_at,
+            deadline: created_at.plus(Duration::from_secs(new.dispatch_timeout_s.into())),
+            chosen: new.chosen,
+            scheduled,
+            rules: self.of(scheduled, &view.booking.service.slug, view.place),
+            excluded: BTreeSet::new(),
+            round: 1,
+        })
+    }
+}
+
+/// Bookings whose status changed within this time, oldest change first, each with its `updated_at`; of the last 20,000 changes,
+/// so that the history's primary key finds them.
+pub async fn moved_lately(pool: &PgPool, within: Duration) -> Result<Vec<(BookingId, Timestamp)>, StoreError> {
+    let rows: Vec<(i64, DateTime<Utc>)> = sqlx::query_as(
+        "SELECT b.id, b.updated_at FROM booking_status_history h JOIN bookings b ON b.id = h.booking_id
          WHERE h.created_at > now() - make_interval(secs => $1)
            AND h.id > (SELECT COALESCE(max(id), 0) - 20000 FROM booking_status_history)
          GROUP BY b.id ORDER BY max(h.id)",
@@ -48,7 +77,7 @@ pub async fn moved_lately(pool: &PgPool, within: Duration) -> Result<Vec<Booking
     .bind(within.as_secs_f64())
     .fetch_all(pool)
     .await?;
-    Ok(ids.into_iter().map(BookingId).collect())
+    Ok(rows.into_iter().map(|(id, version)| (BookingId(id), from_chrono(version))).collect())
 }
 
 /// One SELECT: a booking with its offers, in one snapshot. `$tail`: which bookings.
@@ -134,8 +163,7 @@ impl Row {
     }
 
     fn rules(&self, search: &SearchRules) -> Rules {
-        let of = if self.scheduled { DispatchSettings::scheduled_rules } else { DispatchSettings::rules };
-        of(&search.dispatch, &self.service, self.place(), search.radius_max)
+        search.of(self.scheduled, &self.service, self.place())
     }
 
     fn place(&self) -> Option<LatLng> {

@@ -161,18 +161,18 @@ pub async fn release_unstarted(
 }
 
 /// A `pending` booking that others' SQL took from who had accepted it, before its next accept: his offer is released and what
-/// was paid given back, as [`give_back`] would have done. Under the booking's lock.
-pub(crate) async fn forget_winner(tx: &mut PgConnection, booking: BookingId) -> Result<(), StoreError> {
-    let released = sqlx::query(
+/// was paid given back, as [`give_back`] would have done. Their SQL may have released the offer itself: what was paid decides.
+/// Under the booking's lock.
+pub(crate) async fn forget_winner(tx: &mut PgConnection, booking: &Locked) -> Result<(), StoreError> {
+    sqlx::query(
         "UPDATE booking_offers SET status = 'released', decline_reason = 'given_back'
          WHERE booking_id = $1 AND status = 'accepted'",
     )
-    .bind(booking.0)
+    .bind(booking.id)
     .execute(&mut *tx)
-    .await?
-    .rows_affected();
-    if released > 0 {
-        wallets::refund(tx, booking, Money::ZERO).await?;
+    .await?;
+    if booking.payment_method == "wallet" {
+        wallets::refund(tx, BookingId(booking.id), Money::ZERO).await?;
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use crate::core::ids::{BookingId, ProviderId, UserId};
 use crate::core::pricing::{CancelledBy, cancellation_fee};
 use crate::core::settings::{CancellationPolicy, Settings};
 use crate::store::offers::{ClosedOffer, withdraw};
-use crate::store::tx::{act_as, clock};
+use crate::store::tx::{begin_move, clock};
 use crate::store::{StoreError, promos, wallets};
 use crate::wire::time::from_chrono;
 
@@ -97,7 +97,7 @@ pub struct Moved {
 /// keeps who, why and the fee, withdraws offers and gives the promo code's use back; given back (`pending`) starts the
 /// search anew. All in one transaction.
 pub async fn transition(pool: &PgPool, wish: &Wish, rules: &MoveRules) -> Result<TransitionOutcome, StoreError> {
-    let mut tx = pool.begin().await?;
+    let mut tx = begin_move(pool, Some(wish.actor.user)).await?;
     let Some(id) = id_of(&mut tx, wish.booking).await? else { return Ok(TransitionOutcome::NotFound) };
     let Some(row) = lock(&mut tx, id).await? else { return Ok(TransitionOutcome::NotFound) };
     let had_it = match row.provider_id {
@@ -128,7 +128,6 @@ pub async fn transition(pool: &PgPool, wish: &Wish, rules: &MoveRules) -> Result
         Ok(what) => what,
         Err(why) => return Ok(TransitionOutcome::Refused { why, status: from }),
     };
-    act_as(&mut tx, Some(wish.actor.user)).await?;
     let mut closed = Vec::new();
     match wish.to {
         Status::Pending => {

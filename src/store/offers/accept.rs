@@ -5,7 +5,7 @@ use sqlx::types::chrono::{DateTime, Utc};
 use sqlx::{Connection, PgConnection, PgPool};
 
 use super::{ClosedOffer, OfferRow, own, withdraw};
-use crate::core::geo::Meters;
+use crate::core::geo::{LatLng, Meters, km_2, public_position};
 use crate::core::ids::{BookingId, OfferId, ProviderId};
 use crate::core::slot::Slot;
 use crate::core::time::Timestamp;
@@ -13,7 +13,7 @@ use crate::core::travel;
 use crate::store::bookings::{
     BookingView, INSUFFICIENT_BALANCE, Locked, cancel_pending, fit, forget_winner, lock, view_by_id,
 };
-use crate::store::tx::{act_as, clock};
+use crate::store::tx::{act_as, begin_move, clock};
 use crate::store::{StoreError, promos};
 use crate::wire::stream::OfferEnd;
 use crate::wire::time::{from_chrono, to_chrono};
@@ -65,7 +65,7 @@ pub struct Accepted {
 /// The price is made anew: his own price, surcharge and commission, the promo, never above `max_price`. `busy_during`
 /// and the unique index of active bookings refuse a therapist who is not free; then the offer is withdrawn.
 pub async fn accept(pool: &PgPool, offer: OfferId, provider: ProviderId) -> Result<AcceptOutcome, StoreError> {
-    let mut tx = pool.begin().await?;
+    let mut tx = begin_move(pool, None).await?; // who acts is known once he fits
     let Some(seen) = own(&mut tx, offer, provider).await? else { return Ok(AcceptOutcome::NotYours) };
     let id = seen.booking();
     let gone = |reason, closed_now| AcceptOutcome::Gone { reason, booking: id, closed_now, now: seen.now };
@@ -145,7 +145,7 @@ async fn take(
     let distance = Meters::from_km(f64::try_from(live.distance_km).map_err(|e| sqlx::Error::Decode(Box::new(e)))?);
     let Some(fit) = fit::fit(tx, booking, provider, distance, fit::For::Accept).await? else { return Ok(Taken::No) };
     act_as(tx, Some(fit.user)).await?;
-    forget_winner(tx, BookingId(booking.id)).await?;
+    forget_winner(tx, booking).await?;
     let slot = booking.slot(now, distance, fit.buffer_minutes);
     // A savepoint: a refusal by a constraint must leave the transaction able to withdraw the offer.
     let mut attempt = tx.begin().await?;
@@ -163,12 +163,15 @@ async fn take(
         }
         Err(e) => return Err(e),
     }
+    let shown =
+        if booking.is_now() { distance } else { from_his_cell(tx, booking, provider).await?.unwrap_or(distance) };
+    let way = booking.slot(now, shown, fit.buffer_minutes);
     sqlx::query(
         "UPDATE booking_locations SET distance_km = $2, estimated_travel_time_minutes = $3 WHERE booking_id = $1",
     )
     .bind(booking.id)
-    .bind(live.distance_km)
-    .bind(i32::try_from(travel::whole_minutes(slot.travel)).unwrap_or(i32::MAX))
+    .bind(km_2(shown))
+    .bind(i32::try_from(travel::whole_minutes(way.travel)).unwrap_or(i32::MAX))
     .execute(&mut *tx)
     .await?;
     sqlx::query("UPDATE booking_offers SET status = 'accepted', responded_at = $2 WHERE id = $1")
@@ -180,6 +183,29 @@ async fn take(
         promos::adjust(tx, BookingId(booking.id), fit.price.promo_discount).await?;
     }
     Ok(Taken::Yes(slot))
+}
+
+/// The way of a scheduled booking begins where its therapist lives. Its parties are shown how far that is from the centre of his
+/// cell: three exact distances would find his door. (For one of now it begins where he happens to be.) `None`: he has no base
+/// location.
+async fn from_his_cell(
+    tx: &mut PgConnection,
+    booking: &Locked,
+    provider: ProviderId,
+) -> Result<Option<Meters>, StoreError> {
+    let places: Option<(f64, f64, f64, f64)> = sqlx::query_as(
+        "SELECT tp.base_location_latitude::float8, tp.base_location_longitude::float8, l.latitude::float8, l.longitude::float8
+         FROM therapist_profiles tp, booking_locations l
+         WHERE tp.provider_id = $1 AND l.booking_id = $2
+           AND tp.base_location_latitude IS NOT NULL AND tp.base_location_longitude IS NOT NULL",
+    )
+    .bind(provider.0)
+    .bind(booking.id)
+    .fetch_optional(tx)
+    .await?;
+    let Some((base_lat, base_lng, lat, lng)) = places else { return Ok(None) };
+    let place = |lat, lng| LatLng::new(lat, lng).map_err(|e| sqlx::Error::Decode(Box::new(e)));
+    Ok(Some(public_position(place(base_lat, base_lng)?).centre.distance(place(lat, lng)?)))
 }
 
 /// `uq_bookings_one_active_per_therapist`, `bookings_no_overlap`: he has another booking at that time.

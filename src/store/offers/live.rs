@@ -8,7 +8,8 @@ use crate::core::geo::{LatLng, Meters, area};
 use crate::core::ids::{BookingId, OfferId, ProviderId};
 use crate::core::travel;
 use crate::store::StoreError;
-use crate::store::bookings::{fit, read};
+use crate::store::bookings::fit::Fit;
+use crate::store::bookings::{Locked, fit, read};
 use crate::wire::booking::{Area, OfferedBooking, ServiceRef};
 use crate::wire::stream::Offer;
 
@@ -56,7 +57,25 @@ struct Row {
 }
 
 pub(super) async fn live_offer_in(db: &mut PgConnection, offer: OfferId) -> Result<Option<Offer>, StoreError> {
-    let row: Option<Row> = sqlx::query_as(
+    let Some(row) = live_row(db, offer).await? else { return Ok(None) };
+    let Some(booking) = read(db, BookingId(row.booking_id)).await? else { return Ok(None) };
+    let roughly = row.roughly()?;
+    let fit = fit::fit(db, &booking, ProviderId(row.provider_id), roughly, fit::For::Accept).await?;
+    fit.map(|fit| row.message(offer, &booking, &fit)).transpose()
+}
+
+/// The message of an offer that this transaction has made, to a therapist who fits.
+pub(super) async fn new_offer_in(
+    tx: &mut PgConnection,
+    offer: OfferId,
+    booking: &Locked,
+    fit: &Fit,
+) -> Result<Offer, StoreError> {
+    live_row(tx, offer).await?.ok_or(sqlx::Error::RowNotFound)?.message(offer, booking, fit)
+}
+
+async fn live_row(db: &mut PgConnection, offer: OfferId) -> Result<Option<Row>, StoreError> {
+    Ok(sqlx::query_as(
         "SELECT o.booking_id, o.provider_id, o.distance_km, o.expires_at, b.uuid, b.type::text AS type,
                 b.booking_type::text AS booking_type, b.scheduled_at, b.payment_method::text AS payment_method,
                 b.duration_minutes, s.id AS service_id, s.slug AS service_slug, s.name AS service_name, s.currency,
@@ -68,45 +87,53 @@ pub(super) async fn live_offer_in(db: &mut PgConnection, offer: OfferId) -> Resu
          WHERE o.id = $1 AND o.status = 'offered' AND o.expires_at > clock_timestamp()",
     )
     .bind(offer.0)
-    .fetch_optional(&mut *db)
-    .await?;
-    let Some(row) = row else { return Ok(None) };
-    let Some(booking) = read(db, BookingId(row.booking_id)).await? else { return Ok(None) };
-    let distance = Meters::from_km(f64::try_from(row.distance_km).map_err(|e| sqlx::Error::Decode(Box::new(e)))?);
-    // To the cent, money beyond the base distance would tell the way to ten metres. Down, so that it stays within max_price.
-    let roughly = Meters::from_km((distance.km() * 10.0).floor() / 10.0);
-    let Some(fit) = fit::fit(db, &booking, ProviderId(row.provider_id), roughly, fit::For::Accept).await? else {
-        return Ok(None);
-    };
-    let place = LatLng::new(row.latitude, row.longitude).map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
-    let area = area(place);
-    Ok(Some(Offer {
-        offer_id: offer,
-        booking: OfferedBooking {
-            uuid: row.uuid,
-            service: ServiceRef {
-                id: row.service_id,
-                slug: row.service_slug,
-                name: row.service_name,
-                duration_minutes: row.duration_minutes,
+    .fetch_optional(db)
+    .await?)
+}
+
+impl Row {
+    fn distance(&self) -> Result<Meters, StoreError> {
+        Ok(Meters::from_km(f64::try_from(self.distance_km).map_err(|e| sqlx::Error::Decode(Box::new(e)))?))
+    }
+
+    /// To the cent, money beyond the base distance would tell the way to ten metres. Down, so that it stays within max_price.
+    fn roughly(&self) -> Result<Meters, StoreError> {
+        Ok(Meters::from_km((self.distance()?.km() * 10.0).floor() / 10.0))
+    }
+
+    fn message(self, offer: OfferId, booking: &Locked, fit: &Fit) -> Result<Offer, StoreError> {
+        let (distance, roughly) = (self.distance()?, self.roughly()?);
+        let place = LatLng::new(self.latitude, self.longitude).map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
+        let area = area(place);
+        let price = fit.price_from(roughly);
+        Ok(Offer {
+            offer_id: offer,
+            booking: OfferedBooking {
+                uuid: self.uuid,
+                service: ServiceRef {
+                    id: self.service_id,
+                    slug: self.service_slug,
+                    name: self.service_name,
+                    duration_minutes: self.duration_minutes,
+                },
+                r#type: self.r#type,
+                booking_type: self.booking_type,
+                scheduled_at: self.scheduled_at.map(Into::into),
+                location: Area {
+                    area: None, // the address is free text: it would tell more than the cell
+                    h3: format!("{:x}", area.cell),
+                    latitude: area.centre.latitude(),
+                    longitude: area.centre.longitude(),
+                },
+                customer_notes: None,
+                total: price.total_amount,
+                earnings: price.provider_earnings,
+                currency: self.currency,
+                payment_method: self.payment_method,
             },
-            r#type: row.r#type,
-            booking_type: row.booking_type,
-            scheduled_at: row.scheduled_at.map(Into::into),
-            location: Area {
-                area: None, // the address is free text: it would tell more than the cell
-                h3: format!("{:x}", area.cell),
-                latitude: area.centre.latitude(),
-                longitude: area.centre.longitude(),
-            },
-            customer_notes: None,
-            total: fit.price.total_amount,
-            earnings: fit.price.provider_earnings,
-            currency: row.currency,
-            payment_method: row.payment_method,
-        },
-        distance_km: (distance.km() * 10.0).round() / 10.0,
-        eta_minutes: travel::whole_minutes(booking.slot(row.asked_at, roughly, fit.buffer_minutes).travel),
-        expires_at: row.expires_at.into(),
-    }))
+            distance_km: (distance.km() * 10.0).round() / 10.0,
+            eta_minutes: travel::whole_minutes(booking.slot(self.asked_at, roughly, fit.buffer_minutes).travel),
+            expires_at: self.expires_at.into(),
+        })
+    }
 }

@@ -5,13 +5,13 @@ use std::time::Duration;
 use sqlx::types::chrono::{DateTime, Utc};
 use sqlx::{PgConnection, PgPool};
 
-use super::live::live_offer_in;
+use super::live::{live_offer_in, new_offer_in};
 use crate::core::geo::{Meters, km_2};
 use crate::core::ids::{BookingId, OfferId, ProviderId, UserId};
 use crate::core::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::bookings::{fit, lock};
-use crate::store::tx::clock;
+use crate::store::tx::begin_move;
 use crate::wire::stream::Offer;
 use crate::wire::time::from_chrono;
 
@@ -82,25 +82,24 @@ pub enum PersistOutcome {
 /// Commits an offer, or says why not. Written again after an answer that got lost, it finds its own row: the row of a
 /// booking's round and rank is the answer, whatever its status.
 pub async fn persist(pool: &PgPool, new: &NewOffer) -> Result<PersistOutcome, StoreError> {
-    let mut tx = pool.begin().await?;
+    let mut tx = begin_move(pool, None).await?;
     let Some(booking) = lock(&mut tx, new.booking).await? else { return Ok(PersistOutcome::BookingGone) };
     if from_chrono(booking.deadline) != new.deadline {
         return Ok(PersistOutcome::BookingGone); // a write that comes after its search
     }
-    if let Some(known) = earlier_try(&mut tx, new).await? {
+    let state = look(&mut tx, new).await?;
+    if let Some(known) = state.earlier() {
         return known_as(&mut tx, known, booking.is_now()).await;
     }
-    let now = clock(&mut tx).await?;
-    if booking.status != "pending" || booking.deadline <= now {
+    if booking.status != "pending" || booking.deadline <= state.now {
         return Ok(PersistOutcome::BookingGone);
     }
     if booking.provider_id.is_some_and(|chosen| chosen != new.provider.0) {
         return Ok(PersistOutcome::ProviderUnfit);
     }
-    if live_offers(&mut tx, new.booking).await? >= i64::from(new.width) {
+    if state.live >= i64::from(new.width) {
         return Ok(PersistOutcome::Enough);
     }
-    expire_due(&mut tx, new.provider).await?;
     let Some((offer, expires_at)) = insert(&mut tx, new, booking.deadline).await? else {
         // What was due is expired all the same.
         tx.commit().await?;
@@ -108,11 +107,11 @@ pub async fn persist(pool: &PgPool, new: &NewOffer) -> Result<PersistOutcome, St
     };
     // After the insert: its unique index made us wait for any other transaction that was giving this therapist work. (Of a
     // scheduled booking it does not: the accept decides.)
-    let Some(fit) = fit::fit(&mut tx, &booking, new.provider, new.distance, fit::For::Offer(now)).await? else {
+    let Some(fit) = fit::fit(&mut tx, &booking, new.provider, new.distance, fit::For::Offer(state.now)).await? else {
         return Ok(PersistOutcome::ProviderUnfit);
     };
     let offer = OfferId(offer);
-    let message = live_offer_in(&mut tx, offer).await?.ok_or(sqlx::Error::RowNotFound)?;
+    let message = new_offer_in(&mut tx, offer, &booking, &fit).await?;
     tx.commit().await?;
     let expires_at = from_chrono(expires_at);
     Ok(PersistOutcome::Offered(Box::new(Persisted {
@@ -125,18 +124,19 @@ pub async fn persist(pool: &PgPool, new: &NewOffer) -> Result<PersistOutcome, St
     })))
 }
 
-/// The booking's lock, held by the caller, keeps it from growing.
-async fn live_offers(tx: &mut PgConnection, booking: BookingId) -> Result<i64, StoreError> {
-    Ok(sqlx::query_scalar(
-        "SELECT count(*) FROM booking_offers
-         WHERE booking_id = $1 AND status = 'offered' AND expires_at > clock_timestamp()",
-    )
-    .bind(booking.0)
-    .fetch_one(tx)
-    .await?)
+/// What is there, under the booking's lock, which keeps it from growing.
+#[derive(sqlx::FromRow)]
+struct State {
+    now: DateTime<Utc>,
+    /// Live offers of the booking.
+    live: i64,
+    // The row of an earlier try, if there is one.
+    id: Option<i64>,
+    provider_id: Option<i64>,
+    user_id: Option<i64>,
+    expires_at: Option<DateTime<Utc>>,
 }
 
-#[derive(sqlx::FromRow)]
 struct Earlier {
     id: i64,
     provider_id: i64,
@@ -144,16 +144,35 @@ struct Earlier {
     expires_at: DateTime<Utc>,
 }
 
-async fn earlier_try(tx: &mut PgConnection, new: &NewOffer) -> Result<Option<Earlier>, StoreError> {
+impl State {
+    fn earlier(&self) -> Option<Earlier> {
+        let (id, provider_id, user_id, expires_at) = (self.id?, self.provider_id?, self.user_id?, self.expires_at?);
+        Some(Earlier { id, provider_id, user_id, expires_at })
+    }
+}
+
+/// One statement, for the round trips' sake. It also expires what is due of the therapist: else a row that nobody has swept yet
+/// would block him by the unique index. Locked rows are being answered at this moment: they are left to whoever holds them.
+async fn look(tx: &mut PgConnection, new: &NewOffer) -> Result<State, StoreError> {
     Ok(sqlx::query_as(
-        "SELECT o.id, o.provider_id, p.user_id, o.expires_at
-         FROM booking_offers o JOIN providers p ON p.id = o.provider_id
-         WHERE o.booking_id = $1 AND o.round = $2 AND o.rank = $3",
+        "WITH due AS (
+             UPDATE booking_offers SET status = 'expired'
+             WHERE id IN (SELECT id FROM booking_offers
+                          WHERE provider_id = $2 AND status = 'offered' AND expires_at <= clock_timestamp()
+                          ORDER BY id FOR UPDATE SKIP LOCKED))
+         SELECT clock.now, earlier.id, earlier.provider_id, earlier.user_id, earlier.expires_at,
+                (SELECT count(*) FROM booking_offers
+                 WHERE booking_id = $1 AND status = 'offered' AND expires_at > clock_timestamp()) AS live
+         FROM (SELECT clock_timestamp() AS now) clock
+         LEFT JOIN (SELECT o.id, o.provider_id, p.user_id, o.expires_at
+                    FROM booking_offers o JOIN providers p ON p.id = o.provider_id
+                    WHERE o.booking_id = $1 AND o.round = $3 AND o.rank = $4) earlier ON TRUE",
     )
     .bind(new.booking.0)
+    .bind(new.provider.0)
     .bind(small(new.round))
     .bind(small(new.rank))
-    .fetch_optional(tx)
+    .fetch_one(tx)
     .await?)
 }
 
@@ -171,21 +190,6 @@ async fn known_as(tx: &mut PgConnection, row: Earlier, now: bool) -> Result<Pers
 /// Rounds and ranks stay far below the column's limit: a search lasts minutes, a round names a handful.
 fn small(n: u16) -> i16 {
     i16::try_from(n).unwrap_or(i16::MAX)
-}
-
-/// Without this, a row that nobody has swept yet would block its therapist by the unique index. Locked rows are being
-/// answered at this moment: they are left to whoever holds them.
-async fn expire_due(tx: &mut PgConnection, provider: ProviderId) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE booking_offers SET status = 'expired'
-         WHERE id IN (SELECT id FROM booking_offers
-                      WHERE provider_id = $1 AND status = 'offered' AND expires_at <= clock_timestamp()
-                      ORDER BY id FOR UPDATE SKIP LOCKED)",
-    )
-    .bind(provider.0)
-    .execute(tx)
-    .await?;
-    Ok(())
 }
 
 /// `None`: the therapist has a live offer, or this booking's round already asked him.

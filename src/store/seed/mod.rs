@@ -101,6 +101,12 @@ pub async fn fleet(pool: &PgPool, plan: &FleetPlan) -> Result<Vec<RosterEntry>, 
     }
     roster.push(insert_admin(db, &mut phones, places.first()).await?);
     tx.commit().await?;
+    // Until the next automatic one, a minute away, plans would be made for empty tables.
+    sqlx::query(
+        "ANALYZE users, model_has_roles, personal_access_tokens, providers, therapist_profiles, provider_services",
+    )
+    .execute(pool)
+    .await?;
     Ok(roster)
 }
 
