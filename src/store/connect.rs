@@ -4,13 +4,15 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, PgPool};
+use sqlx::{ConnectOptions, Connection, PgPool};
 
 use super::StoreError;
 use crate::clock;
 
 /// How long a statement waits for a free connection before it counts as "the database is gone".
 const ACQUIRE_WITHIN: Duration = Duration::from_secs(5);
+/// A connection that was used so lately is taken to be alive; else it is asked, which is a round trip more for every statement.
+const ALIVE_FOR: Duration = Duration::from_secs(1);
 /// Between two tries at a full queue.
 const QUEUE_AGAIN: Duration = Duration::from_millis(50);
 
@@ -29,7 +31,13 @@ pub async fn connect(options: PgConnectOptions, max_connections: u32) -> Result<
     ]);
     // sqlx would print the whole text of a slow statement, migrations included; slow ones are PostgreSQL's to log.
     let options = options.disable_statement_logging();
-    let pool = PgPoolOptions::new().max_connections(max_connections).acquire_timeout(ACQUIRE_WITHIN);
+    let pool = PgPoolOptions::new()
+        .max_connections(max_connections)
+        .acquire_timeout(ACQUIRE_WITHIN)
+        .test_before_acquire(false)
+        .before_acquire(|connection, lately| {
+            Box::pin(async move { Ok(lately.idle_for < ALIVE_FOR || connection.ping().await.is_ok()) })
+        });
     let_in(|| pool.clone().connect_with(options.clone())).await
 }
 

@@ -33,12 +33,6 @@ use connect::let_in;
 /// The schema, forward only, built into the binary.
 pub static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
-/// How long a statement waits for a free connection before it counts as "the database is gone".
-const ACQUIRE_WITHIN: Duration = Duration::from_secs(5);
-
-/// A connection that was used so lately is taken to be alive; else it is asked, which is a round trip more for every statement.
-const ALIVE_FOR: Duration = Duration::from_secs(1);
-
 /// Why a statement did not happen.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -114,32 +108,6 @@ impl StoreError {
             _ => None,
         }
     }
-}
-
-/// A pool of at most `max_connections`, each in UTC. Connects once, so that a wrong address is told at start.
-///
-/// # Errors
-/// [`StoreError::Database`] when the server cannot be reached or refuses.
-pub async fn connect(options: PgConnectOptions, max_connections: u32) -> Result<PgPool, StoreError> {
-    let options = options.application_name("spacall").options([
-        ("timezone", "UTC"),
-        // A transaction that a dead task left open would hold its locks for ever.
-        ("idle_in_transaction_session_timeout", "60s"),
-        // A row that somebody else holds locked costs whoever wants it this long, and nobody else anything.
-        ("lock_timeout", "5s"),
-        ("statement_timeout", "30s"),
-    ]);
-    // sqlx would print the whole text of a slow statement, migrations included; slow ones are PostgreSQL's to log.
-    let options = options.disable_statement_logging();
-    Ok(PgPoolOptions::new()
-        .max_connections(max_connections)
-        .acquire_timeout(ACQUIRE_WITHIN)
-        .test_before_acquire(false)
-        .before_acquire(|connection, lately| {
-            Box::pin(async move { Ok(lately.idle_for < ALIVE_FOR || connection.ping().await.is_ok()) })
-        })
-        .connect_with(options)
-        .await?)
 }
 
 /// Brings the schema up to date. Several processes may do it at once: they take turns.
