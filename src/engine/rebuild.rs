@@ -94,7 +94,7 @@ pub(super) async fn some(
     settings: &Settings,
     now: Timestamp,
 ) -> Result<Rebuilt, StoreError> {
-    let (rows, unusable) = therapists::load(pool, Some(ids)).await?;
+    let (rows, unusable) = settled(pool, fleet, ids).await?;
     let mut gone: BTreeSet<ProviderId> = ids.iter().copied().collect();
     let mut rebuilt = Rebuilt { therapists: rows.len(), unusable: unusable.len(), ..Rebuilt::default() };
     let mut newcomers = Vec::new();
@@ -118,6 +118,26 @@ pub(super) async fn some(
         rebuilt.positions = fixes.len();
     }
     Ok(rebuilt)
+}
+
+/// The rows of these, none of them older than a duty that the dispatcher has set meanwhile, after its commit: it would take back
+/// what he has just begun, until the next word of him.
+async fn settled(
+    pool: &PgPool,
+    fleet: &Fleet,
+    ids: &[ProviderId],
+) -> Result<(Vec<Therapist>, Vec<therapists::Unusable>), StoreError> {
+    const TRIES: u32 = 3;
+    let duties = || -> Vec<Option<Duty>> { ids.iter().map(|&id| fleet.therapist(id).map(|t| t.duty)).collect() };
+    let mut tries = 1;
+    loop {
+        let before = duties();
+        let read = therapists::load(pool, Some(ids)).await?;
+        if tries == TRIES || duties() == before {
+            return Ok(read);
+        }
+        tries += 1;
+    }
 }
 
 /// Older fixes than this match nothing and judge nothing: no fix is taken that is older, so none is compared with one.
