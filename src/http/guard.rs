@@ -81,8 +81,7 @@ impl Guard {
         }
         async {
             let admitted = AssertUnwindSafe(self.admit(request, found.route, started)).catch_unwind();
-            let (answer, at_hand) = within(ANSWER_WITHIN, admitted).await;
-            let mut response = match answer {
+            let mut response = match within(ANSWER_WITHIN, admitted).await {
                 Some(Ok(response)) => response,
                 Some(Err(panic)) => {
                     tracing::error!(panic = panic_text(panic.as_ref()), "a handler panicked");
@@ -101,11 +100,6 @@ impl Guard {
                 tracing::warn!(status, took_us, "answered");
             } else {
                 tracing::debug!(status, took_us, "answered");
-            }
-            if at_hand {
-                // Whatever else is ready is answered before this is sent: to wake a reader on this machine costs more
-                // than to answer him, and one that is awake need not be woken for each answer.
-                tokio::task::yield_now().await;
             }
             response
         }
@@ -152,16 +146,16 @@ impl Guard {
     }
 }
 
-/// What the future gives, or `None` when the time is up first; and whether it gave it at once, which needs no timer.
-async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> (Option<T>, bool) {
+/// What the future gives, or `None` when the time is up first. One that gives it at once needs no timer.
+async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     let mut late = None;
     poll_fn(|cx| {
         if let Poll::Ready(done) = future.as_mut().poll(cx) {
-            return Poll::Ready((Some(done), late.is_none()));
+            return Poll::Ready(Some(done));
         }
         let late = late.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        late.as_mut().poll(cx).map(|()| (None, false))
+        late.as_mut().poll(cx).map(|()| None)
     })
     .await
 }

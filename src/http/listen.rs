@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
 use axum::serve::Listener;
+use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -16,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::guard::Guard;
+use super::problem::Problem;
 
 /// Serves whoever connects until `closing`, then waits until every request under way is answered. Sockets that were
 /// upgraded are not waited for.
@@ -36,8 +39,7 @@ async fn answer_all(stream: TcpStream, guard: Arc<Guard>, closing: CancellationT
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection waits for full packets");
     }
-    let guard = &*guard;
-    let service = service_fn(|request| async move { Ok::<_, Infallible>(guard.answer(with_body(request)).await) });
+    let service = service_fn(|request| carry_through(Arc::clone(&guard), with_body(request)).map(Ok::<_, Infallible>));
     let mut connection = pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades());
     let ended = tokio::select! {
         biased;
@@ -50,6 +52,21 @@ async fn answer_all(stream: TcpStream, guard: Arc<Guard>, closing: CancellationT
     if let Err(error) = ended {
         tracing::trace!(%error, "a connection broke off");
     }
+}
+
+/// The answer. A request that has to wait for it is answered by a task of its own, which ends what it began even if nobody waits
+/// any more: when thousands of sockets break off at once, each request dropped in the middle would cost the database a
+/// connection, and each of those who wait for one would begin to open it and leave in turn.
+async fn carry_through(guard: Arc<Guard>, request: Request) -> Response {
+    let mut answer = Box::pin(async move { guard.answer(request).await });
+    let Some(response) = answer.as_mut().now_or_never() else {
+        // Panics of handlers are answered; what ends such a task is the end of the process.
+        return tokio::spawn(answer).await.unwrap_or_else(|_| Problem::internal().into_response());
+    };
+    // Whatever else is ready is answered before this is sent: to wake a reader on this machine costs more than to answer
+    // him, and one that is awake need not be woken for each answer.
+    tokio::task::yield_now().await;
+    response
 }
 
 /// Most requests have none, and for none nothing is allocated.
@@ -95,6 +112,27 @@ mod tests {
         let answers = rest(stream).await;
         let bodies: Vec<_> = answers.split("\r\n\r\n").skip(1).map(|body| &body[..3]).collect();
         assert_eq!(bodies, ["hel", "abc", "hel"], "{answers}");
+    }
+
+    #[tokio::test]
+    async fn what_was_begun_for_somebody_who_left_is_ended() {
+        let (asked, answer, ended) = (Arc::new(Notify::new()), Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (told, wait, done) = (Arc::clone(&asked), Arc::clone(&answer), Arc::clone(&ended));
+        let slow = get(async move || {
+            told.notify_one();
+            wait.notified().await;
+            done.notify_one();
+        });
+        let (address, closing, server) = start(Router::new().route("/slow", slow)).await;
+        let mut leaves = TcpStream::connect(address).await.expect("a connection");
+        leaves.write_all(b"GET /slow HTTP/1.1\r\nhost: h\r\n\r\n").await.expect("written");
+        asked.notified().await;
+        drop(leaves);
+        // Nobody is connected any more.
+        closing.cancel();
+        server.await.expect("no panic");
+        answer.notify_one();
+        ended.notified().await;
     }
 
     #[tokio::test]
