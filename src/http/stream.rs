@@ -88,8 +88,14 @@ async fn serve<D: Desk>(desk: Arc<D>, socket: WebSocket, member: Option<Member>,
     };
     let close = match member {
         Ok(member) => {
+            let tracker = desk.sockets().tracker().clone();
             let mut session = Session::new(desk, member, binary);
-            session.run(&mut link).await
+            let close = session.run(&mut link).await;
+            // Beside the farewell, which may take long.
+            if let Some(commands) = session.into_commands() {
+                tracker.spawn(commands.end());
+            }
+            close
         }
         Err(close) => close,
     };

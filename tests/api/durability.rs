@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use chrono::Duration;
 use serde_json::json;
 
+use spacall::core::ids::ProviderId;
+
 use super::*;
-use crate::support::database;
 use crate::support::server::Process;
+use crate::support::{database, until};
 
 async fn placed(process: &Process, pool: &sqlx::PgPool, name: &str, metres: f64) -> Therapist {
     let (latitude, longitude) = north(metres);
@@ -150,4 +152,27 @@ async fn live_offers_and_their_deadlines_survive_a_restart() {
         .await
         .expect("the offer");
     assert_eq!(silent, "expired");
+}
+
+/// An app that goes off duty says so and hangs up.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_app_said_before_it_left_is_done() {
+    let server = Server::start().await;
+    let therapist = therapist_at(&server, "Ligaya", 300.0).await;
+    let mut app = app(&server, &therapist).await;
+    let mut held = server.pool().begin().await.expect("a transaction");
+    sqlx::query("SELECT FROM providers WHERE id = $1 FOR UPDATE")
+        .bind(therapist.provider_id)
+        .execute(&mut *held)
+        .await
+        .expect("the row");
+    // The first waits for the row, the second for the first.
+    for available in [true, false] {
+        app.send(json!({"type": "availability", "available": available})).await;
+    }
+    drop(app);
+    until("the app is gone", || server.engine().bus.connected() == 0).await;
+    held.rollback().await.expect("released");
+    let off_duty = || server.engine().fleet.therapist(ProviderId(therapist.provider_id)).is_some_and(|t| !t.available);
+    until("he is off duty", off_duty).await;
 }

@@ -20,7 +20,7 @@ pub(super) struct Answer {
 type Running = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// A queue of one worker, driven by the session's own loop. Dropping it drops what runs: every command is one
-/// transaction, so that it happens whole or not at all.
+/// transaction, so that it happens whole or not at all. Who said something and left is still heard: [`Self::end`].
 #[derive(Default)]
 pub(super) struct Commands {
     waiting: VecDeque<Running>,
@@ -34,6 +34,18 @@ impl Commands {
         }
         self.waiting.push_back(Box::pin(command));
         true
+    }
+
+    /// Whether none runs or waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Does what is left; nobody hears the answers.
+    pub(super) async fn end(self) {
+        for command in self.waiting {
+            command.await;
+        }
     }
 
     /// The next answer; never, while there is no command. Cancel safe.

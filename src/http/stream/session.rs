@@ -129,6 +129,11 @@ impl<D: Desk> Session<D> {
         }
     }
 
+    /// What was asked for and is not done yet.
+    pub(super) fn into_commands(self) -> Option<Commands> {
+        Some(self.commands).filter(|commands| !commands.is_empty())
+    }
+
     async fn welcome(&mut self, link: &mut Link, connection: &Connection) -> Result<(), Close> {
         let standing = self.desk.standing(&self.member).await.map_err(|_| Close::Unavailable)?;
         let welcome = ServerMessage::Welcome {
