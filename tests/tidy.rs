@@ -23,8 +23,19 @@ const MAY_IMPORT: [(&str, &[&str]); 10] = [
 ];
 
 /// Crates that the pure core may use. None of them knows a clock, a socket, a file or a global source of chance.
-const CORE_CRATES: [&str; 10] =
-    ["arc_swap", "h3o", "loom", "rstar", "rust_decimal", "serde", "serde_json", "smallvec", "thiserror", "uuid"];
+const CORE_CRATES: [&str; 11] = [
+    "arc_swap",
+    "h3o",
+    "libm",
+    "loom",
+    "rstar",
+    "rust_decimal",
+    "serde",
+    "serde_json",
+    "smallvec",
+    "thiserror",
+    "uuid",
+];
 
 struct Source {
     /// From the root of the project.

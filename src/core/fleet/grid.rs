@@ -9,6 +9,7 @@
 
 use smallvec::SmallVec;
 
+use super::chunk::{Chunk, FREE, Point, Points, ROOM, pack, place_of};
 use super::pool::Pool;
 use super::prefetch::{prefetch, prefetch_whole};
 use super::sync::{AtomicU32, AtomicU64, Ordering};
@@ -18,29 +19,10 @@ use super::window::{Columns, Window};
 use super::word::{Note, Overlap, Witness, Word};
 use crate::core::geo::LatLng;
 
-/// Points to a chunk; fewer than 16.
-pub(super) const ROOM: usize = 12;
 /// Things are added by segments of up to 2^this; one by one where loom keeps a history of each.
 const SEGMENT: u32 = if cfg!(feature = "loom") { 0 } else { 12 };
 /// A scan meets so many cells without asking for memory.
 const FEW: usize = 32;
-/// Relaxed everywhere: the words order what readers see.
-const FREE: Ordering = Ordering::Relaxed;
-
-/// Up to [`ROOM`] points of one cell, structure of arrays: four cache lines.
-#[derive(Debug, Default)]
-#[repr(C, align(64))]
-pub(super) struct Chunk {
-    /// One more than the next chunk of the cell; 0: none. All but the first are full.
-    next: AtomicU32,
-    /// Block * 256 + number. On the line of the first places: a move within the cell touches little else.
-    cell: AtomicU32,
-    /// Latitude and longitude in 1e-7 degree, together: nobody sees one without the other.
-    places: [AtomicU64; ROOM],
-    traits: [AtomicU64; ROOM],
-    slots: [AtomicU32; ROOM],
-}
-
 /// What a cell's word says: one more than its first chunk, 0 if there is none, and how many points are in that.
 #[derive(Clone, Copy)]
 struct Head(u32);
@@ -56,83 +38,6 @@ impl Head {
 
     const fn len(self) -> u32 {
         self.0 & 15
-    }
-}
-
-/// A point as a search meets it.
-#[derive(Clone, Copy)]
-pub(super) struct Point {
-    /// [`pack`]ed.
-    pub(super) place: u64,
-    pub(super) traits: Traits,
-    pub(super) slot: u32,
-}
-
-/// The points of a chunk. Each of its arrays is a line or two: who needs no traits does not touch them.
-#[derive(Clone, Copy)]
-pub(super) struct Points<'t> {
-    chunk: &'t Chunk,
-    len: usize,
-}
-
-impl<'t> Points<'t> {
-    pub(super) const fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Latitudes and longitudes in 1e-7 degree; what is beyond [`Self::len`] means nothing. Read one by one, so that
-    /// what is computed of them can be computed of several at once.
-    #[inline]
-    pub(super) fn coordinates(&self) -> ([i32; ROOM], [i32; ROOM]) {
-        let (mut lat_e7, mut lng_e7) = ([0; ROOM], [0; ROOM]);
-        for (at, place) in self.chunk.places.iter().enumerate() {
-            (lat_e7[at], lng_e7[at]) = unpack(place.load(FREE));
-        }
-        (lat_e7, lng_e7)
-    }
-
-    /// Who it is, for [`Tables`](super::tables::Tables).
-    #[inline]
-    pub(super) fn slot(&self, at: usize) -> u32 {
-        self.chunk.slots[at].load(FREE)
-    }
-
-    #[inline]
-    pub(super) fn traits(&self, at: usize) -> Traits {
-        Traits::from_bits(self.chunk.traits[at].load(FREE))
-    }
-
-    /// One of them, whole.
-    pub(super) fn get(&self, at: usize) -> Point {
-        self.chunk.get(at)
-    }
-
-    /// Each, whole.
-    pub(super) fn iter(self) -> impl Iterator<Item = Point> + 't {
-        (0..self.len).map(move |at| self.get(at))
-    }
-}
-
-/// Latitude and longitude in 1e-7 degree, as one number.
-pub(super) fn pack(place: LatLng) -> u64 {
-    u64::from(place.lat_e7() as u32) << 32 | u64::from(place.lng_e7() as u32)
-}
-
-/// And back.
-pub(super) fn unpack(place: u64) -> (i32, i32) {
-    ((place >> 32) as i32, place as i32)
-}
-
-impl Chunk {
-    fn get(&self, at: usize) -> Point {
-        let traits = Traits::from_bits(self.traits[at].load(FREE));
-        Point { place: self.places[at].load(FREE), traits, slot: self.slots[at].load(FREE) }
-    }
-
-    fn put(&self, at: usize, point: Point) {
-        self.places[at].store(point.place, FREE);
-        self.traits[at].store(point.traits.bits(), FREE);
-        self.slots[at].store(point.slot, FREE);
     }
 }
 
@@ -585,12 +490,6 @@ impl Grid {
         }
         Ok(())
     }
-}
-
-/// The place that was packed.
-pub(super) fn place_of(packed: u64) -> Option<LatLng> {
-    let (lat_e7, lng_e7) = unpack(packed);
-    LatLng::from_e7(lat_e7, lng_e7).ok()
 }
 
 /// Band (below 2^15) and column of blocks (below 2^16) as one number.

@@ -1,13 +1,14 @@
 //! The live index: where every therapist is, what each can do, and who is nearest. `docs/matching.md` explains it.
 //!
-//! [`tiling`] cuts the Earth into cells, [`grid`] holds points by cell, [`word`] lets readers read them while one writes,
-//! [`window`] says which cells a distance reaches, [`search`] grows windows until the answer is certain, [`traits`] lets
-//! it pass by who cannot match, [`prefetch`] asks for memory before it is read. [`tables`] is all that searches read,
-//! [`writer`] who changes it.
+//! [`tiling`] cuts the Earth into cells, [`grid`] holds points by cell in [`chunk`]s, [`word`] lets readers read them while
+//! one writes, [`window`] says which cells a distance reaches, [`search`] grows windows until the answer is certain,
+//! [`traits`] lets it pass by who cannot match, [`prefetch`] asks for memory before it is read. [`tables`] is all that
+//! searches read, [`writer`] who changes it.
 //!
 //! Searches take no lock: each reads on while others read and somebody writes, and is true of one instant. Everything
 //! behind [`Fleet`] is private.
 
+mod chunk;
 mod grid;
 mod person;
 mod pool;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 
-use super::grid::{pack, place_of};
+use super::chunk::{pack, place_of};
 use super::sync::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 use super::traits::{Traits, has_own_bit};
 use super::{Duty, Therapist};

@@ -8,7 +8,8 @@ use smallvec::SmallVec;
 
 use super::Therapist;
 
-use super::grid::{Grid, Point, Points, ROOM, place_of};
+use super::chunk::{Point, Points, ROOM, place_of};
+use super::grid::Grid;
 use super::person::{self, Person};
 use super::prefetch::{prefetch, prefetch_whole};
 use super::tables::{Layer, Tables};

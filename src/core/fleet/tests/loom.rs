@@ -43,7 +43,7 @@ fn look(grid: &Grid) -> Result<Vec<(u32, LatLng)>, Overlap> {
     let window = Window::around(grid.tiling(), at(WEST), Meters::new(1_000.0), None);
     let (mut witness, mut seen) = (Witness::new(), Vec::new());
     grid.scan(&window, None, &mut witness, |points| {
-        seen.extend(points.iter().filter_map(|p| Some((p.slot, crate::core::fleet::grid::place_of(p.place)?))));
+        seen.extend(points.iter().filter_map(|p| Some((p.slot, crate::core::fleet::chunk::place_of(p.place)?))));
     })?;
     witness.stands()?;
     seen.sort_unstable();
