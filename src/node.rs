@@ -107,6 +107,7 @@ impl Node {
                 abort.abort();
             }
         }
+        self.engine.dispatcher.announce_rest().await;
         if tokio::time::timeout(LAST_REQUESTS, self.engine.pool.close()).await.is_err() {
             tracing::warn!("some statements do not come to an end: their connections are cut off");
         }

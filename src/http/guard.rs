@@ -23,7 +23,7 @@ use super::BODY_LIMIT;
 use super::access::{ROUTES, Table};
 use super::auth::Authenticator;
 use super::credentials;
-use super::measures::Measures;
+use super::measures::{Measures, known};
 use super::problem::Problem;
 use super::rate_limit::{Allowance, RateLimiter};
 use crate::clock;
@@ -69,7 +69,7 @@ impl Guard {
         let id = request_id(request.headers());
         let span = tracing::info_span!(
             "request",
-            %method,
+            method = known(method.as_str()),
             route = found.pattern,
             request_id = %id.to_str().unwrap_or_default(),
             trace_id = tracing::field::Empty,
@@ -251,6 +251,11 @@ mod tests {
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(response.headers()["retry-after"], "2");
         assert_eq!(ask(&guard, "/slow").await.status(), StatusCode::OK);
+    }
+
+    #[test]
+    fn what_is_counted_by_method_is_not_named_by_clients() {
+        assert_eq!(["GET", "DELETE", "get", "BREW", ""].map(known), ["GET", "DELETE", "other", "other", "other"]);
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl Measures {
 
     /// One answer, by the pattern of its route and never by the path as it was asked.
     pub(super) fn note(&self, method: &str, found: Found, status: StatusCode, took: Duration) {
-        let route = found.pattern;
+        let (method, route) = (known(method), found.pattern);
         let Some(of) = found.route.filter(|at| ROUTES[*at].method == method).and_then(|at| self.routes.get(at)) else {
             count(method, route, status).increment(1);
             histogram!(SECONDS, "route" => route).record(took.as_secs_f64());
@@ -47,7 +47,13 @@ impl Measures {
     }
 }
 
-fn count(method: &str, route: &'static str, status: StatusCode) -> Counter {
+/// A method as a label: one that nobody registered is any text that a client likes, and every text would be kept for ever.
+pub(super) fn known(method: &str) -> &'static str {
+    const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"];
+    METHODS.into_iter().find(|known| *known == method).unwrap_or("other")
+}
+
+fn count(method: &'static str, route: &'static str, status: StatusCode) -> Counter {
     let labels = [("method", method.to_owned()), ("route", route.into()), ("status", status.as_str().to_owned())];
     counter!(REQUESTS, &labels)
 }

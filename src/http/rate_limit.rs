@@ -59,6 +59,8 @@ impl RateLimiter {
         }
         let bucket = buckets.entry(token).or_insert(Bucket { left: depth, at: now });
         let left = refilled(bucket);
+        // Who came before others and waited longer for his token to be checked does not set the clock back.
+        let now = now.max(bucket.at);
         if left >= 1.0 {
             *bucket = Bucket { left: left - 1.0, at: now };
             return Some(Allowance { limit, remaining: (left - 1.0) as u32, wait: None });
@@ -99,6 +101,10 @@ mod tests {
         assert_eq!((0..30).filter(|_| allowed(start)).count(), 20);
         assert_eq!((0..30).filter(|_| allowed(start + Duration::from_secs(1))).count(), 10);
         assert_eq!((0..30).filter(|_| allowed(start + Duration::from_secs(100))).count(), 20);
+        // Somebody's token took long to be checked.
+        for seconds in [90, 100] {
+            assert!(!allowed(start + Duration::from_secs(seconds)), "no second is counted twice");
+        }
     }
 
     #[test]

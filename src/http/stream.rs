@@ -88,12 +88,12 @@ async fn serve<D: Desk>(desk: Arc<D>, socket: WebSocket, member: Option<Member>,
     };
     let close = match member {
         Ok(member) => {
-            let tracker = desk.sockets().tracker().clone();
+            let (tracker, within) = (desk.sockets().tracker().clone(), desk.sockets().timing().drain_within);
             let mut session = Session::new(desk, member, binary);
             let close = session.run(&mut link).await;
             // Beside the farewell, which may take long.
-            if let Some(commands) = session.into_commands() {
-                tracker.spawn(commands.end());
+            if let Some(commands) = session.into_commands().filter(|_| close.ends_commands()) {
+                tracker.spawn(tokio::time::timeout(within, commands.end()));
             }
             close
         }

@@ -2,7 +2,7 @@
 //!
 //! [`tiling`] cuts the Earth into cells, [`grid`] holds points by cell in [`chunk`]s, [`word`] lets readers read them while
 //! one writes, [`window`] says which cells a distance reaches, [`search`] grows windows until the answer is certain,
-//! [`traits`] lets it pass by who cannot match, [`prefetch`] asks for memory before it is read. [`tables`] is all that
+//! [`traits`] lets it pass by who cannot match, [`mod@prefetch`] asks for memory before it is read. [`tables`] is all that
 //! searches read, [`writer`] who changes it.
 //!
 //! Searches take no lock: each reads on while others read and somebody writes, and is true of one instant. Everything

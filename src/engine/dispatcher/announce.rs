@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{Mutex, Shared, lock};
+use super::{DispatcherHandle, Mutex, Shared, lock};
 use crate::core::ids::ProviderId;
 use crate::store::StoreError;
 use crate::store::bookings::BookingView;
@@ -54,6 +54,15 @@ impl Shared {
             self.announcements.add(waiting);
         }
         told
+    }
+}
+
+impl DispatcherHandle {
+    /// Tells what requests that outlived the machine have moved; for the end of a node.
+    pub async fn announce_rest(&self) {
+        if let Err(error) = self.shared.announce_waiting().await {
+            tracing::debug!(%error, "other nodes could not be told of the last moves: they find them within a minute");
+        }
     }
 }
 

@@ -153,6 +153,7 @@ async fn persist(shared: &Shared, ask: u64, new: &NewOffer) -> Input {
             Input::OfferPersisted { booking, ask, provider, offer, expires_at }
         }
         Ok(PersistOutcome::Known { offer, provider, expires_at }) => {
+            shared.announce_duties([provider]); // nobody was, if the first commit's answer was lost
             Input::OfferPersisted { booking, ask, provider, offer, expires_at }
         }
         Ok(PersistOutcome::ProviderTaken) => {
@@ -163,6 +164,7 @@ async fn persist(shared: &Shared, ask: u64, new: &NewOffer) -> Input {
         Ok(PersistOutcome::Enough) => not(NotPersisted::StoreFailed),
         Ok(PersistOutcome::BookingGone) => not(NotPersisted::BookingGone),
         Err(error) => {
+            shared.announce_duties([provider]); // the answer may have been lost after the commit
             tracing::warn!(%error, booking_id = booking.0, provider_id = provider.0, "an offer could not be written");
             not(NotPersisted::StoreFailed)
         }

@@ -57,7 +57,7 @@ impl DispatcherHandle {
     pub async fn accept(&self, offer: OfferId, provider: ProviderId) -> Result<AcceptOutcome, StoreError> {
         self.run(move |shared| async move {
             let began = clock::monotonic();
-            let outcome = retried!(offers::accept(&shared.pool, offer, provider))?;
+            let outcome = shared.surely_announced(provider, retried!(offers::accept(&shared.pool, offer, provider)))?;
             took("accept", began);
             match &outcome {
                 AcceptOutcome::Accepted(accepted) => shared.after_accept(offer, accepted).await,
@@ -80,12 +80,16 @@ impl DispatcherHandle {
         reason: Option<String>,
     ) -> Result<DeclineOutcome, StoreError> {
         self.run(move |shared| async move {
-            let outcome = retried!(offers::decline(&shared.pool, offer, provider, reason.as_deref()))?;
+            let declined = retried!(offers::decline(&shared.pool, offer, provider, reason.as_deref()));
+            let outcome = shared.surely_announced(provider, declined)?;
             if let DeclineOutcome::Declined { booking, repeated, now } = outcome {
                 if !repeated {
-                    shared.announce_duties([provider]);
                     shared.records.answered(provider, false);
                     shared.free(provider, now);
+                }
+                // After what is set here, which a re-reading then corrects; and again when he repeats himself.
+                shared.announce_duties([provider]);
+                if !repeated {
                     shared.feed(Input::Declined { booking, offer }).await;
                 }
                 if let Some(user) = shared.user_of(provider) {
@@ -103,7 +107,8 @@ impl DispatcherHandle {
     pub async fn received(&self, offer: OfferId, provider: ProviderId) -> Result<ReceiptOutcome, StoreError> {
         self.run(move |shared| async move {
             let ttls = Ttls::from(&shared.settings.load().dispatch);
-            let outcome = retried!(offers::received(&shared.pool, offer, provider, ttls))?;
+            let received = retried!(offers::received(&shared.pool, offer, provider, ttls));
+            let outcome = shared.surely_announced(provider, received)?;
             if let ReceiptOutcome::Noted { booking, expires_at, first: true, now } = outcome {
                 if now && matches!(shared.fleet.therapist(provider).map(|t| t.duty), Some(Duty::Offered { .. })) {
                     shared.fleet.set_duty(provider, Duty::Offered { until: expires_at });
@@ -130,6 +135,8 @@ impl DispatcherHandle {
             match &outcome {
                 TransitionOutcome::Moved(moved) => shared.after_move(moved).await,
                 TransitionOutcome::Unpaid(ended) => shared.after_unpaid(&ended.view, &ended.closed).await,
+                // Asked again, perhaps because the first answer was lost, after its commit: nobody may have been told.
+                TransitionOutcome::Unchanged(view) => shared.announce(view, None),
                 _ => {}
             }
             Ok(outcome)
@@ -167,6 +174,14 @@ impl Shared {
         .await;
     }
 
+    /// What a move led to. If it failed, its answer may have been lost after the commit: his duty is read again.
+    fn surely_announced<T>(&self, provider: ProviderId, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+        if outcome.is_err() {
+            self.announce_duties([provider]);
+        }
+        outcome
+    }
+
     fn user_of(&self, provider: ProviderId) -> Option<UserId> {
         self.fleet.therapist(provider).map(|t| t.user)
     }
@@ -179,17 +194,19 @@ impl Shared {
             self.tell_offer_end(user, &closed, OfferEnd::Accepted);
         }
         if accepted.repeated {
+            // Perhaps because the first answer was lost, after its commit: nobody may have been told.
+            self.announce(view, None);
             if let Some(user) = winner.filter(|&user| view.is_party(user)) {
                 self.bus.tell(user, ServerMessage::Booking(Box::new(view.booking.clone())));
             }
             return;
         }
-        self.announce(view, accepted.withdrawn.iter().map(|offer| offer.provider));
         self.records.answered(provider, true);
         if view.is_now() {
             self.on_booking(provider, view, false);
         }
         self.tell_closed(&accepted.withdrawn, OfferEnd::Withdrawn);
+        self.announce(view, accepted.withdrawn.iter().map(|offer| offer.provider));
         self.tell_booking(view, None);
         metrics::counter!("spacall_accepts_total").increment(1);
         let within = self.search_rules().set_out_within;
@@ -222,8 +239,8 @@ impl Shared {
         reason: OfferEnd,
         now: bool,
     ) {
-        self.announce_duties([provider]);
         self.free(provider, now);
+        self.announce_duties([provider]);
         if let Some(user) = self.user_of(provider) {
             let closed = ClosedOffer { offer, provider, user, now };
             self.tell_offer_end(user, &closed, reason);
@@ -237,8 +254,8 @@ impl Shared {
 
     /// An accept found too little in the customer's wallet, and ended the booking.
     async fn after_unpaid(&self, view: &BookingView, closed: &[ClosedOffer]) {
-        self.announce(view, closed.iter().map(|offer| offer.provider));
         self.tell_closed(closed, OfferEnd::Withdrawn);
+        self.announce(view, closed.iter().map(|offer| offer.provider));
         self.tell_booking(view, None);
         metrics::counter!("spacall_searches_ended_total", "reason" => INSUFFICIENT_BALANCE).increment(1);
         self.feed(Input::Ended { booking: view.id }).await;
@@ -247,7 +264,6 @@ impl Shared {
     async fn after_move(&self, moved: &Moved) {
         let view = &moved.view;
         let had_it = moved.had_it.map(|(provider, _)| provider);
-        self.announce(view, moved.closed.iter().map(|offer| offer.provider).chain(had_it));
         if let Some((provider, _)) = moved.had_it.filter(|_| moved.from.is_active() && !view.is_in_store()) {
             match moved.to {
                 Status::EnRoute => self.on_booking(provider, view, true),
@@ -256,6 +272,8 @@ impl Shared {
             }
         }
         self.tell_closed(&moved.closed, OfferEnd::Withdrawn);
+        // After the duties that are set here: whoever reads them again has the last word.
+        self.announce(view, moved.closed.iter().map(|offer| offer.provider).chain(had_it));
         let before = moved.had_it.filter(|_| moved.from.is_active()).map(|(_, user)| user);
         self.tell_booking(view, before);
         let booking = view.id;

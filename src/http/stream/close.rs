@@ -28,6 +28,11 @@ pub(super) enum Close {
 }
 
 impl Close {
+    /// Whether what the app has asked for before is still done: it may have left, but was not thrown out.
+    pub(super) const fn ends_commands(self) -> bool {
+        matches!(self, Self::Gone | Self::Restart | Self::TooSlow)
+    }
+
     pub(super) const fn code(self) -> u16 {
         match self {
             Self::Gone => 1000,

@@ -164,14 +164,16 @@ pub async fn release_unstarted(
 /// was paid given back, as [`give_back`] would have done. Their SQL may have released the offer itself: what was paid decides.
 /// Under the booking's lock.
 pub(crate) async fn forget_winner(tx: &mut PgConnection, booking: &Locked) -> Result<(), StoreError> {
-    sqlx::query(
+    let released = sqlx::query(
         "UPDATE booking_offers SET status = 'released', decline_reason = 'given_back'
          WHERE booking_id = $1 AND status = 'accepted'",
     )
     .bind(booking.id)
     .execute(&mut *tx)
-    .await?;
-    if booking.payment_method == "wallet" {
+    .await?
+    .rows_affected();
+    // Their SQL may have changed how it is to be paid from now on.
+    if released > 0 || booking.payment_method == "wallet" {
         wallets::refund(tx, BookingId(booking.id), Money::ZERO).await?;
     }
     Ok(())

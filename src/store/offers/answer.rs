@@ -73,9 +73,10 @@ pub async fn received(
                         FROM booking_offers WHERE id = $1 AND provider_id = $2 FOR UPDATE)
          UPDATE booking_offers o
          SET delivered_at = COALESCE(o.delivered_at, clock_timestamp()),
-             expires_at = least(o.expires_at, COALESCE(o.delivered_at, clock_timestamp()) + make_interval(secs =>
-                 CASE WHEN b.booking_type = 'now' THEN CASE WHEN b.provider_id IS NULL THEN $3 ELSE $4 END
-                      WHEN b.provider_id IS NULL THEN $5 ELSE $6 END))
+             expires_at = CASE WHEN o.delivered_at IS NOT NULL THEN o.expires_at
+                 ELSE least(o.expires_at, clock_timestamp() + make_interval(secs =>
+                     CASE WHEN b.booking_type = 'now' THEN CASE WHEN b.provider_id IS NULL THEN $3 ELSE $4 END
+                          WHEN b.provider_id IS NULL THEN $5 ELSE $6 END)) END
          FROM bookings b, before
          WHERE o.id = before.id AND b.id = o.booking_id
            AND o.status = 'offered' AND o.expires_at > clock_timestamp()
