@@ -26,7 +26,7 @@ pub(super) struct Window {
 /// A cheap lower bound of the haversine of the distance from the window's place to a point in its cells:
 /// hav d = hav Δφ + cos φ₁ cos φ₂ hav Δλ, with cos φ₂ at its least in the window, and sin² y >= y² (1 - y² / 3).
 ///
-/// In single precision, of which twice as many are computed at once: five roundings of 2^-24 each are covered by
+/// In single precision, of which twice as many are computed at once: six roundings of 2^-24 each are covered by
 /// [`ROUNDED`].
 #[derive(Clone, Copy, Debug)]
 struct LowerBound {
