@@ -8,7 +8,7 @@ use spacall::core::ids::BookingId;
 use spacall::store::changes::{Change, Listener};
 use spacall::store::offers::{self, AcceptOutcome};
 
-use super::dispatcher::{Node, hear_offer, hear_status, transition};
+use super::dispatcher::{Asked, Node, hear_offer, hear_status, transition};
 use super::world::World;
 
 /// Generous: the machine is shared.
@@ -67,12 +67,7 @@ async fn each_move_of_a_node_is_heard_by_all_with_the_state_it_made() {
 async fn what_a_node_had_not_told_when_it_died_is_found_by_the_others_next_look() {
     let w = World::new().await;
     let node = Node::start(&w, |_| {});
-    let (therapist, customer) = (w.therapist().await, w.customer().await);
-    node.place(&w, therapist, 1.0).await;
-    let (mut app, mut his) = (node.bus.connect(customer, false), node.bus.connect(therapist.user, true));
-    node.book(&w, customer).await;
-    assert_eq!(hear_status(&mut app).await, "pending");
-    let offer = hear_offer(&mut his).await;
+    let Asked { offer, therapist, customers: mut app, .. } = Asked::by(&node, &w).await;
     // Another node commits the accept, and is killed before it tells anybody.
     let won = offers::accept(w.pool(), offer, therapist.provider).await.expect("a statement");
     assert!(matches!(won, AcceptOutcome::Accepted(_)), "{won:?}");

@@ -89,6 +89,29 @@ impl Node {
     }
 }
 
+/// A booking that its only therapist was just asked to take.
+pub(super) struct Asked {
+    pub(super) booking: BookingId,
+    pub(super) offer: OfferId,
+    pub(super) therapist: Therapist,
+    /// What the customer hears after `pending`.
+    pub(super) customers: Connection,
+    /// What the therapist hears after the offer.
+    pub(super) his: Connection,
+}
+
+impl Asked {
+    pub(super) async fn by(node: &Node, w: &World) -> Self {
+        let (therapist, customer) = (w.therapist().await, w.customer().await);
+        node.place(w, therapist, 1.0).await;
+        let (mut customers, mut his) = (node.bus.connect(customer, false), node.bus.connect(therapist.user, true));
+        let booking = node.book(w, customer).await;
+        assert_eq!(hear_status(&mut customers).await, "pending");
+        let offer = hear_offer(&mut his).await;
+        Self { booking, offer, therapist, customers, his }
+    }
+}
+
 pub(super) async fn hear(app: &mut Connection) -> Arc<ServerMessage> {
     match tokio::time::timeout(SOON, app.next()).await.expect("something is told in time") {
         Heard::Message(message) => message,
@@ -254,12 +277,7 @@ async fn a_pending_booking_found_at_the_start_is_searched_for() {
 async fn a_booking_cancelled_by_sql_withdraws_its_offer_and_is_told() {
     let w = World::new().await;
     let node = Node::start(&w, |_| {});
-    let (therapist, customer) = (w.therapist().await, w.customer().await);
-    node.place(&w, therapist, 1.0).await;
-    let (mut app, mut his) = (node.bus.connect(customer, false), node.bus.connect(therapist.user, true));
-    let booking = node.book(&w, customer).await;
-    assert_eq!(hear_status(&mut app).await, "pending");
-    let offer = hear_offer(&mut his).await;
+    let Asked { booking, offer, therapist, customers: mut app, mut his } = Asked::by(&node, &w).await;
     w.run("UPDATE bookings SET status = 'cancelled', cancelled_by = customer_id WHERE id = $1", booking.0).await;
     for _ in 0..2 {
         node.dispatcher.changed(booking, None).await; // notifications may come twice
@@ -342,12 +360,7 @@ async fn many_bookings_and_few_therapists_end_with_one_booking_each() {
 async fn a_caller_that_goes_away_does_not_cut_off_what_follows_the_commit() {
     let w = World::new().await;
     let node = Node::start(&w, |_| {});
-    let (therapist, customer) = (w.therapist().await, w.customer().await);
-    node.place(&w, therapist, 1.0).await;
-    let (mut app, mut his) = (node.bus.connect(customer, false), node.bus.connect(therapist.user, true));
-    node.book(&w, customer).await;
-    assert_eq!(hear_status(&mut app).await, "pending");
-    let offer = hear_offer(&mut his).await;
+    let Asked { offer, therapist, customers: mut app, .. } = Asked::by(&node, &w).await;
     let gave_up = tokio::time::timeout(Duration::ZERO, node.dispatcher.accept(offer, therapist.provider)).await;
     assert!(gave_up.is_err(), "the request was dropped while its transaction ran");
     assert_eq!(hear_status(&mut app).await, "accepted");

@@ -23,6 +23,7 @@ use crate::core::geo::LatLng;
 const SEGMENT: u32 = if cfg!(feature = "loom") { 0 } else { 12 };
 /// A scan meets so many cells without asking for memory.
 const FEW: usize = 32;
+
 /// What a cell's word says: one more than its first chunk, 0 if there is none, and how many points are in that.
 #[derive(Clone, Copy)]
 struct Head(u32);

@@ -47,7 +47,7 @@ impl Shared {
     }
 
     /// What waits, now. What could not be told waits on.
-    pub(super) async fn announce_waiting(&self) -> Result<(), StoreError> {
+    async fn announce_waiting(&self) -> Result<(), StoreError> {
         let waiting = std::mem::take(&mut *lock(&self.announcements.waiting));
         let told = changes::tell(&self.pool, &waiting).await;
         if told.is_err() {
@@ -55,14 +55,19 @@ impl Shared {
         }
         told
     }
+
+    /// The same, where nobody tries again.
+    pub(super) async fn announce_rest(&self) {
+        if let Err(error) = self.announce_waiting().await {
+            tracing::debug!(%error, "other nodes could not be told of the last moves: they find them within a minute");
+        }
+    }
 }
 
 impl DispatcherHandle {
     /// Tells what requests that outlived the machine have moved; for the end of a node.
     pub async fn announce_rest(&self) {
-        if let Err(error) = self.shared.announce_waiting().await {
-            tracing::debug!(%error, "other nodes could not be told of the last moves: they find them within a minute");
-        }
+        self.shared.announce_rest().await;
     }
 }
 

@@ -81,9 +81,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut inputs: mpsc::Receiver<Input>, 
             tracing::error!(%error, task = name, "a task beside the dispatch machine failed");
         }
     }
-    if let Err(error) = shared.announce_waiting().await {
-        tracing::debug!(%error, "other nodes could not be told of the last moves: they find them within a minute");
-    }
+    shared.announce_rest().await;
     if let Err(error) = lease::release(&shared.pool, shared.claims.node()).await {
         tracing::debug!(%error, "leases could not be given up: others take them as this node's connection ends");
     }
