@@ -1,26 +1,35 @@
 //! Points side by side: what a search reads of those in a cell, and how they lie in memory.
 
-use super::sync::{AtomicU32, AtomicU64, Ordering};
-use super::traits::Traits;
+use super::sync::{AtomicU16, AtomicU32, AtomicU64, Ordering};
+use super::tiling::Corner;
 use crate::core::geo::LatLng;
 
 /// Points to a chunk; fewer than 16.
-pub(super) const ROOM: usize = 12;
+pub(super) const ROOM: usize = 8;
 /// Relaxed everywhere: the words order what readers see.
 pub(super) const FREE: Ordering = Ordering::Relaxed;
 
-/// Up to [`ROOM`] points of one cell, structure of arrays: four cache lines.
+/// Bits of a place's distance from the corner of its cell in 1e-7 degree, northward and eastward (cells are up to
+/// 180,000 high and a million wide), and of a slot.
+const NORTH: u32 = 18;
+const EAST: u32 = 20;
+/// More slots than this cannot be told apart.
+pub(super) const SLOTS: u32 = 1 << (64 - NORTH - EAST);
+
+/// Up to [`ROOM`] points of one cell, structure of arrays: two cache lines.
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub(super) struct Chunk {
     /// One more than the next chunk of the cell; 0: none. All but the first are full.
     pub(super) next: AtomicU32,
-    /// Block * 256 + number. On the line of the first places: a move within the cell touches little else.
+    /// Block * 256 + number.
     pub(super) cell: AtomicU32,
-    /// Latitude and longitude in 1e-7 degree, together: nobody sees one without the other.
-    pub(super) places: [AtomicU64; ROOM],
-    pub(super) traits: [AtomicU64; ROOM],
-    pub(super) slots: [AtomicU32; ROOM],
+    /// North and east of the cell's corner, and the slot: nobody sees one without the other.
+    spots: [AtomicU64; ROOM],
+    /// See [`Areas`](super::hexagons::Hexagons).
+    hexagons: [AtomicU32; ROOM],
+    /// See [`Classes`](super::classes::Classes).
+    classes: [AtomicU16; ROOM],
 }
 
 /// A point as a search meets it.
@@ -28,14 +37,16 @@ pub(super) struct Chunk {
 pub(super) struct Point {
     /// [`pack`]ed.
     pub(super) place: u64,
-    pub(super) traits: Traits,
     pub(super) slot: u32,
+    pub(super) hexagon: u32,
+    pub(super) class: u16,
 }
 
-/// The points of a chunk. Each of its arrays is a line or two: who needs no traits does not touch them.
+/// The points of a chunk.
 #[derive(Clone, Copy)]
 pub(super) struct Points<'t> {
     pub(super) chunk: &'t Chunk,
+    pub(super) corner: Corner,
     pub(super) len: usize,
 }
 
@@ -49,8 +60,8 @@ impl<'t> Points<'t> {
     #[inline]
     pub(super) fn coordinates(&self) -> ([i32; ROOM], [i32; ROOM]) {
         let (mut lat_e7, mut lng_e7) = ([0; ROOM], [0; ROOM]);
-        for (at, place) in self.chunk.places.iter().enumerate() {
-            (lat_e7[at], lng_e7[at]) = unpack(place.load(FREE));
+        for (at, spot) in self.chunk.spots.iter().enumerate() {
+            (lat_e7[at], lng_e7[at]) = self.corner.plus(spot.load(FREE));
         }
         (lat_e7, lng_e7)
     }
@@ -58,17 +69,22 @@ impl<'t> Points<'t> {
     /// Who it is, for [`Tables`](super::tables::Tables).
     #[inline]
     pub(super) fn slot(&self, at: usize) -> u32 {
-        self.chunk.slots[at].load(FREE)
+        slot_of(self.chunk.spots[at].load(FREE))
     }
 
     #[inline]
-    pub(super) fn traits(&self, at: usize) -> Traits {
-        Traits::from_bits(self.chunk.traits[at].load(FREE))
+    pub(super) fn class(&self, at: usize) -> u16 {
+        self.chunk.classes[at].load(FREE)
+    }
+
+    #[inline]
+    pub(super) fn hexagon(&self, at: usize) -> u32 {
+        self.chunk.hexagons[at].load(FREE)
     }
 
     /// One of them, whole.
     pub(super) fn get(&self, at: usize) -> Point {
-        self.chunk.get(at)
+        self.chunk.get(at, self.corner)
     }
 
     /// Each, whole.
@@ -79,11 +95,15 @@ impl<'t> Points<'t> {
 
 /// Latitude and longitude in 1e-7 degree, as one number.
 pub(super) fn pack(place: LatLng) -> u64 {
-    u64::from(place.lat_e7() as u32) << 32 | u64::from(place.lng_e7() as u32)
+    packed(place.lat_e7(), place.lng_e7())
+}
+
+fn packed(lat_e7: i32, lng_e7: i32) -> u64 {
+    u64::from(lat_e7 as u32) << 32 | u64::from(lng_e7 as u32)
 }
 
 /// And back.
-pub(super) fn unpack(place: u64) -> (i32, i32) {
+pub(super) const fn unpack(place: u64) -> (i32, i32) {
     ((place >> 32) as i32, place as i32)
 }
 
@@ -93,15 +113,59 @@ pub(super) fn place_of(packed: u64) -> Option<LatLng> {
     LatLng::from_e7(lat_e7, lng_e7).ok()
 }
 
-impl Chunk {
-    pub(super) fn get(&self, at: usize) -> Point {
-        let traits = Traits::from_bits(self.traits[at].load(FREE));
-        Point { place: self.places[at].load(FREE), traits, slot: self.slots[at].load(FREE) }
+const fn slot_of(spot: u64) -> u32 {
+    (spot >> (NORTH + EAST)) as u32
+}
+
+impl Corner {
+    /// The place of a spot, in 1e-7 degree. What stands in an empty place may be anything, and wraps.
+    #[inline]
+    const fn plus(self, spot: u64) -> (i32, i32) {
+        let (north, east) = (spot & ((1 << NORTH) - 1), spot >> NORTH & ((1 << EAST) - 1));
+        (self.south_e7.wrapping_add(north as i32), self.west_e7.wrapping_add(east as i32))
     }
 
-    pub(super) fn put(&self, at: usize, point: Point) {
-        self.places[at].store(point.place, FREE);
-        self.traits[at].store(point.traits.bits(), FREE);
-        self.slots[at].store(point.slot, FREE);
+    /// And back.
+    fn spot(self, place: LatLng, slot: u32) -> u64 {
+        let north = i64::from(place.lat_e7()) - i64::from(self.south_e7);
+        let east = i64::from(place.lng_e7()) - i64::from(self.west_e7);
+        debug_assert!((0..1 << NORTH).contains(&north) && (0..1 << EAST).contains(&east) && slot < SLOTS);
+        u64::from(slot) << (NORTH + EAST) | east.cast_unsigned() << NORTH | north.cast_unsigned()
+    }
+}
+
+impl Chunk {
+    pub(super) fn get(&self, at: usize, corner: Corner) -> Point {
+        let spot = self.spots[at].load(FREE);
+        let (lat_e7, lng_e7) = corner.plus(spot);
+        let (hexagon, class) = (self.hexagons[at].load(FREE), self.classes[at].load(FREE));
+        Point { place: packed(lat_e7, lng_e7), slot: slot_of(spot), hexagon, class }
+    }
+
+    /// A place, in the cell that begins at `corner`.
+    pub(super) fn set_place(&self, at: usize, corner: Corner, place: LatLng, slot: u32) {
+        self.spots[at].store(corner.spot(place, slot), FREE);
+    }
+
+    pub(super) fn set_hexagon(&self, at: usize, hexagon: u32) {
+        self.hexagons[at].store(hexagon, FREE);
+    }
+
+    pub(super) fn set_class(&self, at: usize, class: u16) {
+        self.classes[at].store(class, FREE);
+    }
+
+    /// The hexagon of a point.
+    pub(super) fn hexagon(&self, at: usize) -> u32 {
+        self.hexagons[at].load(FREE)
+    }
+
+    /// Makes a point what another of the same cell is, and says whose slot that is.
+    pub(super) fn copy(&self, at: usize, from: &Self, last: usize) -> u32 {
+        let spot = from.spots[last].load(FREE);
+        self.spots[at].store(spot, FREE);
+        self.hexagons[at].store(from.hexagons[last].load(FREE), FREE);
+        self.classes[at].store(from.classes[last].load(FREE), FREE);
+        slot_of(spot)
     }
 }

@@ -1,20 +1,19 @@
 //! Points by cell: a grid over the whole Earth, dense where somebody is and absent elsewhere, for one writer and any
 //! number of readers at once.
 //!
-//! Only blocks in which somebody has been exist. A cell is a chain of chunks, each four cache lines of coordinates,
-//! traits and slots; it hangs on its [`Word`]. The writer prepares what he needs, opens a [`Change`](super::word::Change) of the
+//! Only blocks in which somebody has been exist. A cell is a chain of chunks, each two cache lines of places, slots,
+//! H3 cells and classes; it hangs on its [`Word`]. The writer prepares what he needs, opens a [`Change`](super::word::Change) of the
 //! cells concerned, and then writes; readers note the words they pass in a [`Witness`].
 //!
 //! The grid knows integers only; what distance means is [`Window`]'s business.
 
 use smallvec::SmallVec;
 
-use super::chunk::{Chunk, FREE, Point, Points, ROOM, pack, place_of};
+use super::chunk::{Chunk, FREE, Point, Points, ROOM, SLOTS, place_of};
 use super::pool::Pool;
 use super::prefetch::{prefetch, prefetch_whole};
 use super::sync::{AtomicU32, AtomicU64, Ordering};
-use super::tiling::{CELLS, SIDE, Tile, Tiling};
-use super::traits::Traits;
+use super::tiling::{CELLS, Corner, SIDE, Tile, Tiling};
 use super::window::{Columns, Window};
 use super::word::{Note, Overlap, Witness, Word};
 use crate::core::geo::LatLng;
@@ -69,6 +68,14 @@ impl Default for Block {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Full;
 
+/// What a point is put down with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spot {
+    pub(super) place: LatLng,
+    pub(super) hexagon: u32,
+    pub(super) class: u16,
+}
+
 /// Points with small slots, by place.
 #[derive(Debug)]
 pub(super) struct Grid {
@@ -117,9 +124,9 @@ impl Grid {
         self.len.load(FREE) as usize
     }
 
-    fn position(&self, slot: u32) -> Option<(u32, usize)> {
+    fn here(&self, slot: u32) -> Option<(&Chunk, usize)> {
         let at = self.at.get(slot)?.load(FREE).checked_sub(1)?;
-        Some((at / 16, (at % 16) as usize))
+        Some((self.chunk(at / 16)?, (at % 16) as usize))
     }
 
     fn chunk(&self, index: u32) -> Option<&Chunk> {
@@ -135,13 +142,35 @@ impl Grid {
 
     /// The cell that a point is in.
     pub(super) fn cell_of(&self, slot: u32) -> Option<u32> {
-        let (chunk, _) = self.position(slot)?;
-        Some(self.chunk(chunk)?.cell.load(FREE))
+        let (chunk, _) = self.here(slot)?;
+        Some(chunk.cell.load(FREE))
+    }
+
+    /// Where a cell begins.
+    fn corner(&self, cell: u32) -> Option<Corner> {
+        let block = self.blocks.get(cell / CELLS as u32)?;
+        let (band, column) = (i64::from(block.band.load(FREE)), i64::from(block.column.load(FREE)));
+        let number = i64::from(cell) % CELLS as i64;
+        Some(self.tiling.corner_of(band * SIDE + number / SIDE, column * SIDE + number % SIDE))
+    }
+
+    /// Whether a place is surely in this cell.
+    fn surely_holds(&self, cell: u32, place: LatLng) -> bool {
+        let Some((corner, block)) = self.corner(cell).zip(self.blocks.get(cell / CELLS as u32)) else { return false };
+        let width_e7 = self.tiling.width_e7(block.band.load(FREE).into());
+        (0..self.tiling.row_e7()).contains(&(i64::from(place.lat_e7()) - i64::from(corner.south_e7)))
+            && (0..width_e7).contains(&(i64::from(place.lng_e7()) - i64::from(corner.west_e7)))
     }
 
     /// The cell of a place, whose block is added if need be, and room for one more point in it.
     pub(super) fn prepare(&self, slot: u32, place: LatLng, stock: &mut Stock) -> Result<u32, Full> {
-        if slot as usize >= self.at.capacity() || (stock.free.is_empty() && !self.add_chunk(stock)) {
+        // Most moves stay in their cell.
+        if let Some(cell) = self.cell_of(slot)
+            && self.surely_holds(cell, place)
+        {
+            return Ok(cell);
+        }
+        if slot >= SLOTS || slot as usize >= self.at.capacity() || (stock.free.is_empty() && !self.add_chunk(stock)) {
             return Err(Full);
         }
         self.at.ensure(slot);
@@ -188,8 +217,7 @@ impl Grid {
     pub(super) fn relocate(
         &self,
         slot: u32,
-        place: LatLng,
-        traits: Traits,
+        spot: &Spot,
         to: u32,
         stock: &mut Stock,
         mut look: impl FnMut(),
@@ -200,13 +228,15 @@ impl Grid {
         look();
         self.remove(slot, stock);
         look();
-        self.insert(slot, place, traits, to, stock);
+        self.insert(slot, spot, to, stock);
         look();
     }
 
     /// Puts a point, which is not there, into a cell that was prepared for it and is marked. Constant time.
-    fn insert(&self, slot: u32, place: LatLng, traits: Traits, cell: u32, stock: &mut Stock) {
-        let (Some(word), Some(at)) = (self.word(cell), self.at.get(slot)) else { return };
+    fn insert(&self, slot: u32, spot: &Spot, cell: u32, stock: &mut Stock) {
+        let (Some(word), Some(at), Some(corner)) = (self.word(cell), self.at.get(slot), self.corner(cell)) else {
+            return;
+        };
         let head = Head(word.payload());
         let (index, len) = match head.chunk() {
             Some(first) if (head.len() as usize) < ROOM => (first, head.len()),
@@ -219,23 +249,30 @@ impl Grid {
             }
         };
         let Some(chunk) = self.chunk(index) else { return };
-        chunk.put(len as usize, Point { place: pack(place), traits, slot });
+        chunk.set_place(len as usize, corner, spot.place, slot);
+        chunk.set_hexagon(len as usize, spot.hexagon);
+        chunk.set_class(len as usize, spot.class);
         word.set(Head::new(index, len + 1).0);
         at.store(index * 16 + len + 1, FREE);
         self.len.store(self.len.load(FREE) + 1, FREE);
     }
 
     /// Moves a point within its cell.
-    pub(super) fn overwrite(&self, slot: u32, place: LatLng) {
-        if let Some((chunk, at)) = self.here(slot) {
-            chunk.places[at].store(pack(place), FREE);
+    pub(super) fn overwrite(&self, slot: u32, place: LatLng, hexagon: u32) {
+        if let Some((chunk, at)) = self.here(slot)
+            && let Some(corner) = self.corner(chunk.cell.load(FREE))
+        {
+            chunk.set_place(at, corner, place, slot);
+            if chunk.hexagon(at) != hexagon {
+                chunk.set_hexagon(at, hexagon);
+            }
         }
     }
 
-    /// Changes the traits of a point, if it is in the grid.
-    pub(super) fn set_traits(&self, slot: u32, traits: Traits) {
+    /// Changes the class of a point, if it is in the grid.
+    pub(super) fn set_class(&self, slot: u32, class: u16) {
         if let Some((chunk, at)) = self.here(slot) {
-            chunk.traits[at].store(traits.bits(), FREE);
+            chunk.set_class(at, class);
         }
     }
 
@@ -251,10 +288,9 @@ impl Grid {
         let word = self.word(cell)?;
         let (head, first) = (Head(word.payload()), Head(word.payload()).chunk()?);
         let (first_chunk, last) = (self.chunk(first)?, head.len() - 1);
-        let moved = first_chunk.get(last as usize);
-        chunk.put(at, moved);
+        let moved = chunk.copy(at, first_chunk, last as usize);
         let freed = self.at.get(slot)?;
-        self.at.get(moved.slot)?.store(freed.load(FREE), FREE);
+        self.at.get(moved)?.store(freed.load(FREE), FREE);
         freed.store(0, FREE);
         self.len.store(self.len.load(FREE) - 1, FREE);
         if last > 0 {
@@ -282,21 +318,21 @@ impl Grid {
         }
     }
 
-    fn here(&self, slot: u32) -> Option<(&Chunk, usize)> {
-        let (chunk, at) = self.position(slot)?;
-        Some((self.chunk(chunk)?, at))
-    }
-
     /// A point; for the writer.
     pub(super) fn point(&self, slot: u32) -> Option<Point> {
         let (chunk, at) = self.here(slot)?;
-        Some(chunk.get(at))
+        Some(chunk.get(at, self.corner(chunk.cell.load(FREE))?))
+    }
+
+    /// The number of the H3 cell that a point is in; for the writer.
+    pub(super) fn hexagon_of(&self, slot: u32) -> Option<u32> {
+        let (chunk, at) = self.here(slot)?;
+        Some(chunk.hexagon(at))
     }
 
     /// Where a point is, for the writer.
     pub(super) fn place(&self, slot: u32) -> Option<LatLng> {
-        let (chunk, at) = self.here(slot)?;
-        place_of(chunk.places[at].load(FREE))
+        place_of(self.point(slot)?.place)
     }
 
     /// Asks for where a point is noted to be: the first of three steps towards a move.
@@ -308,9 +344,8 @@ impl Grid {
 
     /// The second: asks for the chunk.
     pub(super) fn prefetch_point(&self, slot: u32) {
-        if let Some((chunk, at)) = self.here(slot) {
-            prefetch(chunk);
-            prefetch(&chunk.places[at]);
+        if let Some((chunk, _)) = self.here(slot) {
+            prefetch_whole(chunk);
         }
     }
 
@@ -382,9 +417,9 @@ impl Grid {
         mut visit: impl FnMut(Points<'t>),
     ) -> Result<(), Overlap> {
         let mut cells = SmallVec::<[_; FEW]>::new();
-        self.scan_words(window, done, witness, |head, note| {
+        self.scan_words(window, done, witness, |head, corner, note| {
             if let Some(chunk) = head.chunk().and_then(|index| self.chunk(index)) {
-                let points = Points { chunk, len: (head.len() as usize).min(ROOM) };
+                let points = Points { chunk, corner, len: (head.len() as usize).min(ROOM) };
                 prefetch_whole(chunk);
                 cells.push((points, note));
             }
@@ -395,20 +430,20 @@ impl Grid {
             while let Some(chunk) = next.and_then(|index| self.chunk(index)) {
                 // In a chunk that went elsewhere meanwhile this could lead round in a circle.
                 witness.still_stands(note)?;
-                visit(Points { chunk, len: ROOM });
+                visit(Points { chunk, len: ROOM, ..first });
                 next = chunk.next.load(FREE).checked_sub(1);
             }
         }
         Ok(())
     }
 
-    /// Visits the words of those cells: what each says, and how it was noted.
+    /// Visits the words of those cells: what each says, where the cell begins, and how the word was noted.
     fn scan_words<'t>(
         &'t self,
         window: &Window,
         done: Option<&Window>,
         witness: &mut Witness<'t>,
-        mut visit: impl FnMut(Head, Note),
+        mut visit: impl FnMut(Head, Corner, Note),
     ) -> Result<(), Overlap> {
         let block_count = i64::from(witness.note(&self.block_count)?);
         let bands = window.rows().0 / SIDE..=window.rows().1 / SIDE;
@@ -440,7 +475,7 @@ impl Grid {
         window: &Window,
         done: Option<&Window>,
         witness: &mut Witness<'t>,
-        mut visit: impl FnMut(Head, Note),
+        mut visit: impl FnMut(Head, Corner, Note),
     ) -> Result<(), Overlap> {
         for block in (0..count).filter_map(|index| self.blocks.get(index)) {
             let band = i64::from(block.band.load(FREE));
@@ -469,11 +504,12 @@ impl Grid {
         first: i64,
         columns: &Columns,
         witness: &mut Witness<'t>,
-        visit: &mut impl FnMut(Head, Note),
+        visit: &mut impl FnMut(Head, Corner, Note),
     ) -> Result<(), Overlap> {
         let all = bits(columns.all, first);
         let fresh = all & !columns.done.map_or(0, |done| bits(done, first));
-        let south = i64::from(block.band.load(FREE)) * SIDE;
+        let (band, column) = (i64::from(block.band.load(FREE)), i64::from(block.column.load(FREE)));
+        let south = band * SIDE;
         let west = (all.trailing_zeros() as usize).min(SIDE as usize - 1);
         for row in columns.rows.0.max(south)..=columns.rows.1.min(south + SIDE - 1) {
             prefetch(&block.cells[(row - south) as usize * SIDE as usize + west]);
@@ -483,10 +519,11 @@ impl Grid {
             let partly = row >= columns.done_rows.0 && row <= columns.done_rows.1;
             let mut cells = witness.note(&block.rows[index])? as u16 & if partly { fresh } else { all };
             while cells != 0 {
-                let word = &block.cells[index * SIDE as usize + cells.trailing_zeros() as usize];
+                let place = cells.trailing_zeros();
+                let word = &block.cells[index * SIDE as usize + place as usize];
                 cells &= cells - 1;
                 let head = Head(witness.note(word)?);
-                visit(head, witness.last());
+                visit(head, self.tiling.corner_of(row, column * SIDE + i64::from(place)), witness.last());
             }
         }
         Ok(())

@@ -2,14 +2,16 @@
 //!
 //! [`tiling`] cuts the Earth into cells, [`grid`] holds points by cell in [`chunk`]s, [`word`] lets readers read them while
 //! one writes, [`window`] says which cells a distance reaches, [`search`] grows windows until the answer is certain,
-//! [`traits`] lets it pass by who cannot match, [`mod@prefetch`] asks for memory before it is read. [`tables`] is all that
-//! searches read, [`writer`] who changes it.
+//! [`traits`] and [`classes`] let it pass by who cannot match, [`hexagons`] are what the public may know, [`mod@prefetch`]
+//! asks for memory before it is read. [`tables`] is all that searches read, [`writer`] who changes it.
 //!
 //! Searches take no lock: each reads on while others read and somebody writes, and is true of one instant. Everything
 //! behind [`Fleet`] is private.
 
 mod chunk;
+mod classes;
 mod grid;
+mod hexagons;
 mod person;
 mod pool;
 mod prefetch;
@@ -199,7 +201,7 @@ impl Fleet {
 
     /// The newest counted fix from SQL. Never moves back. False if unknown.
     pub fn restore_position(&self, provider: ProviderId, fix: Fix) -> bool {
-        let public = Neighbours::default().position(fix.place);
+        let public = public_position(fix.place);
         self.write(|writer| {
             let known = writer.restore(provider, &fix, public);
             writer.fit();
@@ -217,7 +219,7 @@ impl Fleet {
             self.write(|writer| {
                 writer.prefetch(some.iter().map(|(provider, _)| *provider));
                 for (provider, fix) in some {
-                    writer.restore(*provider, fix, public.position(fix.place));
+                    writer.restore(*provider, fix, public.position(fix.place).0);
                 }
             });
         }
@@ -227,7 +229,7 @@ impl Fleet {
     /// A therapist as he is now.
     pub fn therapist(&self, provider: ProviderId) -> Option<Arc<Therapist>> {
         let tables = self.tables.load();
-        let therapist = tables.person(tables.find(provider)?)?.therapist().load_full()?;
+        let therapist = tables.row(tables.find(provider)?)?.load_full()?;
         // The slot may have become somebody else's meanwhile.
         Some(therapist).filter(|therapist| therapist.provider == provider)
     }

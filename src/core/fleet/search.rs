@@ -16,9 +16,9 @@ use super::tables::{Layer, Tables};
 use super::traits::Traits;
 use super::window::{Window, haversine_at_most};
 use super::word::{Overlap, Witness};
-use crate::core::geo::{LatLng, Meters, PublicPosition, Vantage, public_position};
+use crate::core::geo::{LatLng, Meters, PUBLIC_HAZE, PublicPosition, Vantage};
 use crate::core::ids::ProviderId;
-use crate::core::matching::{Answer, Candidate, Certificate, Request, Stand, Verdict, When, judge, tie_rank};
+use crate::core::matching::{Answer, Candidate, Certificate, Precision, Request, Stand, Verdict, judge, tie_rank};
 use crate::core::pricing::surcharge;
 use crate::core::time::Timestamp;
 
@@ -31,6 +31,7 @@ struct Found {
     place: LatLng,
     fix_at: Option<Timestamp>,
     slot: u32,
+    hexagon: u32,
 }
 
 /// The attributes of somebody, who may have been removed meanwhile.
@@ -69,6 +70,8 @@ struct Search<'t> {
     vantage: Vantage,
     needed: Traits,
     quick: bool,
+    /// Whether people are where the public may know them to be.
+    public: bool,
     /// The last distance that was measured: in public answers many stand at one place.
     measured: Option<(u64, Meters)>,
     /// The chunks that were met.
@@ -85,15 +88,15 @@ struct Search<'t> {
 /// What a search takes with it out of the index: what is left to do needs nobody to wait.
 #[derive(Default)]
 pub(super) struct Taken {
-    /// With the public position of the fix, if that is what is asked for.
-    best: Vec<(Found, Arc<Therapist>, Option<PublicPosition>)>,
+    /// With the public position.
+    best: Vec<(Found, Arc<Therapist>, PublicPosition)>,
     certificate: Certificate,
 }
 
 impl Taken {
     /// With prices.
     pub(super) fn answer(self, request: &Request, now: Timestamp) -> Answer {
-        let candidate = |(found, therapist, public): (Found, Arc<Therapist>, Option<PublicPosition>)| {
+        let candidate = |(found, therapist, public): (Found, Arc<Therapist>, PublicPosition)| {
             let offering = therapist.offering(request.service)?;
             Some(Candidate {
                 place: found.place,
@@ -101,7 +104,7 @@ impl Taken {
                 distance: found.distance,
                 price: offering.price,
                 surcharge: surcharge(offering, found.distance),
-                public: public.unwrap_or_else(|| public_position(found.place)),
+                public,
                 therapist,
             })
         };
@@ -141,9 +144,9 @@ pub(super) fn ranking(
 /// The nearest if only the therapist in this slot is asked for. While nobody writes.
 pub(super) fn only(tables: &Tables, slot: u32, request: &Request, now: Timestamp, version: u64) -> Taken {
     let mut search = Search::new(tables, request, now);
-    if let Some(point) = tables.grid(layer_of(request)).point(slot) {
+    if let Some(point) = tables.grid(Layer::of(request.when)).point(slot) {
         search.examined = 1;
-        if let Some(person) = tables.person(slot).filter(|_| point.traits.may_satisfy(search.needed)) {
+        if let Some(person) = tables.person(slot).filter(|_| search.may_satisfy(point.class)) {
             search.judge(point, person);
         }
     }
@@ -153,8 +156,18 @@ pub(super) fn only(tables: &Tables, slot: u32, request: &Request, now: Timestamp
     taken
 }
 
-fn layer_of(request: &Request) -> Layer {
-    Layer::of(request.when, request.precision)
+fn is_public(request: &Request) -> bool {
+    matches!(request.precision, Precision::Public { .. })
+}
+
+/// So far people may be from where they are said to be.
+fn haze(request: &Request) -> Meters {
+    if is_public(request) { PUBLIC_HAZE } else { Meters::ZERO }
+}
+
+/// Where the request is told somebody to be, [`pack`](super::chunk::pack)ed.
+fn told_place(tables: &Tables, point: Point, public: bool) -> Option<u64> {
+    if public { Some(tables.hexagons().get(point.hexagon)?.packed()) } else { Some(point.place) }
 }
 
 impl<'t> Search<'t> {
@@ -166,6 +179,7 @@ impl<'t> Search<'t> {
             vantage: Vantage::of(request.place),
             needed: Traits::needed(request),
             quick: person::is_quick(request),
+            public: is_public(request),
             measured: None,
             chunks: SmallVec::new(),
             near: SmallVec::new(),
@@ -176,12 +190,12 @@ impl<'t> Search<'t> {
     }
 
     fn run(&mut self, witness: &mut Witness<'t>) -> Result<(), Overlap> {
-        let grid = self.tables.grid(layer_of(self.request));
+        let (grid, haze) = (self.tables.grid(Layer::of(self.request.when)), haze(self.request));
         let mut done: Option<Window> = None;
         let mut reach = first_reach(grid, self.request.limit);
         loop {
             let scanned = reach.min(self.bound().get());
-            let window = Window::around(grid.tiling(), self.request.place, Meters::new(scanned), done.as_ref());
+            let window = Window::around(grid.tiling(), self.request.place, Meters::new(scanned), haze, done.as_ref());
             let reached = haversine_at_most(Meters::new(scanned));
             let limit = haversine_at_most(self.bound());
             self.come_near(reached);
@@ -217,11 +231,10 @@ impl<'t> Search<'t> {
     /// Sorts the points of a chunk into near, far, and out of the question.
     #[inline]
     fn look(&mut self, points: Points<'t>, window: &Window, reached: f32, limit: f32) {
-        self.examined += points.len() as u32;
-        let (lat_e7, lng_e7) = points.coordinates();
+        let (lat_e7, lng_e7) = if self.public { self.centres(points) } else { points.coordinates() };
         let bounds = window.haversines_at_least(&lat_e7, &lng_e7);
         for (at, &at_least) in bounds[..points.len()].iter().enumerate() {
-            if at_least > limit || !points.traits(at).may_satisfy(self.needed) {
+            if at_least > limit || !self.may_satisfy(points.class(at)) {
                 continue;
             }
             let key = key(at_least, self.chunks.len(), at);
@@ -232,7 +245,26 @@ impl<'t> Search<'t> {
                 self.tables.prefetch_person(points.slot(at));
             }
         }
+        // Who is met on the way to others tells where they are: of public answers only who is near counts.
+        if !self.public {
+            self.examined += points.len() as u32;
+        }
         self.chunks.push(points);
+    }
+
+    fn may_satisfy(&self, class: u16) -> bool {
+        self.tables.classes().traits(class).may_satisfy(self.needed)
+    }
+
+    /// Where the public may know these people to be.
+    fn centres(&self, points: Points<'t>) -> ([i32; ROOM], [i32; ROOM]) {
+        let (mut lat_e7, mut lng_e7) = ([0; ROOM], [0; ROOM]);
+        for at in 0..points.len() {
+            if let Some(hexagon) = self.tables.hexagons().get(points.hexagon(at)) {
+                (lat_e7[at], lng_e7[at]) = hexagon.coordinates();
+            }
+        }
+        (lat_e7, lng_e7)
     }
 
     /// Those who were far and are not any more.
@@ -254,6 +286,9 @@ impl<'t> Search<'t> {
     fn judge_near(&mut self) {
         let mut near = std::mem::take(&mut self.near);
         near.sort_unstable();
+        if self.public {
+            self.examined += near.len() as u32;
+        }
         let mut limit = haversine_at_most(self.bound());
         for some in near.chunks(AT_ONCE) {
             let points: SmallVec<[_; AT_ONCE]> = some.iter().map(|key| self.point(*key)).collect();
@@ -279,10 +314,10 @@ impl<'t> Search<'t> {
     }
 
     /// Who is in each of these slots, and asks for what is read of them, step by step: none waits for the lines of another.
-    fn hold(&self, slots: impl Iterator<Item = u32>) -> SmallVec<[Option<(&'t Person, Held)>; AT_ONCE]> {
-        let held: SmallVec<[_; AT_ONCE]> =
-            slots.map(|slot| self.tables.person(slot).map(|person| (person, person.therapist().load()))).collect();
-        let therapists = || held.iter().flatten().filter_map(|(_, therapist)| therapist.as_ref());
+    fn hold(&self, slots: impl Iterator<Item = u32> + Clone) -> SmallVec<[Option<Held>; AT_ONCE]> {
+        slots.clone().filter_map(|slot| self.tables.row(slot)).for_each(prefetch);
+        let held: SmallVec<[_; AT_ONCE]> = slots.map(|slot| self.tables.row(slot).map(|row| row.load())).collect();
+        let therapists = || held.iter().flatten().filter_map(|therapist| therapist.as_ref());
         therapists().for_each(|therapist| prefetch_whole(&**therapist));
         therapists().filter_map(|therapist| therapist.services.first()).for_each(prefetch);
         held
@@ -290,14 +325,16 @@ impl<'t> Search<'t> {
 
     /// True if he is among the best so far, and these are as many as asked for.
     fn judge(&mut self, point: Point, person: &Person) -> bool {
-        let Some((place, distance)) = self.measure(point.place) else { return false };
+        let told = told_place(self.tables, point, self.public);
+        let Some((place, distance)) = told.and_then(|told| self.measure(told)) else { return false };
         if distance > self.bound() {
             return false;
         }
         let provider = person.provider();
         let tie = tie_rank(self.request.precision, provider);
         let fix_at = person.fix_for(self.request.when);
-        let found = Found { distance, tie, provider, place, fix_at, slot: point.slot };
+        let Point { slot, hexagon, .. } = point;
+        let found = Found { distance, tie, provider, place, fix_at, slot, hexagon };
         let at = self.best.iter().rposition(|other| other.rank() < found.rank()).map_or(0, |before| before + 1);
         if at == self.request.limit || !self.may_take(&found, person) {
             return false;
@@ -317,7 +354,7 @@ impl<'t> Search<'t> {
         Some((place, distance))
     }
 
-    fn may_take(&self, &Found { distance, place, fix_at, .. }: &Found, person: &Person) -> bool {
+    fn may_take(&self, &Found { distance, place, fix_at, slot, .. }: &Found, person: &Person) -> bool {
         if fix_at.is_some_and(|at| self.now.since(at) > self.request.stale_after) {
             return false;
         }
@@ -325,7 +362,7 @@ impl<'t> Search<'t> {
             return true;
         }
         let stand = Stand { place, fix_at, distance };
-        let therapist = person.therapist().load();
+        let Some(therapist) = self.tables.row(slot).map(|row| row.load()) else { return false };
         therapist.as_ref().is_some_and(|t| judge(t, &stand, self.request, self.now).is_ok())
     }
 
@@ -335,9 +372,8 @@ impl<'t> Search<'t> {
         for some in self.best.chunks(AT_ONCE) {
             let held = self.hold(some.iter().map(|found| found.slot));
             best.extend(some.iter().zip(held).filter_map(|(found, held)| {
-                let (person, therapist) = held?;
-                let public = if self.request.when == When::Now { Some(person.fix_public()?) } else { None };
-                Some((*found, Guard::into_inner(therapist)?, public))
+                let public = self.tables.hexagons().get(found.hexagon)?.public()?;
+                Some((*found, Guard::into_inner(held?)?, public))
             }));
         }
         Taken { best, certificate: Certificate { version, proven: reach, examined: self.examined } }
@@ -360,16 +396,16 @@ type Standing = (Arc<Therapist>, Stand);
 
 /// Everybody within the asked radius.
 pub(super) fn standing(tables: &Tables, request: &Request) -> Result<Vec<Standing>, Overlap> {
-    let (grid, mut witness, mut met) = (tables.grid(layer_of(request)), Witness::new(), Vec::new());
-    let window = Window::around(grid.tiling(), request.place, request.radius, None);
+    let (grid, mut witness, mut met) = (tables.grid(Layer::of(request.when)), Witness::new(), Vec::new());
+    let window = Window::around(grid.tiling(), request.place, request.radius, haze(request), None);
     grid.scan(&window, None, &mut witness, |points| met.extend(points.iter()))?;
     let vantage = Vantage::of(request.place);
-    let standing = |Point { place, slot, .. }: Point| {
-        let person = tables.person(slot)?;
-        let place = place_of(place)?;
+    let standing = |point: Point| {
+        let person = tables.person(point.slot)?;
+        let place = place_of(told_place(tables, point, is_public(request))?)?;
         let distance = Some(vantage.distance(place)).filter(|distance| *distance <= request.radius)?;
         let stand = Stand { place, fix_at: person.fix_for(request.when), distance };
-        Some((person.therapist().load_full()?, stand))
+        Some((tables.row(point.slot)?.load_full()?, stand))
     };
     let all = met.into_iter().filter_map(standing).collect();
     witness.stands()?;

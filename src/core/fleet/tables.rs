@@ -1,47 +1,52 @@
-//! All that searches read: four grids (newest fixes and base locations, exact and public) and, by slot, what else they
-//! ask of everybody. A slot is a small number for one therapist, used again after a removal.
+//! All that searches read: two grids (newest fixes and base locations) and, by slot, what else they ask of everybody. A
+//! slot is a small number for one therapist, used again after a removal.
 
+use arc_swap::ArcSwapOption;
+
+use super::Therapist;
+use super::classes::Classes;
 use super::grid::{Full, Grid};
+use super::hexagons::Hexagons;
 use super::person::Person;
 use super::pool::Pool;
 use super::prefetch::prefetch;
 use super::sync::{AtomicU32, Ordering};
 use crate::core::ids::ProviderId;
-use crate::core::matching::{Precision, When};
+use crate::core::matching::When;
 
 /// Which grid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Layer {
     /// Newest fixes.
     Fix,
-    /// The centres of their H3 cells.
-    FixPublic,
     /// Base locations.
     Base,
-    /// The centres of their H3 cells.
-    BasePublic,
 }
 
 /// How many layers there are.
-pub(super) const LAYERS: usize = 4;
+pub(super) const LAYERS: usize = 2;
 
 impl Layer {
     /// The one that a request is answered from.
-    pub(super) const fn of(when: When, precision: Precision) -> Self {
-        match (when, precision) {
-            (When::Now, Precision::Exact) => Self::Fix,
-            (When::Now, Precision::Public { .. }) => Self::FixPublic,
-            (When::At { .. }, Precision::Exact) => Self::Base,
-            (When::At { .. }, Precision::Public { .. }) => Self::BasePublic,
+    pub(super) const fn of(when: When) -> Self {
+        match when {
+            When::Now => Self::Fix,
+            When::At { .. } => Self::Base,
         }
     }
 }
+
+/// All of a therapist.
+pub(super) type Row = ArcSwapOption<Therapist>;
 
 /// What searches read.
 #[derive(Debug)]
 pub(super) struct Tables {
     grids: [Grid; LAYERS],
     people: Pool<Person>,
+    rows: Pool<Row>,
+    classes: Classes,
+    hexagons: Hexagons,
     /// Open addressing by id: one more than a slot. An entry stays when its therapist goes: whoever the slot is then,
     /// he has another id.
     slots: Box<[AtomicU32]>,
@@ -54,9 +59,17 @@ impl Tables {
     /// Of these grids, for up to `capacity` therapists; what is not needed yet takes little room.
     pub(super) fn new(grids: [Grid; LAYERS], capacity: usize) -> Self {
         // Entries of who has gone count too, so there is more room than for the capacity.
-        let slots = (capacity * 3 / 2).next_power_of_two();
-        let slots = (0..slots).map(|_| AtomicU32::new(0)).collect();
-        Self { grids, people: Pool::new(capacity, 9), slots, entries: AtomicU32::new(0), capacity }
+        let slots = (0..capacity * 4 / 3).map(|_| AtomicU32::new(0)).collect();
+        Self {
+            grids,
+            people: Pool::new(capacity, 9),
+            rows: Pool::new(capacity, 9),
+            classes: Classes::new(),
+            hexagons: Hexagons::new(LAYERS * capacity),
+            slots,
+            entries: AtomicU32::new(0),
+            capacity,
+        }
     }
 
     pub(super) const fn capacity(&self) -> usize {
@@ -69,6 +82,18 @@ impl Tables {
 
     pub(super) fn person(&self, slot: u32) -> Option<&Person> {
         self.people.get(slot)
+    }
+
+    pub(super) fn row(&self, slot: u32) -> Option<&Row> {
+        self.rows.get(slot)
+    }
+
+    pub(super) const fn classes(&self) -> &Classes {
+        &self.classes
+    }
+
+    pub(super) const fn hexagons(&self) -> &Hexagons {
+        &self.hexagons
     }
 
     /// Asks for what [`Self::person`] will read.
@@ -124,12 +149,13 @@ impl Tables {
     /// Makes room for a slot below the capacity.
     pub(super) fn ensure(&self, slot: u32) {
         self.people.ensure(slot);
+        self.rows.ensure(slot);
     }
 }
 
-/// Fibonacci hashing (Knuth, TAOCP 3, 6.4) of ids that the database gives out in order: nobody chooses them. `len` is a
-/// power of two.
+/// Fibonacci hashing (Knuth, TAOCP 3, 6.4) of ids that the database gives out in order: nobody chooses them. The upper
+/// bits, which spread ids in a row evenly, are brought below `len` by a multiplication.
 const fn home(ProviderId(id): ProviderId, len: usize) -> usize {
-    // The upper bits, which spread ids in a row evenly.
-    (id.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (len.leading_zeros() + 1)) as usize
+    let hash = id.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    ((hash * len as u64) >> 32) as usize
 }

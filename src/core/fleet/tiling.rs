@@ -4,7 +4,7 @@
 //! columns, so that cells stay about square towards the poles. Sixteen by sixteen cells are a *block*. The height is
 //! chosen by how crowded the cells are: a search reads whole cells, so some fifteen therapists to a cell serve it best.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::core::geo::{EARTH_RADIUS_M, LatLng};
 
@@ -22,13 +22,26 @@ const USUAL: i64 = 45_000;
 /// Metres in 1e-7 degree of latitude.
 const METRES: f64 = EARTH_RADIUS_M * std::f64::consts::PI / 1_800_000_000.0;
 
+/// No column is wider, in 1e-7 degree, so that a place in a cell takes few bits; near the poles cells are slender.
+const WIDEST_E7: i64 = 1_000_000;
+
+/// What divides the circle into a multiple of [`SIDE`], in order; one is never far from the next.
+static WIDTHS_E7: LazyLock<Vec<i64>> = LazyLock::new(|| {
+    const CIRCLE: i64 = CIRCLE_E7 / SIDE;
+    let small = (1..).take_while(|width| width * width <= CIRCLE).filter(|width| CIRCLE % width == 0);
+    let mut all: Vec<_> = small.flat_map(|width| [width, CIRCLE / width]).filter(|width| *width <= WIDEST_E7).collect();
+    all.sort_unstable();
+    all
+});
+
 /// One cutting of the Earth.
 #[derive(Clone, Debug)]
 pub(super) struct Tiling {
     row_e7: i64,
     rows: i64,
-    /// By band: its columns, a multiple of [`SIDE`]; about square cells at the band's middle.
-    columns: Arc<[i64]>,
+    /// By band: how wide its columns are in 1e-7 degree; about square cells at the band's middle. A circle holds a
+    /// multiple of [`SIDE`] of them.
+    widths: Arc<[u32]>,
 }
 
 /// A cell: the block it is in, by band and column of blocks, and its number within.
@@ -46,14 +59,16 @@ impl Tiling {
     }
 
     fn with_height(row_e7: i64) -> Self {
-        let columns = (0..1_800_000_000 / row_e7 / SIDE)
-            .map(|band| {
-                let middle = ((band * SIDE + SIDE / 2) * row_e7) as f64 / 1e7 - 90.0;
-                let blocks = (CIRCLE_E7 / (row_e7 * SIDE)) as f64 * middle.to_radians().cos();
-                (blocks.round() as i64).max(1) * SIDE
-            })
-            .collect();
-        Self { row_e7, rows: 1_800_000_000 / row_e7, columns }
+        let widths = &*WIDTHS_E7;
+        let width = |band: i64| {
+            let middle = ((band * SIDE + SIDE / 2) * row_e7) as f64 / 1e7 - 90.0;
+            let square = row_e7 as f64 / middle.to_radians().cos();
+            let at = widths.partition_point(|width| (*width as f64) < square).min(widths.len() - 1);
+            let narrower = widths[at.saturating_sub(1)];
+            let best = if square * square < (narrower * widths[at]) as f64 { narrower } else { widths[at] };
+            best as u32
+        };
+        Self { row_e7, rows: 1_800_000_000 / row_e7, widths: (0..1_800_000_000 / row_e7 / SIDE).map(width).collect() }
     }
 
     /// The tiling for therapists of whom the average shares a cell of this one with `company` (himself included).
@@ -83,9 +98,14 @@ impl Tiling {
         self.rows
     }
 
-    /// The number of columns of a band; it falls towards the poles.
+    /// How wide the columns of a band are, in 1e-7 degree; ever wider towards the poles.
+    pub(super) fn width_e7(&self, band: i64) -> i64 {
+        i64::from(self.widths[band as usize])
+    }
+
+    /// The number of columns of a band.
     pub(super) fn columns_of(&self, band: i64) -> i64 {
-        self.columns[band as usize]
+        CIRCLE_E7 / self.width_e7(band)
     }
 
     /// The row of a latitude.
@@ -95,14 +115,27 @@ impl Tiling {
         i64::from(from_pole as u32 / self.row_e7 as u32).min(self.rows() - 1)
     }
 
-    /// The cell of a place. 180 degrees east is 180 degrees west.
+    /// The cell of a place. 180 degrees east is the eastern side of the last column.
     pub(super) fn tile_of(&self, place: LatLng) -> Tile {
         let row = self.row_of(i64::from(place.lat_e7()));
         let band = row / SIDE;
-        let east = (i64::from(place.lng_e7()) + CIRCLE_E7 / 2) % CIRCLE_E7;
-        let column = east * self.columns_of(band) / CIRCLE_E7;
+        let east = (i64::from(place.lng_e7()) + CIRCLE_E7 / 2).min(CIRCLE_E7 - 1);
+        let column = i64::from(east as u32 / self.widths[band as usize]);
         Tile { band: band as u32, block: (column / SIDE) as u32, number: (row % SIDE * SIDE + column % SIDE) as usize }
     }
+
+    /// The corner of a cell, counted in rows and columns.
+    pub(super) fn corner_of(&self, row: i64, column: i64) -> Corner {
+        let west_e7 = column * self.width_e7(row / SIDE) - CIRCLE_E7 / 2;
+        Corner { south_e7: (row * self.row_e7 - 900_000_000) as i32, west_e7: west_e7 as i32 }
+    }
+}
+
+/// Where a cell begins, in 1e-7 degree.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Corner {
+    pub(super) south_e7: i32,
+    pub(super) west_e7: i32,
 }
 
 /// Some of many places, evenly chosen: what cells will suit all.

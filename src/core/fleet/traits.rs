@@ -56,6 +56,11 @@ impl Traits {
         Self(bits | rated(|least| least <= rating))
     }
 
+    /// Whatever may be asked for: of whom nothing is known.
+    pub(super) const fn any() -> Self {
+        Self(u64::MAX)
+    }
+
     /// What a request needs.
     pub(super) fn needed(request: &Request) -> Self {
         let filters = &request.filters;

@@ -40,10 +40,20 @@ const WHOLE_EARTH_FROM_M: f64 = 15_000_000.0;
 impl Window {
     /// The window of everybody within `distance` of `place`, that distance included, and of all of `former`: a smaller
     /// window of the same place (without it rounding might leave out a cell that was in the smaller).
-    pub(super) fn around(tiling: &Tiling, place: LatLng, distance: Meters, former: Option<&Self>) -> Self {
+    ///
+    /// `haze`: people may be so far from where they are said to be. Then the window is of everybody who is said to be
+    /// within `distance`, and its lower bound holds for where its people are said to be.
+    pub(super) fn around(
+        tiling: &Tiling,
+        place: LatLng,
+        distance: Meters,
+        haze: Meters,
+        former: Option<&Self>,
+    ) -> Self {
+        let distance = Meters::new(distance.get() + haze.get());
         let all_rows = tiling.rows();
         let lat_e7 = i64::from(place.lat_e7());
-        let centre_e7 = (i64::from(place.lng_e7()) + CIRCLE_E7 / 2) % CIRCLE_E7;
+        let centre_e7 = i64::from(place.lng_e7()) + CIRCLE_E7 / 2;
         if distance.get() >= WHOLE_EARTH_FROM_M {
             let lower = LowerBound { per_lat: 0.0, per_lng: 0.0 };
             return Self { rows: (0, all_rows - 1), all_rows, centre_e7, half_e7: None, place, crosses: true, lower };
@@ -63,10 +73,17 @@ impl Window {
             half_e7 = half_e7.zip(former.half_e7).map(|(half, former)| half.max(former));
         }
         // A cell that meets the window reaches beyond it by less than its own size.
-        let columns = tiling.columns_of(rows.0 / SIDE).min(tiling.columns_of(rows.1 / SIDE));
-        let reach_e7 = half_e7.map(|half| half + CIRCLE_E7 / columns + 1);
+        let width_e7 = tiling.width_e7(rows.0 / SIDE).max(tiling.width_e7(rows.1 / SIDE));
+        let (south_e7, north_e7) = (rows.0 * tiling.row_e7() - 900_000_000, (rows.1 + 1) * tiling.row_e7() - 900_000_000);
+        let haze = haze.get() / EARTH_RADIUS_M * 1.001;
+        let dlat = (lat_e7 - south_e7).max(north_e7 - lat_e7) as f64 * E7_RAD + haze;
+        // The cosine changes by no more than the angle.
+        let least_cos = (cos - dlat).max(0.0);
+        // So far to the east or west of where they are people may be said to be: asin x <= x π/2.
+        let haze_e7 = (haze / least_cos * std::f64::consts::FRAC_PI_2 / E7_RAD).ceil();
+        let reach_e7 = half_e7.filter(|_| haze_e7 < 9e8).map(|half| half + width_e7 + 1 + haze_e7 as i64);
         let crosses = reach_e7.is_none_or(|reach| centre_e7 < reach || centre_e7 + reach > CIRCLE_E7);
-        let lower = LowerBound::within(tiling, rows, cos, lat_e7, reach_e7);
+        let lower = LowerBound::within(dlat, cos * least_cos, reach_e7);
         Self { rows, all_rows, centre_e7, half_e7, place, crosses, lower }
     }
 
@@ -110,17 +127,13 @@ pub(super) fn haversine_at_most(distance: Meters) -> f32 {
 }
 
 impl LowerBound {
-    /// `reach_e7`: longitudes to either side that the cells reach.
-    fn within(tiling: &Tiling, rows: (i64, i64), cos: f64, lat_e7: i64, reach_e7: Option<i64>) -> Self {
-        let row_e7 = tiling.row_e7();
-        let (south_e7, north_e7) = (rows.0 * row_e7 - 900_000_000, (rows.1 + 1) * row_e7 - 900_000_000);
-        let dlat = (lat_e7 - south_e7).max(north_e7 - lat_e7) as f64 * E7_RAD;
-        // The cosine changes by no more than the angle.
-        let least_cos = (cos - dlat).max(0.0);
+    /// For differences of latitude up to `dlat`, in radians, of longitude up to `reach_e7` (`None`: any), and where the
+    /// product of the cosines is at least `cosines`.
+    fn within(dlat: f64, cosines: f64, reach_e7: Option<i64>) -> Self {
         // hav x = sin²(x/2) >= x²/4 (1 - x²/12); squared here once, in units of 1e-7 degree.
         let curve = |x: f64| (1.0 - x * x / 12.0).max(0.0) / 4.0 * E7_RAD * E7_RAD * ROUNDED;
         let dlng = reach_e7.map(|reach| reach as f64 * E7_RAD);
-        let per_lng = dlng.map_or(0.0, |dlng| curve(dlng) * cos * least_cos);
+        let per_lng = dlng.map_or(0.0, |dlng| curve(dlng) * cosines);
         Self { per_lat: curve(dlat) as f32, per_lng: per_lng as f32 }
     }
 }
@@ -142,11 +155,12 @@ pub(super) struct Columns {
 impl Columns {
     /// Of `band`, in `window`, where `done` (around the same place, no larger) was scanned before.
     pub(super) fn of(tiling: &Tiling, band: i64, window: &Window, done: Option<&Window>) -> Self {
-        let circle = tiling.columns_of(band);
+        let (circle, width_e7) = (tiling.columns_of(band), tiling.width_e7(band));
         let span = |window: &Window| {
-            let column = |e7: i64| (e7 * circle).div_euclid(CIRCLE_E7);
+            let column = |e7: i64| e7.div_euclid(width_e7);
             let (from, to) = match window.half_e7 {
-                Some(half) => (column(window.centre_e7 - half), column(window.centre_e7 + half)),
+                // One more to the west: 180 degrees east belongs to the last column, not to the first.
+                Some(half) => (column(window.centre_e7 - half - 1), column(window.centre_e7 + half)),
                 None => (0, circle - 1),
             };
             (from, to.min(from + circle - 1), to - from + 1 >= circle)

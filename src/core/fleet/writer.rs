@@ -5,13 +5,17 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::grid::{Full, Grid, Stock};
+use super::chunk::place_of;
+use super::classes::ClassBook;
+use super::grid::{Full, Grid, Spot, Stock};
+use super::hexagons::{Hexagon, HexagonBook};
 use super::person::Person;
-use super::tables::{LAYERS, Layer, Tables};
+use super::tables::{LAYERS, Layer, Row, Tables};
 use super::tiling::{Sample, Tiling};
+use super::traits::Traits;
 use super::word::Change;
 use super::{Duty, EnRoute, FixOutcome, Shown, Therapist};
-use crate::core::geo::{InnerCircle, LatLng, PublicPosition, public_position};
+use crate::core::geo::{LatLng, PublicPosition, public_position};
 use crate::core::ids::ProviderId;
 use crate::core::settings::PingLimits;
 use crate::core::track::{Applied, Fix, Mark, Track};
@@ -21,22 +25,31 @@ const LEAST: usize = 1_024;
 /// Blocks that are made room for beyond twice those in use.
 const SPARE_BLOCKS: usize = 64;
 
-const ALL: [Layer; LAYERS] = [Layer::Fix, Layer::FixPublic, Layer::Base, Layer::BasePublic];
+const ALL: [Layer; LAYERS] = [Layer::Fix, Layer::Base];
 
 /// What happens to a slot in one layer.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     /// Stays where it is, if it is there; something else of it changes that readers of the layer see.
     Touch,
-    To(LatLng),
+    /// With the public position, if it may be another than before.
+    To(LatLng, Option<PublicPosition>),
     Gone,
+}
+
+/// The books of what only the writer needs to find.
+#[derive(Debug, Default)]
+struct Books {
+    stocks: [Stock; LAYERS],
+    classes: ClassBook,
+    hexagons: HexagonBook,
 }
 
 /// The writer's own books, and the tables that he changes.
 #[derive(Debug)]
 pub(super) struct Writer {
     tables: Arc<Tables>,
-    stocks: [Stock; LAYERS],
+    books: Books,
     /// So many slots were given out.
     slots: u32,
     /// Of them, to be given out again.
@@ -54,7 +67,7 @@ impl Writer {
         let tables = Tables::new(ALL.map(|_| Grid::new(Tiling::usual(), LEAST, SPARE_BLOCKS)), LEAST);
         Self {
             tables: Arc::new(tables),
-            stocks: Default::default(),
+            books: Books::default(),
             slots: 0,
             free: Vec::new(),
             suspects: HashMap::new(),
@@ -91,12 +104,11 @@ impl Writer {
             return self.rebuild_for(capacity);
         }
         let bases: Sample = therapists.iter().filter_map(|therapist| therapist.base_location).collect();
-        let [exact, public] = [bases.clone(), bases.map(|place| public_position(place).centre)].map(|places| {
-            let tiling = Tiling::usual().suited_to(places.company(&Tiling::usual()));
-            let blocks = places.blocks(&tiling);
-            move || Grid::new(tiling.clone(), capacity, 2 * blocks + SPARE_BLOCKS)
-        });
-        self.tables = Arc::new(Tables::new([exact(), public(), exact(), public()], capacity));
+        let tiling = Tiling::usual().suited_to(bases.company(&Tiling::usual()));
+        let blocks = bases.blocks(&tiling);
+        let grids = ALL.map(|_| Grid::new(tiling.clone(), capacity, 2 * blocks + SPARE_BLOCKS));
+        self.tables = Arc::new(Tables::new(grids, capacity));
+        self.books = Books::default();
     }
 
     /// Asks for what these therapists' fixes will touch, step by step: none waits for the lines of another.
@@ -140,17 +152,21 @@ impl Writer {
         slot
     }
 
-    fn write_therapist(&mut self, slot: u32, therapist: Arc<Therapist>, public: impl FnMut(LatLng) -> PublicPosition) {
-        let base = therapist.base_location;
-        let steps = if base == self.tables.grid(Layer::Base).place(slot) {
-            ALL.map(|layer| (layer, Step::Touch))
-        } else {
-            let step = |to: Option<LatLng>| to.map_or(Step::Gone, Step::To);
-            let centre = base.map(public).map(|public| public.centre);
-            let fixes = [(Layer::Fix, Step::Touch), (Layer::FixPublic, Step::Touch)];
-            [fixes[0], fixes[1], (Layer::Base, step(base)), (Layer::BasePublic, step(centre))]
+    fn write_therapist(
+        &mut self,
+        slot: u32,
+        therapist: Arc<Therapist>,
+        mut public: impl FnMut(LatLng) -> PublicPosition,
+    ) {
+        let base = match therapist.base_location {
+            base if base == self.tables.grid(Layer::Base).place(slot) => Step::Touch,
+            Some(base) => Step::To(base, Some(public(base))),
+            None => Step::Gone,
         };
-        self.change(slot, steps, |person| person.set_therapist(therapist));
+        self.change(slot, [(Layer::Fix, Step::Touch), (Layer::Base, base)], Some(Traits::of(&therapist)), |person, row| {
+            person.set_therapist(&therapist);
+            row.store(Some(therapist));
+        });
     }
 
     /// Says what a therapist does now. False if unknown.
@@ -159,7 +175,7 @@ impl Writer {
         if therapist.duty != duty {
             // Copied, because readers hold it: what they hold does not change.
             Arc::make_mut(&mut therapist).duty = duty;
-            self.change(slot, ALL.map(|layer| (layer, Step::Touch)), |person| person.set_therapist(therapist));
+            self.write_therapist(slot, therapist, public_position);
         }
         true
     }
@@ -167,7 +183,10 @@ impl Writer {
     /// Forgets a therapist; the slot will be somebody else's.
     pub(super) fn remove(&mut self, provider: ProviderId) {
         let Some(slot) = self.tables.find(provider) else { return };
-        self.change(slot, ALL.map(|layer| (layer, Step::Gone)), Person::forget);
+        self.change(slot, ALL.map(|layer| (layer, Step::Gone)), Some(Traits::any()), |person, row| {
+            person.forget();
+            row.store(None);
+        });
         self.suspects.remove(&slot);
         self.free.push(slot);
     }
@@ -196,7 +215,8 @@ impl Writer {
 
     fn apply(&mut self, slot: u32, fix: &Fix, limits: &PingLimits) -> Option<FixOutcome> {
         let person = self.tables.person(slot)?;
-        let last = self.tables.grid(Layer::Fix).place(slot).map(|place| person.mark(place));
+        let point = self.tables.grid(Layer::Fix).point(slot);
+        let last = point.and_then(|point| place_of(point.place)).map(|place| person.mark(place));
         let mut track = Track::of(last, self.suspects.get(&slot).copied());
         let suspect = track.suspect().copied();
         let Applied { counted, newest } = track.apply(fix, limits);
@@ -210,18 +230,18 @@ impl Writer {
             return Some(FixOutcome { counted, newest, en_route: None });
         }
         // H3 costs more than the rest of a move, and well within the cell it cannot have changed.
-        let public = match last {
-            Some(_) if person.stays_in_cell(fix.place) => None,
-            Some(_) => Some(public_position(fix.place)).filter(|public| person.fix_public() != Some(*public)),
-            None => Some(public_position(fix.place)),
+        let hexagon = point.and_then(|point| self.tables.hexagons().get(point.hexagon));
+        let public = match hexagon {
+            Some(hexagon) if hexagon.surely_holds(fix.place) => None,
+            _ => Some(public_position(fix.place)),
         };
-        self.show(slot, &fix.into(), public.map(|public| (public, InnerCircle::of(public.centre))));
+        self.show(slot, &fix.into(), public);
         self.fit();
         Some(FixOutcome { counted, newest, en_route: self.en_route(slot) })
     }
 
     /// Takes over a fix from elsewhere, with its public position, if it is newer than the shown one. False if unknown.
-    pub(super) fn restore(&mut self, provider: ProviderId, fix: &Fix, public: (PublicPosition, InnerCircle)) -> bool {
+    pub(super) fn restore(&mut self, provider: ProviderId, fix: &Fix, public: PublicPosition) -> bool {
         let Some(slot) = self.tables.find(provider) else { return false };
         if self.position(slot).is_none_or(|(_, at)| at < fix.at) {
             self.suspects.remove(&slot);
@@ -231,16 +251,8 @@ impl Writer {
     }
 
     /// With the public position if it may have changed.
-    fn show(&mut self, slot: u32, mark: &Mark, public: Option<(PublicPosition, InnerCircle)>) {
-        let to = (Layer::Fix, Step::To(mark.place));
-        match public {
-            // Public answers see the time of the fix alone change, by itself: a whole in any case.
-            None => self.change(slot, [to], |person| person.set_fix(mark)),
-            Some((public, circle)) => self.change(slot, [to, (Layer::FixPublic, Step::To(public.centre))], |person| {
-                person.set_fix(mark);
-                person.set_fix_public(public, circle);
-            }),
-        }
+    fn show(&mut self, slot: u32, mark: &Mark, public: Option<PublicPosition>) {
+        self.change(slot, [(Layer::Fix, Step::To(mark.place, public))], None, |person, _| person.set_fix(mark));
     }
 
     /// When twice as many have come, looks whether cells of another size suit them.
@@ -262,7 +274,7 @@ impl Writer {
 
     /// A therapist as he is.
     fn therapist(&self, slot: u32) -> Option<Arc<Therapist>> {
-        self.tables.person(slot)?.therapist().load_full()
+        self.tables.row(slot)?.load_full()
     }
 
     fn known(&self, provider: ProviderId) -> Option<(u32, Arc<Therapist>)> {
@@ -276,7 +288,7 @@ impl Writer {
         if person.is_idle() {
             return None;
         }
-        let therapist = person.therapist().load();
+        let therapist = self.tables.row(slot)?.load();
         match therapist.as_ref()?.duty {
             Duty::Booked { booking, booking_uuid, customer, en_route_to: Some(to) } => {
                 Some((booking, booking_uuid, customer, to))
@@ -290,8 +302,14 @@ impl Writer {
         (0..self.slots).filter_map(|slot| Some((self.therapist(slot)?, self.position(slot))))
     }
 
-    /// Does the steps and `write` as one.
-    fn change<const N: usize>(&mut self, slot: u32, steps: [(Layer, Step); N], write: impl FnOnce(&Person)) {
+    /// Does the steps and `write` as one. `traits`: if they may be others than before.
+    fn change<const N: usize>(
+        &mut self,
+        slot: u32,
+        steps: [(Layer, Step); N],
+        traits: Option<Traits>,
+        write: impl FnOnce(&Person, &Row),
+    ) {
         let cells = loop {
             match self.prepare(slot, &steps) {
                 Ok(cells) => break cells,
@@ -299,29 +317,50 @@ impl Writer {
                 Err(Full) => self.rebuild(),
             }
         };
-        let tables = &*self.tables;
-        let Some(person) = tables.person(slot) else { return };
+        let Self { tables, books, changes, .. } = self;
+        let (Some(person), Some(row)) = (tables.person(slot), tables.row(slot)) else { return };
         let mut words = [[None; 2]; N];
-        for (n, (layer, _)) in steps.iter().enumerate() {
+        let mut hexagons = [[None; 2]; N];
+        for (n, (layer, step)) in steps.iter().enumerate() {
             let grid = tables.grid(*layer);
             words[n] = cells[n].map(|cell| cell.and_then(|cell| grid.word(cell)));
+            let before = grid.hexagon_of(slot);
+            hexagons[n] = match step {
+                Step::To(_, Some(public)) => [before, Some(books.hexagons.enter(tables.hexagons(), *public))],
+                Step::Gone => [before, None],
+                Step::To(_, None) | Step::Touch => [None, before],
+            };
         }
-        self.changes += 1;
-        let _change = Change::of(words);
-        let before = person.traits();
-        write(person);
-        let traits = person.traits();
-        for ((layer, step), [from, to]) in steps.into_iter().zip(cells) {
-            let (grid, stock) = (tables.grid(layer), &mut self.stocks[layer as usize]);
-            match (step, to) {
-                (Step::To(place), Some(to)) if from == Some(to) => grid.overwrite(slot, place),
-                (Step::To(place), Some(to)) => grid.relocate(slot, place, traits, to, stock, || ()),
-                (Step::Gone, _) => grid.remove(slot, stock),
-                (Step::To(_) | Step::Touch, _) => {}
+        let before = person.class();
+        let class = traits.map_or(before, |traits| books.classes.join(tables.classes(), traits));
+        *changes += 1;
+        let change = Change::of(words);
+        write(person, row);
+        person.set_class(class);
+        for (n, (layer, step)) in steps.into_iter().enumerate() {
+            let (grid, stock) = (tables.grid(layer), &mut books.stocks[layer as usize]);
+            let [from, to] = cells[n];
+            match (step, to, hexagons[n][1]) {
+                (Step::To(place, _), Some(to), Some(hexagon)) if from == Some(to) => {
+                    grid.overwrite(slot, place, hexagon);
+                }
+                (Step::To(place, _), Some(to), Some(hexagon)) => {
+                    grid.relocate(slot, &Spot { place, hexagon, class }, to, stock, || ());
+                }
+                (Step::Gone, ..) => grid.remove(slot, stock),
+                (Step::To(..) | Step::Touch, ..) => {}
             }
-            if traits != before {
-                grid.set_traits(slot, traits);
+            if class != before {
+                grid.set_class(slot, class);
             }
+        }
+        drop(change);
+        // Only now may others have them.
+        if traits.is_some() {
+            books.classes.leave(tables.classes(), before);
+        }
+        for [left, _] in hexagons {
+            left.into_iter().for_each(|left| books.hexagons.leave(tables.hexagons(), left));
         }
     }
 
@@ -335,8 +374,8 @@ impl Writer {
         for ((layer, step), cells) in steps.iter().zip(&mut cells) {
             let grid = self.tables.grid(*layer);
             cells[0] = grid.cell_of(slot);
-            if let Step::To(place) = step {
-                cells[1] = Some(grid.prepare(slot, *place, &mut self.stocks[*layer as usize])?);
+            if let Step::To(place, _) = step {
+                cells[1] = Some(grid.prepare(slot, *place, &mut self.books.stocks[*layer as usize])?);
             }
         }
         Ok(cells)
@@ -349,16 +388,16 @@ impl Writer {
     }
 
     fn rebuild_for(&mut self, capacity: usize) {
-        let (tables, stocks) = (1..)
+        let (tables, books) = (1..)
             .find_map(|room| self.built_anew(capacity.max(LEAST), room).ok())
             .unwrap_or_else(|| unreachable!("some number of blocks is enough"));
         self.next_fit = 2 * tables.grid(Layer::Fix).len().max(LEAST);
-        (self.tables, self.stocks) = (Arc::new(tables), stocks);
+        (self.tables, self.books) = (Arc::new(tables), books);
     }
 
     /// With room for 2^`room` times the blocks that are in use, and some.
-    fn built_anew(&self, capacity: usize, room: u32) -> Result<(Tables, [Stock; LAYERS]), Full> {
-        let (old, mut stocks) = (&self.tables, <[Stock; LAYERS]>::default());
+    fn built_anew(&self, capacity: usize, room: u32) -> Result<(Tables, Books), Full> {
+        let (old, mut books) = (&self.tables, Books::default());
         let grids = ALL.map(|layer| {
             let grid = old.grid(layer);
             let tiling = grid.suited_tiling();
@@ -372,17 +411,23 @@ impl Writer {
             new.ensure(slot);
             let (Some(from), Some(to)) = (old.person(slot), new.person(slot)) else { continue };
             to.take_over(from);
-            if to.is_somebody() {
-                new.learn(to.provider(), slot)?;
+            let Some(therapist) = self.therapist(slot) else { continue };
+            new.learn(therapist.provider, slot)?;
+            let class = books.classes.join(new.classes(), old.classes().traits(from.class()));
+            to.set_class(class);
+            if let Some(row) = new.row(slot) {
+                row.store(Some(therapist));
             }
             for layer in ALL {
-                let (grid, stock) = (new.grid(layer), &mut stocks[layer as usize]);
-                if let Some(place) = old.grid(layer).place(slot) {
-                    let cell = grid.prepare(slot, place, stock)?;
-                    grid.relocate(slot, place, to.traits(), cell, stock, || ());
-                }
+                let Some(point) = old.grid(layer).point(slot) else { continue };
+                let public = old.hexagons().get(point.hexagon).and_then(Hexagon::public);
+                let (Some(place), Some(public)) = (place_of(point.place), public) else { continue };
+                let (grid, stock) = (new.grid(layer), &mut books.stocks[layer as usize]);
+                let cell = grid.prepare(slot, place, stock)?;
+                let hexagon = books.hexagons.enter(new.hexagons(), public);
+                grid.relocate(slot, &Spot { place, hexagon, class }, cell, stock, || ());
             }
         }
-        Ok((new, stocks))
+        Ok((new, books))
     }
 }

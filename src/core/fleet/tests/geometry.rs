@@ -6,9 +6,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::world::Region;
-use crate::core::fleet::grid::{Grid, Stock};
+use crate::core::fleet::grid::{Grid, Spot, Stock};
 use crate::core::fleet::tiling::{CIRCLE_E7, SIDE, Sample, Tiling};
-use crate::core::fleet::traits::Traits;
 use crate::core::fleet::window::{Window, haversine_at_most};
 use crate::core::fleet::word::{Change, Witness};
 use crate::core::geo::{EARTH_RADIUS_M, InnerCircle, LatLng, Meters, public_position};
@@ -21,6 +20,10 @@ fn at_distance(from: LatLng, distance: f64, rng: &mut StdRng) -> LatLng {
     let east = (bearing.sin() * angle.sin() * lat.cos()).atan2(angle.cos() - lat.sin() * sine);
     let lng = (from.longitude() + east.to_degrees() + 540.0).rem_euclid(360.0) - 180.0;
     LatLng::new(sine.clamp(-1.0, 1.0).asin().to_degrees(), lng).unwrap()
+}
+
+fn spot(place: LatLng) -> Spot {
+    Spot { place, hexagon: 0, class: 0 }
 }
 
 /// A grid and its stock, with room for what the tests put into it.
@@ -37,9 +40,9 @@ impl Points {
     fn set(&mut self, slot: u32, place: LatLng) {
         let cell = self.grid.prepare(slot, place, &mut self.stock).expect("room");
         if self.grid.cell_of(slot) == Some(cell) {
-            return self.grid.overwrite(slot, place);
+            return self.grid.overwrite(slot, place, 0);
         }
-        self.grid.relocate(slot, place, Traits::default(), cell, &mut self.stock, || ());
+        self.grid.relocate(slot, &spot(place), cell, &mut self.stock, || ());
     }
 
     fn scanned(&self, window: &Window, done: Option<&Window>) -> Vec<u32> {
@@ -52,7 +55,7 @@ impl Points {
     }
 
     fn around(&self, place: LatLng, reach: f64, done: Option<&Window>) -> Window {
-        Window::around(self.grid.tiling(), place, Meters::new(reach), done)
+        Window::around(self.grid.tiling(), place, Meters::new(reach), Meters::ZERO, done)
     }
 }
 
@@ -158,10 +161,10 @@ fn border_of_column(tiling: &Tiling, from: LatLng, reach: f64, side: i64) -> Opt
             return None;
         }
         let lat_e7 = (sine.asin().to_degrees() * 1e7).round() as i64;
-        let columns = tiling.columns_of(tiling.row_of(lat_e7) / SIDE);
+        let width_e7 = tiling.width_e7(tiling.row_of(lat_e7) / SIDE);
         let half_e7 = (half.asin().to_degrees() * 1e7).round() as i64;
-        let column = (i64::from(from.lng_e7()) + CIRCLE_E7 / 2 + side * half_e7) * columns / CIRCLE_E7;
-        let first_of = |column: i64| (column * CIRCLE_E7 + columns - 1) / columns;
+        let column = (i64::from(from.lng_e7()) + CIRCLE_E7 / 2 + side * half_e7) / width_e7;
+        let first_of = |column: i64| column * width_e7;
         let lng_e7 = if side > 0 { first_of(column) } else { first_of(column + 1) - 1 } - CIRCLE_E7 / 2;
         let place = LatLng::from_e7(lat_e7 as i32, lng_e7 as i32).ok()?;
         angle = from.distance(place).get() / EARTH_RADIUS_M;
@@ -173,7 +176,7 @@ fn border_of_column(tiling: &Tiling, from: LatLng, reach: f64, side: i64) -> Opt
 #[test]
 fn the_lower_bound_is_worth_having() {
     let centre = LatLng::new(14.55, 121.02).unwrap();
-    let window = Window::around(&Tiling::usual(), centre, Meters::new(5_000.0), None);
+    let window = Window::around(&Tiling::usual(), centre, Meters::new(5_000.0), Meters::ZERO, None);
     let mut rng = StdRng::seed_from_u64(1);
     for _ in 0..1_000 {
         let far = at_distance(centre, rng.random_range(10.0..5_000.0), &mut rng);
@@ -244,7 +247,7 @@ fn a_point_on_its_way_between_cells_is_not_overlooked() {
             looks += 1;
         };
         let change = Change::of([cells.map(|cell| grid.word(cell))]);
-        grid.relocate(0, to, Traits::default(), cells[1], stock, look);
+        grid.relocate(0, &spot(to), cells[1], stock, look);
         drop(change);
         assert_eq!((looks, points.scanned(&window, None)), (3, vec![0]));
     }

@@ -3,9 +3,8 @@
 
 use loom::sync::Arc;
 
-use crate::core::fleet::grid::{Grid, Stock};
+use crate::core::fleet::grid::{Grid, Spot, Stock};
 use crate::core::fleet::tiling::Tiling;
-use crate::core::fleet::traits::Traits;
 use crate::core::fleet::window::Window;
 use crate::core::fleet::word::{Change, Overlap, Witness};
 use crate::core::geo::{LatLng, Meters};
@@ -17,12 +16,16 @@ fn at((lat_e7, lng_e7): (i32, i32)) -> LatLng {
     LatLng::from_e7(lat_e7, lng_e7).expect("a place")
 }
 
+fn spot(place: (i32, i32)) -> Spot {
+    Spot { place: at(place), hexagon: 0, class: 0 }
+}
+
 /// A grid with points in the slots 0.. at these places.
 fn grid(places: &[(i32, i32)]) -> (Grid, Stock) {
     let (grid, mut stock) = (Grid::new(Tiling::usual(), 4, 1), Stock::default());
     for (slot, place) in places.iter().enumerate() {
         let cell = grid.prepare(slot as u32, at(*place), &mut stock).expect("room");
-        grid.relocate(slot as u32, at(*place), Traits::default(), cell, &mut stock, || ());
+        grid.relocate(slot as u32, &spot(*place), cell, &mut stock, || ());
     }
     (grid, stock)
 }
@@ -32,15 +35,15 @@ fn move_to(grid: &Grid, slot: u32, place: (i32, i32), stock: &mut Stock) {
     let to = grid.prepare(slot, at(place), stock).expect("room");
     let _change = Change::of([[grid.word(from), grid.word(to)]]);
     if from == to {
-        grid.overwrite(slot, at(place));
+        grid.overwrite(slot, at(place), 0);
     } else {
-        grid.relocate(slot, at(place), Traits::default(), to, stock, || ());
+        grid.relocate(slot, &spot(place), to, stock, || ());
     }
 }
 
 /// Everybody within a kilometre, as one attempt sees them.
 fn look(grid: &Grid) -> Result<Vec<(u32, LatLng)>, Overlap> {
-    let window = Window::around(grid.tiling(), at(WEST), Meters::new(1_000.0), None);
+    let window = Window::around(grid.tiling(), at(WEST), Meters::new(1_000.0), Meters::ZERO, None);
     let (mut witness, mut seen) = (Witness::new(), Vec::new());
     grid.scan(&window, None, &mut witness, |points| {
         seen.extend(points.iter().filter_map(|p| Some((p.slot, crate::core::fleet::chunk::place_of(p.place)?))));
@@ -125,7 +128,7 @@ fn moves_within_cells_are_seen_in_their_order() {
 fn a_move_that_is_not_announced_is_caught() {
     let write = |grid: &Grid, stock: &mut Stock| {
         let to = grid.prepare(0, at(EAST), stock).expect("room");
-        grid.relocate(0, at(EAST), Traits::default(), to, stock, || ());
+        grid.relocate(0, &spot(EAST), to, stock, || ());
     };
     race(&[WEST, WEST, EAST], write, &[&[(0, WEST), (1, WEST), (2, EAST)], &[(0, EAST), (1, WEST), (2, EAST)]]);
 }

@@ -1,0 +1,81 @@
+//! Traits by a small number: therapists differ in thousands of ways, not in millions.
+
+use std::collections::HashMap;
+
+use super::chunk::FREE;
+use super::sync::AtomicU64;
+use super::traits::Traits;
+
+/// So many are told apart. Whoever comes when all are taken is of the class that passes every sieve.
+const CLASSES: usize = 4_096;
+/// That class.
+const ANY: u16 = 0;
+
+/// By class: what those in it have.
+#[derive(Debug)]
+pub(super) struct Classes(Box<[AtomicU64]>);
+
+impl Classes {
+    pub(super) fn new() -> Self {
+        Self((0..CLASSES).map(|_| AtomicU64::new(Traits::any().bits())).collect())
+    }
+
+    #[inline]
+    pub(super) fn traits(&self, class: u16) -> Traits {
+        Traits::from_bits(self.0[class as usize % CLASSES].load(FREE))
+    }
+}
+
+/// The writer's book of them. A class is given to other traits when nobody is left in it: a search that read it before
+/// finds that the words of those who were have moved.
+#[derive(Debug, Default)]
+pub(super) struct ClassBook {
+    known: HashMap<u64, u16>,
+    /// By class: how many are in it.
+    members: Vec<u32>,
+    free: Vec<u16>,
+}
+
+impl ClassBook {
+    /// The class of these traits, with one member more.
+    pub(super) fn join(&mut self, classes: &Classes, traits: Traits) -> u16 {
+        let class = match self.known.get(&traits.bits()) {
+            Some(class) => *class,
+            None if traits == Traits::any() => ANY,
+            None => self.add(classes, traits),
+        };
+        if class != ANY {
+            self.members[class as usize] += 1;
+        }
+        class
+    }
+
+    fn add(&mut self, classes: &Classes, traits: Traits) -> u16 {
+        if self.members.is_empty() {
+            self.members.push(0);
+        }
+        let class = match self.free.pop() {
+            Some(class) => class,
+            None if self.members.len() < CLASSES => {
+                self.members.push(0);
+                (self.members.len() - 1) as u16
+            }
+            None => return ANY,
+        };
+        classes.0[class as usize].store(traits.bits(), FREE);
+        self.known.insert(traits.bits(), class);
+        class
+    }
+
+    /// One member less.
+    pub(super) fn leave(&mut self, classes: &Classes, class: u16) {
+        if class == ANY {
+            return;
+        }
+        self.members[class as usize] -= 1;
+        if self.members[class as usize] == 0 {
+            self.known.remove(&classes.traits(class).bits());
+            self.free.push(class);
+        }
+    }
+}
