@@ -1,11 +1,12 @@
 //! Points side by side: what a search reads of those in a cell, and how they lie in memory.
 
-use super::sync::{AtomicU16, AtomicU32, AtomicU64, Ordering};
+use super::chain::{Chunk, Link};
+use super::sync::{AtomicU16, AtomicU64, Ordering};
 use super::tiling::Corner;
 use crate::core::geo::LatLng;
 
 /// Points to a chunk; fewer than 16.
-pub(super) const ROOM: usize = 8;
+pub(super) const ROOM: usize = 12;
 /// Relaxed everywhere: the words order what readers see.
 pub(super) const FREE: Ordering = Ordering::Relaxed;
 
@@ -19,15 +20,11 @@ pub(super) const SLOTS: u32 = 1 << (64 - NORTH - EAST);
 /// Up to [`ROOM`] points of one cell, structure of arrays: two cache lines.
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
-pub(super) struct Chunk {
-    /// One more than the next chunk of the cell; 0: none. All but the first are full.
-    pub(super) next: AtomicU32,
-    /// Block * 256 + number.
-    pub(super) cell: AtomicU32,
+pub(super) struct Spots {
+    /// Of a cell: block * 256 + number.
+    link: Link,
     /// North and east of the cell's corner, and the slot: nobody sees one without the other.
     spots: [AtomicU64; ROOM],
-    /// See [`Areas`](super::hexagons::Hexagons).
-    hexagons: [AtomicU32; ROOM],
     /// See [`Classes`](super::classes::Classes).
     classes: [AtomicU16; ROOM],
 }
@@ -38,14 +35,13 @@ pub(super) struct Point {
     /// [`pack`]ed.
     pub(super) place: u64,
     pub(super) slot: u32,
-    pub(super) hexagon: u32,
     pub(super) class: u16,
 }
 
 /// The points of a chunk.
 #[derive(Clone, Copy)]
 pub(super) struct Points<'t> {
-    pub(super) chunk: &'t Chunk,
+    pub(super) chunk: &'t Spots,
     pub(super) corner: Corner,
     pub(super) len: usize,
 }
@@ -75,11 +71,6 @@ impl<'t> Points<'t> {
     #[inline]
     pub(super) fn class(&self, at: usize) -> u16 {
         self.chunk.classes[at].load(FREE)
-    }
-
-    #[inline]
-    pub(super) fn hexagon(&self, at: usize) -> u32 {
-        self.chunk.hexagons[at].load(FREE)
     }
 
     /// One of them, whole.
@@ -134,12 +125,11 @@ impl Corner {
     }
 }
 
-impl Chunk {
+impl Spots {
     pub(super) fn get(&self, at: usize, corner: Corner) -> Point {
         let spot = self.spots[at].load(FREE);
         let (lat_e7, lng_e7) = corner.plus(spot);
-        let (hexagon, class) = (self.hexagons[at].load(FREE), self.classes[at].load(FREE));
-        Point { place: packed(lat_e7, lng_e7), slot: slot_of(spot), hexagon, class }
+        Point { place: packed(lat_e7, lng_e7), slot: slot_of(spot), class: self.classes[at].load(FREE) }
     }
 
     /// A place, in the cell that begins at `corner`.
@@ -147,24 +137,21 @@ impl Chunk {
         self.spots[at].store(corner.spot(place, slot), FREE);
     }
 
-    pub(super) fn set_hexagon(&self, at: usize, hexagon: u32) {
-        self.hexagons[at].store(hexagon, FREE);
-    }
-
     pub(super) fn set_class(&self, at: usize, class: u16) {
         self.classes[at].store(class, FREE);
     }
+}
 
-    /// The hexagon of a point.
-    pub(super) fn hexagon(&self, at: usize) -> u32 {
-        self.hexagons[at].load(FREE)
+impl Chunk for Spots {
+    const ROOM: usize = ROOM;
+
+    fn link(&self) -> &Link {
+        &self.link
     }
 
-    /// Makes a point what another of the same cell is, and says whose slot that is.
-    pub(super) fn copy(&self, at: usize, from: &Self, last: usize) -> u32 {
+    fn copy(&self, at: usize, from: &Self, last: usize) -> u32 {
         let spot = from.spots[last].load(FREE);
         self.spots[at].store(spot, FREE);
-        self.hexagons[at].store(from.hexagons[last].load(FREE), FREE);
         self.classes[at].store(from.classes[last].load(FREE), FREE);
         slot_of(spot)
     }

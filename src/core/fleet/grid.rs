@@ -1,15 +1,16 @@
 //! Points by cell: a grid over the whole Earth, dense where somebody is and absent elsewhere, for one writer and any
 //! number of readers at once.
 //!
-//! Only blocks in which somebody has been exist. A cell is a chain of chunks, each two cache lines of places, slots,
-//! H3 cells and classes; it hangs on its [`Word`]. The writer prepares what he needs, opens a [`Change`](super::word::Change) of the
+//! Only blocks in which somebody has been exist. A cell is a [list](super::chain) of chunks, each two cache lines of
+//! places, slots and classes; it hangs on its [`Word`]. The writer prepares what he needs, opens a [`Change`](super::word::Change) of the
 //! cells concerned, and then writes; readers note the words they pass in a [`Witness`].
 //!
 //! The grid knows integers only; what distance means is [`Window`]'s business.
 
 use smallvec::SmallVec;
 
-use super::chunk::{Chunk, FREE, Point, Points, ROOM, SLOTS, place_of};
+use super::chain::{Chains, Chunk, Full, Head, SEGMENT, Stock};
+use super::chunk::{FREE, Point, Points, ROOM, SLOTS, Spots, place_of};
 use super::pool::Pool;
 use super::prefetch::{prefetch, prefetch_whole};
 use super::sync::{AtomicU32, AtomicU64, Ordering};
@@ -18,28 +19,8 @@ use super::window::{Columns, Window};
 use super::word::{Note, Overlap, Witness, Word};
 use crate::core::geo::LatLng;
 
-/// Things are added by segments of up to 2^this; one by one where loom keeps a history of each.
-const SEGMENT: u32 = if cfg!(feature = "loom") { 0 } else { 12 };
 /// A scan meets so many cells without asking for memory.
 const FEW: usize = 32;
-
-/// What a cell's word says: one more than its first chunk, 0 if there is none, and how many points are in that.
-#[derive(Clone, Copy)]
-struct Head(u32);
-
-impl Head {
-    const fn new(chunk: u32, len: u32) -> Self {
-        Self((chunk + 1) << 4 | len)
-    }
-
-    const fn chunk(self) -> Option<u32> {
-        (self.0 >> 4).checked_sub(1)
-    }
-
-    const fn len(self) -> u32 {
-        self.0 & 15
-    }
-}
 
 /// Sixteen by sixteen cells.
 #[derive(Debug)]
@@ -64,15 +45,10 @@ impl Default for Block {
     }
 }
 
-/// There is no more room: the index must be built anew, larger.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Full;
-
 /// What a point is put down with.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Spot {
     pub(super) place: LatLng,
-    pub(super) hexagon: u32,
     pub(super) class: u16,
 }
 
@@ -85,18 +61,7 @@ pub(super) struct Grid {
     blocks: Pool<Block>,
     /// How many blocks there are.
     block_count: Word,
-    chunks: Pool<Chunk>,
-    /// By slot: chunk * 16 + place in it, plus one; 0: not in the grid.
-    at: Pool<AtomicU32>,
-    /// How many points there are.
-    len: AtomicU32,
-}
-
-/// What only the writer knows of a grid.
-#[derive(Debug, Default)]
-pub(super) struct Stock {
-    free: Vec<u32>,
-    used: u32,
+    points: Chains<Spots>,
 }
 
 impl Grid {
@@ -108,10 +73,7 @@ impl Grid {
             directory: (0..2 * blocks.capacity().next_power_of_two()).map(|_| AtomicU64::new(0)).collect(),
             blocks,
             block_count: Word::default(),
-            // Each in a cell of his own is the worst.
-            chunks: Pool::new(slots + 1, SEGMENT.min(8)),
-            at: Pool::new(slots, SEGMENT),
-            len: AtomicU32::new(0),
+            points: Chains::new(slots),
         }
     }
 
@@ -121,16 +83,7 @@ impl Grid {
 
     /// How many points there are.
     pub(super) fn len(&self) -> usize {
-        self.len.load(FREE) as usize
-    }
-
-    fn here(&self, slot: u32) -> Option<(&Chunk, usize)> {
-        let at = self.at.get(slot)?.load(FREE).checked_sub(1)?;
-        Some((self.chunk(at / 16)?, (at % 16) as usize))
-    }
-
-    fn chunk(&self, index: u32) -> Option<&Chunk> {
-        self.chunks.get(index)
+        self.points.len()
     }
 
     /// The word of a cell.
@@ -142,8 +95,7 @@ impl Grid {
 
     /// The cell that a point is in.
     pub(super) fn cell_of(&self, slot: u32) -> Option<u32> {
-        let (chunk, _) = self.here(slot)?;
-        Some(chunk.cell.load(FREE))
+        self.points.owner_of(slot)
     }
 
     /// Where a cell begins.
@@ -170,26 +122,16 @@ impl Grid {
         {
             return Ok(cell);
         }
-        if slot >= SLOTS || slot as usize >= self.at.capacity() || (stock.free.is_empty() && !self.add_chunk(stock)) {
+        if slot >= SLOTS {
             return Err(Full);
         }
-        self.at.ensure(slot);
+        self.points.prepare(slot, stock)?;
         let tile = self.tiling.tile_of(place);
         let block = match self.block_at(tile.band, tile.block) {
             Some(block) => block,
             None => self.add_block(tile)?,
         };
         Ok(block * CELLS as u32 + tile.number as u32)
-    }
-
-    fn add_chunk(&self, stock: &mut Stock) -> bool {
-        if stock.used as usize >= self.chunks.capacity() {
-            return false;
-        }
-        self.chunks.ensure(stock.used);
-        stock.free.push(stock.used);
-        stock.used += 1;
-        true
     }
 
     fn add_block(&self, tile: Tile) -> Result<u32, Full> {
@@ -234,78 +176,37 @@ impl Grid {
 
     /// Puts a point, which is not there, into a cell that was prepared for it and is marked. Constant time.
     fn insert(&self, slot: u32, spot: &Spot, cell: u32, stock: &mut Stock) {
-        let (Some(word), Some(at), Some(corner)) = (self.word(cell), self.at.get(slot), self.corner(cell)) else {
-            return;
-        };
-        let head = Head(word.payload());
-        let (index, len) = match head.chunk() {
-            Some(first) if (head.len() as usize) < ROOM => (first, head.len()),
-            first => {
-                let Some(index) = stock.free.pop() else { return };
-                let Some(chunk) = self.chunk(index) else { return };
-                chunk.next.store(first.map_or(0, |first| first + 1), FREE);
-                chunk.cell.store(cell, FREE);
-                (index, 0)
-            }
-        };
-        let Some(chunk) = self.chunk(index) else { return };
-        chunk.set_place(len as usize, corner, spot.place, slot);
-        chunk.set_hexagon(len as usize, spot.hexagon);
-        chunk.set_class(len as usize, spot.class);
-        word.set(Head::new(index, len + 1).0);
-        at.store(index * 16 + len + 1, FREE);
-        self.len.store(self.len.load(FREE) + 1, FREE);
+        let (Some(word), Some(corner)) = (self.word(cell), self.corner(cell)) else { return };
+        if let Some((chunk, at)) = self.points.insert(slot, word, cell, stock) {
+            chunk.set_place(at, corner, spot.place, slot);
+            chunk.set_class(at, spot.class);
+        }
     }
 
     /// Moves a point within its cell.
-    pub(super) fn overwrite(&self, slot: u32, place: LatLng, hexagon: u32) {
-        if let Some((chunk, at)) = self.here(slot)
-            && let Some(corner) = self.corner(chunk.cell.load(FREE))
+    pub(super) fn overwrite(&self, slot: u32, place: LatLng) {
+        if let Some((chunk, at)) = self.points.here(slot)
+            && let Some(corner) = self.cell_of(slot).and_then(|cell| self.corner(cell))
         {
             chunk.set_place(at, corner, place, slot);
-            if chunk.hexagon(at) != hexagon {
-                chunk.set_hexagon(at, hexagon);
-            }
         }
     }
 
     /// Changes the class of a point, if it is in the grid.
     pub(super) fn set_class(&self, slot: u32, class: u16) {
-        if let Some((chunk, at)) = self.here(slot) {
+        if let Some((chunk, at)) = self.points.here(slot) {
             chunk.set_class(at, class);
         }
     }
 
-    /// Takes a point out, if it is in. Constant time: the last point of the cell's first chunk takes its place.
+    /// Takes a point out, if it is in. Constant time.
     pub(super) fn remove(&self, slot: u32, stock: &mut Stock) {
-        self.take_out(slot, stock);
-    }
-
-    fn take_out(&self, slot: u32, stock: &mut Stock) -> Option<()> {
-        let (chunk, at) = self.here(slot)?;
-        let cell = chunk.cell.load(FREE);
-        // Only the first chunk of a cell may have room, so the hole is filled from there.
-        let word = self.word(cell)?;
-        let (head, first) = (Head(word.payload()), Head(word.payload()).chunk()?);
-        let (first_chunk, last) = (self.chunk(first)?, head.len() - 1);
-        let moved = chunk.copy(at, first_chunk, last as usize);
-        let freed = self.at.get(slot)?;
-        self.at.get(moved)?.store(freed.load(FREE), FREE);
-        freed.store(0, FREE);
-        self.len.store(self.len.load(FREE) - 1, FREE);
-        if last > 0 {
-            word.set(Head::new(first, last).0);
-            return Some(());
+        let Some(cell) = self.cell_of(slot) else { return };
+        let Some(word) = self.word(cell) else { return };
+        self.points.remove(slot, word, stock);
+        if word.payload() == 0 {
+            self.mark(cell, false);
         }
-        stock.free.push(first);
-        match first_chunk.next.load(FREE).checked_sub(1) {
-            Some(next) => word.set(Head::new(next, ROOM as u32).0),
-            None => {
-                word.set(0);
-                self.mark(cell, false);
-            }
-        }
-        Some(())
     }
 
     fn mark(&self, cell: u32, occupied: bool) {
@@ -320,14 +221,8 @@ impl Grid {
 
     /// A point; for the writer.
     pub(super) fn point(&self, slot: u32) -> Option<Point> {
-        let (chunk, at) = self.here(slot)?;
-        Some(chunk.get(at, self.corner(chunk.cell.load(FREE))?))
-    }
-
-    /// The number of the H3 cell that a point is in; for the writer.
-    pub(super) fn hexagon_of(&self, slot: u32) -> Option<u32> {
-        let (chunk, at) = self.here(slot)?;
-        Some(chunk.hexagon(at))
+        let (chunk, at) = self.points.here(slot)?;
+        Some(chunk.get(at, self.corner(self.cell_of(slot)?)?))
     }
 
     /// Where a point is, for the writer.
@@ -335,18 +230,9 @@ impl Grid {
         place_of(self.point(slot)?.place)
     }
 
-    /// Asks for where a point is noted to be: the first of three steps towards a move.
-    pub(super) fn prefetch_position(&self, slot: u32) {
-        if let Some(at) = self.at.get(slot) {
-            prefetch(at);
-        }
-    }
-
-    /// The second: asks for the chunk.
-    pub(super) fn prefetch_point(&self, slot: u32) {
-        if let Some((chunk, _)) = self.here(slot) {
-            prefetch_whole(chunk);
-        }
+    /// The first two steps towards a move.
+    pub(super) const fn points(&self) -> &Chains<Spots> {
+        &self.points
     }
 
     /// The third: asks for the word of the cell.
@@ -375,18 +261,8 @@ impl Grid {
 
     /// How many share the average point's cell, himself included.
     fn company(&self) -> f64 {
-        let in_cell = |word: &Word| {
-            let head = Head(word.payload());
-            let mut sum = u64::from(head.len());
-            let mut at = head.chunk().and_then(|index| self.chunk(index));
-            while let Some(next) = at.and_then(|chunk| chunk.next.load(FREE).checked_sub(1)) {
-                sum += ROOM as u64;
-                at = self.chunk(next);
-            }
-            sum
-        };
         let blocks = (0..self.block_count.payload()).filter_map(|index| self.blocks.get(index));
-        let squares: u64 = blocks.flat_map(|block| &block.cells).map(|word| in_cell(word).pow(2)).sum();
+        let squares: u64 = blocks.flat_map(|block| &block.cells).map(|word| self.points.count(Head(word.payload())).pow(2)).sum();
         squares as f64 / self.len().max(1) as f64
     }
 
@@ -418,21 +294,28 @@ impl Grid {
     ) -> Result<(), Overlap> {
         let mut cells = SmallVec::<[_; FEW]>::new();
         self.scan_words(window, done, witness, |head, corner, note| {
-            if let Some(chunk) = head.chunk().and_then(|index| self.chunk(index)) {
+            if let Some(chunk) = head.chunk().and_then(|index| self.points.chunk(index)) {
                 let points = Points { chunk, corner, len: (head.len() as usize).min(ROOM) };
                 prefetch_whole(chunk);
                 cells.push((points, note));
             }
         })?;
-        for (first, note) in cells {
-            visit(first);
-            let mut next = first.chunk.next.load(FREE).checked_sub(1);
-            while let Some(chunk) = next.and_then(|index| self.chunk(index)) {
-                // In a chunk that went elsewhere meanwhile this could lead round in a circle.
-                witness.still_stands(note)?;
-                visit(Points { chunk, len: ROOM, ..first });
-                next = chunk.next.load(FREE).checked_sub(1);
+        // The first chunk of each, then the second of each: what follows is on its way while others are looked at.
+        let mut left = cells.len();
+        while left > 0 {
+            let mut more = 0;
+            for at in 0..left {
+                let (points, note) = cells[at];
+                visit(points);
+                if let Some(chunk) = points.chunk.link().next().and_then(|index| self.points.chunk(index)) {
+                    // In a chunk that went elsewhere meanwhile this could lead round in a circle.
+                    witness.still_stands(note)?;
+                    prefetch_whole(chunk);
+                    cells[more] = (Points { chunk, len: ROOM, ..points }, note);
+                    more += 1;
+                }
             }
+            left = more;
         }
         Ok(())
     }

@@ -1,113 +1,234 @@
-//! The H3 cells in which somebody stands, by a small number: what public answers are made of.
+//! The H3 cells in which somebody stands, and who: what public answers are made of, and of nothing else.
+//!
+//! Their middles are points of a [`Grid`] of their own, in which each has its *number*. On each hangs a [list](super::chain)
+//! of those who stand there for each layer: newest fixes and base locations.
 
 use std::collections::HashMap;
 
-use super::chunk::{FREE, pack, place_of, unpack};
+use super::chain::{Chains, Chunk, Full, Head, Link, Stock};
+use super::chunk::{FREE, pack, place_of};
+use super::grid::{Grid, Spot};
 use super::pool::Pool;
-use super::sync::{AtomicU32, AtomicU64};
+use super::prefetch::prefetch;
+use super::sync::{AtomicU16, AtomicU32, AtomicU64};
+use super::tables::{LAYERS, Layer};
+use super::tiling::Tiling;
+use super::word::{Change, Overlap, Witness, Word};
 use crate::core::geo::{InnerCircle, LatLng, PublicPosition};
+
+/// People to a chunk.
+const ROOM: usize = 9;
+
+/// Up to [`ROOM`] people of one list, on a cache line.
+#[derive(Debug, Default)]
+#[repr(C, align(64))]
+struct People {
+    link: Link,
+    slots: [AtomicU32; ROOM],
+    /// See [`Classes`](super::classes::Classes).
+    classes: [AtomicU16; ROOM],
+}
+
+impl Chunk for People {
+    const ROOM: usize = ROOM;
+
+    fn link(&self) -> &Link {
+        &self.link
+    }
+
+    fn copy(&self, at: usize, from: &Self, last: usize) -> u32 {
+        let slot = from.slots[last].load(FREE);
+        self.slots[at].store(slot, FREE);
+        self.classes[at].store(from.classes[last].load(FREE), FREE);
+        slot
+    }
+}
 
 /// One cell.
 #[derive(Debug, Default)]
-pub(super) struct Hexagon {
+struct Hexagon {
     cell: AtomicU64,
     /// [`pack`]ed.
     centre: AtomicU64,
     /// Of the circle in it, in decimetres: within it the next fix is surely in the same cell.
     circle: AtomicU32,
+    /// By layer: who stands there.
+    people: [Word; LAYERS],
 }
 
-impl Hexagon {
-    /// Of everybody in it.
-    pub(super) fn public(&self) -> Option<PublicPosition> {
-        Some(PublicPosition { cell: self.cell.load(FREE), centre: self.centre()? })
-    }
-
-    fn centre(&self) -> Option<LatLng> {
-        place_of(self.packed())
-    }
-
-    /// Its centre, packed.
-    #[inline]
-    pub(super) fn packed(&self) -> u64 {
-        self.centre.load(FREE)
-    }
-
-    /// Latitude and longitude of its centre in 1e-7 degree.
-    #[inline]
-    pub(super) fn coordinates(&self) -> (i32, i32) {
-        unpack(self.packed())
-    }
-
-    /// Whether a place is surely in it.
-    pub(super) fn surely_holds(&self, place: LatLng) -> bool {
-        let circle = |centre| InnerCircle::new(centre, self.circle.load(FREE) as u16);
-        self.centre().is_some_and(|centre| circle(centre).holds(place))
-    }
-}
-
-/// By number.
+/// All of them.
 #[derive(Debug)]
-pub(super) struct Hexagons(Pool<Hexagon>);
-
-impl Hexagons {
-    /// For so many points.
-    pub(super) fn new(points: usize) -> Self {
-        // One more, for who is on his way from one to another.
-        Self(Pool::new(points + 1, 9))
-    }
-
-    #[inline]
-    pub(super) fn get(&self, number: u32) -> Option<&Hexagon> {
-        self.0.get(number)
-    }
+pub(super) struct Hexagons {
+    middles: Grid,
+    cells: Pool<Hexagon>,
+    people: [Chains<People>; LAYERS],
 }
 
-/// The writer's book of them. A number is given to another cell when nobody is left in it: a search that read it before
-/// finds that the words of those who were have moved.
+/// The writer's book of them.
 #[derive(Debug, Default)]
 pub(super) struct HexagonBook {
     known: HashMap<u64, u32>,
-    /// By number: how many stand there.
-    people: Vec<u32>,
     free: Vec<u32>,
+    used: u32,
+    middles: Stock,
+    people: [Stock; LAYERS],
 }
 
-impl HexagonBook {
-    /// The number of a cell, in which one more stands.
-    pub(super) fn enter(&mut self, hexagons: &Hexagons, public: PublicPosition) -> u32 {
-        let number = match self.known.get(&public.cell) {
-            Some(number) => *number,
-            None => self.add(hexagons, public),
-        };
-        self.people[number as usize] += 1;
-        number
+impl Hexagons {
+    /// For so many therapists; their middles in up to `blocks` blocks of this tiling.
+    pub(super) fn new(tiling: Tiling, capacity: usize, blocks: usize) -> Self {
+        // Nobody stands in more than one for each layer, and one may be on his way to another.
+        let most = LAYERS * capacity + 1;
+        let people = std::array::from_fn(|_| Chains::new(capacity));
+        Self { middles: Grid::new(tiling, most, blocks), cells: Pool::new(most, 6), people }
     }
 
-    fn add(&mut self, hexagons: &Hexagons, public: PublicPosition) -> u32 {
-        let number = self.free.pop().unwrap_or_else(|| {
-            self.people.push(0);
-            (self.people.len() - 1) as u32
-        });
-        hexagons.0.ensure(number);
-        if let Some(hexagon) = hexagons.get(number) {
+    /// Their middles by number.
+    pub(super) const fn middles(&self) -> &Grid {
+        &self.middles
+    }
+
+    /// How many stand in the average one.
+    pub(super) fn crowd(&self, layer: Layer) -> f64 {
+        self.people[layer as usize].len() as f64 / self.middles.len().max(1) as f64
+    }
+
+    /// Visits the slots and classes of those who stand in one.
+    pub(super) fn visit<'t>(
+        &'t self,
+        number: u32,
+        layer: Layer,
+        witness: &mut Witness<'t>,
+        mut visit: impl FnMut(u32, u16),
+    ) -> Result<(), Overlap> {
+        let Some(word) = self.word(number, layer) else { return Ok(()) };
+        let head = Head(witness.note(word)?);
+        let (note, people) = (witness.last(), &self.people[layer as usize]);
+        let mut next = head.chunk();
+        let mut len = head.len() as usize;
+        while let Some(chunk) = next.and_then(|index| people.chunk(index)) {
+            next = chunk.link().next();
+            if let Some(next) = next.and_then(|index| people.chunk(index)) {
+                // In a chunk that went elsewhere meanwhile this could lead round in a circle.
+                witness.still_stands(note)?;
+                prefetch(next);
+            }
+            for at in 0..len.min(ROOM) {
+                visit(chunk.slots[at].load(FREE), chunk.classes[at].load(FREE));
+            }
+            len = ROOM;
+        }
+        Ok(())
+    }
+
+    /// Asks for what [`Self::visit`] reads first.
+    pub(super) fn prefetch(&self, number: u32) {
+        if let Some(hexagon) = self.cells.get(number) {
+            prefetch(hexagon);
+        }
+    }
+
+    fn word(&self, number: u32, layer: Layer) -> Option<&Word> {
+        Some(&self.cells.get(number)?.people[layer as usize])
+    }
+
+    /// A cell by its number. Within a search that has met somebody in it.
+    pub(super) fn position(&self, number: u32) -> Option<PublicPosition> {
+        let hexagon = self.cells.get(number)?;
+        Some(PublicPosition { cell: hexagon.cell.load(FREE), centre: place_of(hexagon.centre.load(FREE))? })
+    }
+
+    // ---- for the writer
+
+    /// The number of the cell that somebody stands in.
+    pub(super) fn number_of(&self, slot: u32, layer: Layer) -> Option<u32> {
+        self.people[layer as usize].owner_of(slot)
+    }
+
+    /// The word on which those in a cell hang.
+    pub(super) fn word_of(&self, number: Option<u32>, layer: Layer) -> Option<&Word> {
+        self.word(number?, layer)
+    }
+
+    /// Whether a place is surely in the cell that somebody stands in.
+    pub(super) fn surely_stays(&self, slot: u32, layer: Layer, place: LatLng) -> bool {
+        let known = self.number_of(slot, layer).and_then(|number| self.cells.get(number).zip(self.position(number)));
+        known.is_some_and(|(hexagon, public)| {
+            InnerCircle::new(public.centre, hexagon.circle.load(FREE) as u16).holds(place)
+        })
+    }
+
+    /// The number of a cell, and room for one more in it. It is there, though nobody stands in it yet.
+    pub(super) fn prepare(
+        &self,
+        slot: u32,
+        layer: Layer,
+        public: PublicPosition,
+        book: &mut HexagonBook,
+    ) -> Result<u32, Full> {
+        self.people[layer as usize].prepare(slot, &mut book.people[layer as usize])?;
+        if let Some(number) = book.known.get(&public.cell) {
+            return Ok(*number);
+        }
+        let number = book.free.last().copied().unwrap_or(book.used);
+        if number as usize >= self.cells.capacity() {
+            return Err(Full);
+        }
+        let to = self.middles.prepare(number, public.centre, &mut book.middles)?;
+        self.cells.ensure(number);
+        if book.free.pop().is_none() {
+            book.used += 1;
+        }
+        book.known.insert(public.cell, number);
+        if let Some(hexagon) = self.cells.get(number) {
             hexagon.cell.store(public.cell, FREE);
             hexagon.centre.store(pack(public.centre), FREE);
             hexagon.circle.store(InnerCircle::of(public.centre).radius_dm().into(), FREE);
         }
-        self.known.insert(public.cell, number);
-        number
+        let _change = Change::of([[self.middles.word(to)]]);
+        self.middles.relocate(number, &Spot { place: public.centre, class: 0 }, to, &mut book.middles, || ());
+        Ok(number)
     }
 
-    /// One has left.
-    pub(super) fn leave(&mut self, hexagons: &Hexagons, number: u32) {
-        let Some(people) = self.people.get_mut(number as usize) else { return };
-        *people -= 1;
-        if *people == 0
-            && let Some(hexagon) = hexagons.get(number)
-        {
-            self.known.remove(&hexagon.cell.load(FREE));
-            self.free.push(number);
+    /// Puts somebody into a cell that was prepared for him, out of the one that he is in, if any. Within the change of both.
+    pub(super) fn relocate(
+        &self,
+        slot: u32,
+        layer: Layer,
+        to: Option<u32>,
+        class: u16,
+        book: &mut HexagonBook,
+    ) {
+        let (people, stock) = (&self.people[layer as usize], &mut book.people[layer as usize]);
+        if let Some(word) = self.word_of(self.number_of(slot, layer), layer) {
+            people.remove(slot, word, stock);
         }
+        if let Some((to, word)) = to.zip(self.word_of(to, layer))
+            && let Some((chunk, at)) = people.insert(slot, word, to, stock)
+        {
+            chunk.slots[at].store(slot, FREE);
+            chunk.classes[at].store(class, FREE);
+        }
+    }
+
+    /// Changes the class of somebody, if he is there.
+    pub(super) fn set_class(&self, slot: u32, layer: Layer, class: u16) {
+        if let Some((chunk, at)) = self.people[layer as usize].here(slot) {
+            chunk.classes[at].store(class, FREE);
+        }
+    }
+
+    /// Forgets a cell if nobody stands in it any more. Its number will be another's.
+    pub(super) fn forget_if_empty(&self, number: u32, book: &mut HexagonBook) {
+        let Some(hexagon) = self.cells.get(number) else { return };
+        let is_empty = hexagon.people.iter().all(|word| word.payload() == 0);
+        // Who leaves it in both layers asks twice.
+        if !is_empty || book.known.remove(&hexagon.cell.load(FREE)).is_none() {
+            return;
+        }
+        let from = self.middles.cell_of(number).and_then(|cell| self.middles.word(cell));
+        let _change = Change::of([[from]]);
+        self.middles.remove(number, &mut book.middles);
+        book.free.push(number);
     }
 }

@@ -8,6 +8,7 @@
 //! Searches take no lock: each reads on while others read and somebody writes, and is true of one instant. Everything
 //! behind [`Fleet`] is private.
 
+mod chain;
 mod chunk;
 mod classes;
 mod grid;

@@ -21,9 +21,12 @@ const NOBODY: i64 = i64::MIN;
 #[repr(align(32))]
 pub(super) struct Person {
     provider: AtomicU64,
-    user: AtomicU64,
     /// Time of the newest fix, microseconds since 1970.
     fix_at: AtomicU64,
+    /// Of the fix: the number of the H3 cell that the public may know.
+    hexagon: AtomicU32,
+    /// [`short`] of the person's id.
+    user: AtomicU32,
     /// Of the fix, in metres: an `f32`; not a number if it is not known.
     accuracy: AtomicU32,
     /// One more than the kilometres that he goes for each of his services; 0 if more than traits and distance decides.
@@ -69,12 +72,21 @@ impl Person {
     /// him must be judged.
     pub(super) fn surely_may_take(&self, request: &Request, distance: Meters) -> bool {
         self.reach().is_some_and(|km| Meters::from_km(f64::from(km)) >= distance)
-            && self.user.load(FREE).cast_signed() != request.customer.0
+            && self.user.load(FREE) != short(request.customer)
             && !request.exclude.contains(&self.provider())
             && request.only.is_none_or(|only| only == self.provider())
     }
 
     // ---- for the writer
+
+    /// The number of the H3 cell that his fix is in.
+    pub(super) fn hexagon(&self) -> u32 {
+        self.hexagon.load(FREE)
+    }
+
+    pub(super) fn set_hexagon(&self, number: u32) {
+        self.hexagon.store(number, FREE);
+    }
 
     pub(super) fn class(&self) -> u16 {
         self.class.load(FREE)
@@ -100,9 +112,8 @@ impl Person {
     }
 
     pub(super) fn set_therapist(&self, therapist: &Therapist) {
-        let UserId(user) = therapist.user;
         self.provider.store(therapist.provider.0.cast_unsigned(), FREE);
-        self.user.store(user.cast_unsigned(), FREE);
+        self.user.store(short(therapist.user), FREE);
         self.reach.store(reach_and_one(therapist), FREE);
     }
 
@@ -111,15 +122,20 @@ impl Person {
         self.provider.store(NOBODY.cast_unsigned(), FREE);
     }
 
-    /// Becomes equal to another, apart from the class.
+    /// Becomes equal to another, apart from the numbers of class and H3 cell.
     pub(super) fn take_over(&self, other: &Self) {
         let copy = |to: &AtomicU64, from: &AtomicU64| to.store(from.load(FREE), FREE);
         copy(&self.provider, &other.provider);
-        copy(&self.user, &other.user);
         copy(&self.fix_at, &other.fix_at);
+        self.user.store(other.user.load(FREE), FREE);
         self.accuracy.store(other.accuracy.load(FREE), FREE);
         self.reach.store(other.reach.load(FREE), FREE);
     }
+}
+
+/// Half of what there is: who has another is another, who has the same must be looked at.
+const fn short(UserId(id): UserId) -> u32 {
+    (id ^ id >> 32) as u32
 }
 
 fn reach_and_one(t: &Therapist) -> u16 {

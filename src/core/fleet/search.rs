@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use super::Therapist;
 
-use super::chunk::{Point, Points, ROOM, place_of};
+use super::chunk::{Point, Points, ROOM, pack, place_of};
 use super::grid::Grid;
 use super::person::{self, Person};
 use super::prefetch::{prefetch, prefetch_whole};
@@ -16,7 +16,7 @@ use super::tables::{Layer, Tables};
 use super::traits::Traits;
 use super::window::{Window, haversine_at_most};
 use super::word::{Overlap, Witness};
-use crate::core::geo::{LatLng, Meters, PUBLIC_HAZE, PublicPosition, Vantage};
+use crate::core::geo::{LatLng, Meters, PublicPosition, Vantage, public_position};
 use crate::core::ids::ProviderId;
 use crate::core::matching::{Answer, Candidate, Certificate, Precision, Request, Stand, Verdict, judge, tie_rank};
 use crate::core::pricing::surcharge;
@@ -31,7 +31,6 @@ struct Found {
     place: LatLng,
     fix_at: Option<Timestamp>,
     slot: u32,
-    hexagon: u32,
 }
 
 /// The attributes of somebody, who may have been removed meanwhile.
@@ -63,6 +62,20 @@ const fn met_at(key: u64) -> (usize, usize) {
 /// More than a chunk has.
 const PLACES: usize = ROOM.next_power_of_two();
 
+/// The point of a key.
+fn point_of(chunks: &[(Points, u32)], key: u64) -> Point {
+    let (chunk, at) = met_at(key);
+    chunks[chunk].0.get(at)
+}
+
+/// By bit: which are no more than `limit`.
+#[inline]
+fn within(bounds: &[f32; ROOM], limit: f32) -> u32 {
+    // In two steps, so that several are compared at once.
+    let bits: [u32; ROOM] = std::array::from_fn(|at| if bounds[at] <= limit { 1 << at } else { 0 });
+    bits.iter().fold(0, |all, bit| all | bit)
+}
+
 struct Search<'t> {
     tables: &'t Tables,
     request: &'t Request,
@@ -70,33 +83,37 @@ struct Search<'t> {
     vantage: Vantage,
     needed: Traits,
     quick: bool,
+    layer: Layer,
     /// Whether people are where the public may know them to be.
     public: bool,
     /// The last distance that was measured: in public answers many stand at one place.
     measured: Option<(u64, Meters)>,
-    /// The chunks that were met.
-    chunks: SmallVec<[Points<'t>; FEW]>,
-    /// The [`key`]s of those to judge next.
-    near: SmallVec<[u64; FEW]>,
-    /// The keys of those who were met beyond what was scanned.
-    far: SmallVec<[u64; FEW]>,
     /// The best so far, in order; at most as many as asked for.
     best: Vec<Found>,
     examined: u32,
 }
 
+/// Who was met.
+#[derive(Default)]
+struct Met<'t> {
+    /// The chunks, and by bit who of each was beyond what was scanned.
+    chunks: SmallVec<[(Points<'t>, u32); FEW]>,
+    /// The [`key`]s of those to judge next.
+    near: SmallVec<[u64; FEW]>,
+}
+
 /// What a search takes with it out of the index: what is left to do needs nobody to wait.
 #[derive(Default)]
 pub(super) struct Taken {
-    /// With the public position.
-    best: Vec<(Found, Arc<Therapist>, PublicPosition)>,
+    /// With the public position, of a fix.
+    best: Vec<(Found, Arc<Therapist>, Option<PublicPosition>)>,
     certificate: Certificate,
 }
 
 impl Taken {
     /// With prices.
     pub(super) fn answer(self, request: &Request, now: Timestamp) -> Answer {
-        let candidate = |(found, therapist, public): (Found, Arc<Therapist>, PublicPosition)| {
+        let candidate = |(found, therapist, public): (Found, Arc<Therapist>, Option<PublicPosition>)| {
             let offering = therapist.offering(request.service)?;
             Some(Candidate {
                 place: found.place,
@@ -104,7 +121,7 @@ impl Taken {
                 distance: found.distance,
                 price: offering.price,
                 surcharge: surcharge(offering, found.distance),
-                public,
+                public: public.unwrap_or_else(|| public_position(found.place)),
                 therapist,
             })
         };
@@ -144,10 +161,17 @@ pub(super) fn ranking(
 /// The nearest if only the therapist in this slot is asked for. While nobody writes.
 pub(super) fn only(tables: &Tables, slot: u32, request: &Request, now: Timestamp, version: u64) -> Taken {
     let mut search = Search::new(tables, request, now);
-    if let Some(point) = tables.grid(Layer::of(request.when)).point(slot) {
+    let hexagons = tables.hexagons();
+    let told = match request.precision {
+        Precision::Exact => tables.grid(search.layer).place(slot),
+        Precision::Public { .. } => {
+            hexagons.number_of(slot, search.layer).and_then(|number| hexagons.position(number)).map(|at| at.centre)
+        }
+    };
+    if let Some((place, person)) = told.zip(tables.person(slot)) {
         search.examined = 1;
-        if let Some(person) = tables.person(slot).filter(|_| search.may_satisfy(point.class)) {
-            search.judge(point, person);
+        if tables.classes().traits(person.class()).may_satisfy(search.needed) {
+            search.judge(pack(place), slot);
         }
     }
     let mut taken = search.take(version);
@@ -160,16 +184,6 @@ fn is_public(request: &Request) -> bool {
     matches!(request.precision, Precision::Public { .. })
 }
 
-/// So far people may be from where they are said to be.
-fn haze(request: &Request) -> Meters {
-    if is_public(request) { PUBLIC_HAZE } else { Meters::ZERO }
-}
-
-/// Where the request is told somebody to be, [`pack`](super::chunk::pack)ed.
-fn told_place(tables: &Tables, point: Point, public: bool) -> Option<u64> {
-    if public { Some(tables.hexagons().get(point.hexagon)?.packed()) } else { Some(point.place) }
-}
-
 impl<'t> Search<'t> {
     fn new(tables: &'t Tables, request: &'t Request, now: Timestamp) -> Self {
         Self {
@@ -179,28 +193,37 @@ impl<'t> Search<'t> {
             vantage: Vantage::of(request.place),
             needed: Traits::needed(request),
             quick: person::is_quick(request),
+            layer: Layer::of(request.when),
             public: is_public(request),
             measured: None,
-            chunks: SmallVec::new(),
-            near: SmallVec::new(),
-            far: SmallVec::new(),
             best: Vec::with_capacity(request.limit.min(FEW)),
             examined: 0,
         }
     }
 
     fn run(&mut self, witness: &mut Witness<'t>) -> Result<(), Overlap> {
-        let (grid, haze) = (self.tables.grid(Layer::of(self.request.when)), haze(self.request));
-        let mut done: Option<Window> = None;
-        let mut reach = first_reach(grid, self.request.limit);
+        let hexagons = self.tables.hexagons();
+        // How many are met with each point.
+        let (grid, crowd) = match self.public {
+            false => (self.tables.grid(self.layer), 1.0),
+            true => (hexagons.middles(), hexagons.crowd(self.layer)),
+        };
+        let (mut met, mut done) = (Met::default(), None::<Window>);
+        let mut reach = first_reach(grid, self.request.limit as f64 / crowd);
         loop {
             let scanned = reach.min(self.bound().get());
-            let window = Window::around(grid.tiling(), self.request.place, Meters::new(scanned), haze, done.as_ref());
+            let window = Window::around(grid.tiling(), self.request.place, Meters::new(scanned), done.as_ref());
             let reached = haversine_at_most(Meters::new(scanned));
             let limit = haversine_at_most(self.bound());
-            self.come_near(reached);
-            grid.scan(&window, done.as_ref(), witness, |points| self.look(points, &window, reached, limit))?;
-            self.judge_near();
+            for chunk in 0..met.chunks.len() {
+                self.come_near(&mut met, chunk, &window, reached);
+            }
+            grid.scan(&window, done.as_ref(), witness, |points| self.look(&mut met, points, &window, reached, limit))?;
+            if self.public {
+                self.judge_hexagons(&mut met, witness)?;
+            } else {
+                self.judge_near(&mut met);
+            }
             // Everybody within `scanned` has been met. Who matters is within the bound, and it only shrinks.
             if self.bound().get() <= scanned || window.is_whole_earth() {
                 return Ok(());
@@ -230,87 +253,100 @@ impl<'t> Search<'t> {
 
     /// Sorts the points of a chunk into near, far, and out of the question.
     #[inline]
-    fn look(&mut self, points: Points<'t>, window: &Window, reached: f32, limit: f32) {
-        let (lat_e7, lng_e7) = if self.public { self.centres(points) } else { points.coordinates() };
+    fn look(&mut self, met: &mut Met<'t>, points: Points<'t>, window: &Window, reached: f32, limit: f32) {
+        let (lat_e7, lng_e7) = points.coordinates();
         let bounds = window.haversines_at_least(&lat_e7, &lng_e7);
-        for (at, &at_least) in bounds[..points.len()].iter().enumerate() {
-            if at_least > limit || !self.may_satisfy(points.class(at)) {
-                continue;
-            }
-            let key = key(at_least, self.chunks.len(), at);
-            if at_least > reached {
-                self.far.push(key);
-            } else {
-                self.near.push(key);
-                self.tables.prefetch_person(points.slot(at));
-            }
-        }
-        // Who is met on the way to others tells where they are: of public answers only who is near counts.
+        let all = (1 << points.len()) - 1;
+        let near = within(&bounds, reached) & within(&bounds, limit) & all;
+        let far = within(&bounds, limit) & all & !near;
+        // Of public answers those count who stand in the cells whose middles are near.
         if !self.public {
             self.examined += points.len() as u32;
         }
-        self.chunks.push(points);
+        met.chunks.push((points, far));
+        self.take_near(met, met.chunks.len() - 1, near, &bounds);
     }
 
-    fn may_satisfy(&self, class: u16) -> bool {
-        self.tables.classes().traits(class).may_satisfy(self.needed)
+    /// Those of a chunk who were far and are not any more.
+    fn come_near(&mut self, met: &mut Met<'t>, chunk: usize, window: &Window, reached: f32) {
+        let (points, far) = met.chunks[chunk];
+        if far == 0 {
+            return;
+        }
+        let (lat_e7, lng_e7) = points.coordinates();
+        let bounds = window.haversines_at_least(&lat_e7, &lng_e7);
+        let near = far & within(&bounds, reached);
+        met.chunks[chunk].1 = far & !near;
+        self.take_near(met, chunk, near, &bounds);
     }
 
-    /// Where the public may know these people to be.
-    fn centres(&self, points: Points<'t>) -> ([i32; ROOM], [i32; ROOM]) {
-        let (mut lat_e7, mut lng_e7) = ([0; ROOM], [0; ROOM]);
-        for at in 0..points.len() {
-            if let Some(hexagon) = self.tables.hexagons().get(points.hexagon(at)) {
-                (lat_e7[at], lng_e7[at]) = hexagon.coordinates();
+    /// Notes who of these has what is needed, and asks for what he is judged by.
+    #[inline]
+    fn take_near(&self, met: &mut Met<'t>, chunk: usize, mut near: u32, bounds: &[f32; ROOM]) {
+        let points = met.chunks[chunk].0;
+        while near != 0 {
+            let at = near.trailing_zeros() as usize % ROOM;
+            near &= near - 1;
+            if self.tables.classes().traits(points.class(at)).may_satisfy(self.needed) {
+                met.near.push(key(bounds[at], chunk, at));
+                if self.public {
+                    self.tables.hexagons().prefetch(points.slot(at));
+                } else {
+                    self.tables.prefetch_person(points.slot(at));
+                }
             }
         }
-        (lat_e7, lng_e7)
-    }
-
-    /// Those who were far and are not any more.
-    fn come_near(&mut self, reached: f32) {
-        let Self { tables, chunks, near, far, .. } = self;
-        far.retain(|key| {
-            let (chunk, at) = met_at(*key);
-            let stays = bound_of(*key) > reached;
-            if !stays {
-                near.push(*key);
-                tables.prefetch_person(chunks[chunk].slot(at));
-            }
-            stays
-        });
     }
 
     /// Judges those who are near, the apparently nearest first, until the next cannot be among the best: nobody of the
     /// others will be, for the bound only shrinks.
-    fn judge_near(&mut self) {
-        let mut near = std::mem::take(&mut self.near);
+    fn judge_near(&mut self, Met { chunks, near }: &mut Met<'t>) {
         near.sort_unstable();
-        if self.public {
-            self.examined += near.len() as u32;
-        }
         let mut limit = haversine_at_most(self.bound());
         for some in near.chunks(AT_ONCE) {
-            let points: SmallVec<[_; AT_ONCE]> = some.iter().map(|key| self.point(*key)).collect();
+            let points: SmallVec<[_; AT_ONCE]> = some.iter().map(|key| point_of(chunks, *key)).collect();
             if !self.quick {
                 drop(self.hold(points.iter().map(|point| point.slot)));
             }
             for (key, point) in some.iter().zip(points) {
                 if bound_of(*key) > limit {
-                    return;
+                    return near.clear();
                 }
-                if let Some(person) = self.tables.person(point.slot)
-                    && self.judge(point, person)
-                {
+                if self.judge(point.place, point.slot) {
                     limit = haversine_at_most(self.bound());
                 }
             }
         }
+        near.clear();
     }
 
-    fn point(&self, key: u64) -> Point {
-        let (chunk, at) = met_at(key);
-        self.chunks[chunk].get(at)
+    /// The same for those who stand in the H3 cells that are near.
+    fn judge_hexagons(&mut self, Met { chunks, near }: &mut Met<'t>, witness: &mut Witness<'t>) -> Result<(), Overlap> {
+        near.sort_unstable();
+        for key in near.drain(..) {
+            let middle = point_of(chunks, key);
+            if bound_of(key) > haversine_at_most(self.bound()) {
+                break;
+            }
+            let mut people = SmallVec::<[u32; FEW]>::new();
+            let Self { tables, examined, needed, .. } = self;
+            tables.hexagons().visit(middle.slot, self.layer, witness, |slot, class| {
+                *examined += 1;
+                if tables.classes().traits(class).may_satisfy(*needed) {
+                    tables.prefetch_person(slot);
+                    people.push(slot);
+                }
+            })?;
+            for some in people.chunks(AT_ONCE) {
+                if !self.quick {
+                    drop(self.hold(some.iter().copied()));
+                }
+                for slot in some {
+                    self.judge(middle.place, *slot);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Who is in each of these slots, and asks for what is read of them, step by step: none waits for the lines of another.
@@ -324,17 +360,16 @@ impl<'t> Search<'t> {
     }
 
     /// True if he is among the best so far, and these are as many as asked for.
-    fn judge(&mut self, point: Point, person: &Person) -> bool {
-        let told = told_place(self.tables, point, self.public);
-        let Some((place, distance)) = told.and_then(|told| self.measure(told)) else { return false };
+    fn judge(&mut self, place: u64, slot: u32) -> bool {
+        let Some(person) = self.tables.person(slot) else { return false };
+        let Some((place, distance)) = self.measure(place) else { return false };
         if distance > self.bound() {
             return false;
         }
         let provider = person.provider();
         let tie = tie_rank(self.request.precision, provider);
         let fix_at = person.fix_for(self.request.when);
-        let Point { slot, hexagon, .. } = point;
-        let found = Found { distance, tie, provider, place, fix_at, slot, hexagon };
+        let found = Found { distance, tie, provider, place, fix_at, slot };
         let at = self.best.iter().rposition(|other| other.rank() < found.rank()).map_or(0, |before| before + 1);
         if at == self.request.limit || !self.may_take(&found, person) {
             return false;
@@ -372,7 +407,10 @@ impl<'t> Search<'t> {
         for some in self.best.chunks(AT_ONCE) {
             let held = self.hold(some.iter().map(|found| found.slot));
             best.extend(some.iter().zip(held).filter_map(|(found, held)| {
-                let public = self.tables.hexagons().get(found.hexagon)?.public()?;
+                let public = match self.layer {
+                    Layer::Fix => Some(self.tables.hexagons().position(self.tables.person(found.slot)?.hexagon())?),
+                    Layer::Base => None,
+                };
                 Some((*found, Guard::into_inner(held?)?, public))
             }));
         }
@@ -386,26 +424,37 @@ impl Found {
     }
 }
 
-/// The first window: where the cells are crowded as they should be, as many as asked for are in it.
-fn first_reach(grid: &Grid, limit: usize) -> f64 {
-    grid.tiling().row_m() * (limit.min(1_000) as f64 / 32.0).sqrt()
+/// The first window: where the cells are crowded as they should be, so many points are in it.
+fn first_reach(grid: &Grid, points: f64) -> f64 {
+    grid.tiling().row_m() * (points.clamp(LEAST_POINTS, 1_000.0) / 32.0).sqrt()
 }
+
+/// However many stand in each of them, the nearest H3 cell should be found at once.
+const LEAST_POINTS: f64 = 2.0;
 
 /// Somebody and where he stands, before he is judged.
 type Standing = (Arc<Therapist>, Stand);
 
 /// Everybody within the asked radius.
 pub(super) fn standing(tables: &Tables, request: &Request) -> Result<Vec<Standing>, Overlap> {
-    let (grid, mut witness, mut met) = (tables.grid(Layer::of(request.when)), Witness::new(), Vec::new());
-    let window = Window::around(grid.tiling(), request.place, request.radius, haze(request), None);
-    grid.scan(&window, None, &mut witness, |points| met.extend(points.iter()))?;
+    let (layer, hexagons) = (Layer::of(request.when), tables.hexagons());
+    let grid = if is_public(request) { hexagons.middles() } else { tables.grid(layer) };
+    let (mut witness, mut points, mut met) = (Witness::new(), Vec::new(), Vec::new());
+    let window = Window::around(grid.tiling(), request.place, request.radius, None);
+    grid.scan(&window, None, &mut witness, |some| points.extend(some.iter()))?;
+    for Point { place, slot, .. } in points {
+        if is_public(request) {
+            hexagons.visit(slot, layer, &mut witness, |slot, _| met.push((place, slot)))?;
+        } else {
+            met.push((place, slot));
+        }
+    }
     let vantage = Vantage::of(request.place);
-    let standing = |point: Point| {
-        let person = tables.person(point.slot)?;
-        let place = place_of(told_place(tables, point, is_public(request))?)?;
+    let standing = |(place, slot): (u64, u32)| {
+        let place = place_of(place)?;
         let distance = Some(vantage.distance(place)).filter(|distance| *distance <= request.radius)?;
-        let stand = Stand { place, fix_at: person.fix_for(request.when), distance };
-        Some((tables.row(point.slot)?.load_full()?, stand))
+        let stand = Stand { place, fix_at: tables.person(slot)?.fix_for(request.when), distance };
+        Some((tables.row(slot)?.load_full()?, stand))
     };
     let all = met.into_iter().filter_map(standing).collect();
     witness.stands()?;

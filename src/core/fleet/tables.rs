@@ -1,11 +1,12 @@
-//! All that searches read: two grids (newest fixes and base locations) and, by slot, what else they ask of everybody. A
-//! slot is a small number for one therapist, used again after a removal.
+//! All that searches read: two grids (newest fixes and base locations), the H3 cells of both, and, by slot, what else they
+//! ask of everybody. A slot is a small number for one therapist, used again after a removal.
 
 use arc_swap::ArcSwapOption;
 
 use super::Therapist;
 use super::classes::Classes;
-use super::grid::{Full, Grid};
+use super::chain::Full;
+use super::grid::Grid;
 use super::hexagons::Hexagons;
 use super::person::Person;
 use super::pool::Pool;
@@ -57,7 +58,7 @@ pub(super) struct Tables {
 
 impl Tables {
     /// Of these grids, for up to `capacity` therapists; what is not needed yet takes little room.
-    pub(super) fn new(grids: [Grid; LAYERS], capacity: usize) -> Self {
+    pub(super) fn new(grids: [Grid; LAYERS], hexagons: Hexagons, capacity: usize) -> Self {
         // Entries of who has gone count too, so there is more room than for the capacity.
         let slots = (0..capacity * 4 / 3).map(|_| AtomicU32::new(0)).collect();
         Self {
@@ -65,7 +66,7 @@ impl Tables {
             people: Pool::new(capacity, 9),
             rows: Pool::new(capacity, 9),
             classes: Classes::new(),
-            hexagons: Hexagons::new(LAYERS * capacity),
+            hexagons,
             slots,
             entries: AtomicU32::new(0),
             capacity,

@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use crate::core::geo::{EARTH_RADIUS_M, LatLng};
+use crate::core::geo::{EARTH_RADIUS_M, LatLng, public_position};
 
 /// Rows to a band, columns to a block.
 pub(super) const SIDE: i64 = 16;
@@ -158,9 +158,12 @@ impl FromIterator<LatLng> for Sample {
 }
 
 impl Sample {
-    /// Of what `change` makes of the places.
-    pub(super) fn map(self, change: impl FnMut(LatLng) -> LatLng) -> Self {
-        Self { places: self.places.into_iter().map(change).collect(), all: self.all }
+    /// Of the middles of the H3 cells that the places are in: those of most, if there are many.
+    pub(super) fn middles(&self) -> Self {
+        let mut places: Vec<_> = self.places.iter().map(|place| public_position(*place).centre).collect();
+        places.sort_unstable();
+        places.dedup();
+        Self { all: places.len(), places }
     }
 
     /// How many of all share the average one's cell, himself included.

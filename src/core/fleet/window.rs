@@ -40,17 +40,7 @@ const WHOLE_EARTH_FROM_M: f64 = 15_000_000.0;
 impl Window {
     /// The window of everybody within `distance` of `place`, that distance included, and of all of `former`: a smaller
     /// window of the same place (without it rounding might leave out a cell that was in the smaller).
-    ///
-    /// `haze`: people may be so far from where they are said to be. Then the window is of everybody who is said to be
-    /// within `distance`, and its lower bound holds for where its people are said to be.
-    pub(super) fn around(
-        tiling: &Tiling,
-        place: LatLng,
-        distance: Meters,
-        haze: Meters,
-        former: Option<&Self>,
-    ) -> Self {
-        let distance = Meters::new(distance.get() + haze.get());
+    pub(super) fn around(tiling: &Tiling, place: LatLng, distance: Meters, former: Option<&Self>) -> Self {
         let all_rows = tiling.rows();
         let lat_e7 = i64::from(place.lat_e7());
         let centre_e7 = i64::from(place.lng_e7()) + CIRCLE_E7 / 2;
@@ -75,15 +65,11 @@ impl Window {
         // A cell that meets the window reaches beyond it by less than its own size.
         let width_e7 = tiling.width_e7(rows.0 / SIDE).max(tiling.width_e7(rows.1 / SIDE));
         let (south_e7, north_e7) = (rows.0 * tiling.row_e7() - 900_000_000, (rows.1 + 1) * tiling.row_e7() - 900_000_000);
-        let haze = haze.get() / EARTH_RADIUS_M * 1.001;
-        let dlat = (lat_e7 - south_e7).max(north_e7 - lat_e7) as f64 * E7_RAD + haze;
-        // The cosine changes by no more than the angle.
-        let least_cos = (cos - dlat).max(0.0);
-        // So far to the east or west of where they are people may be said to be: asin x <= x π/2.
-        let haze_e7 = (haze / least_cos * std::f64::consts::FRAC_PI_2 / E7_RAD).ceil();
-        let reach_e7 = half_e7.filter(|_| haze_e7 < 9e8).map(|half| half + width_e7 + 1 + haze_e7 as i64);
+        let dlat = (lat_e7 - south_e7).max(north_e7 - lat_e7) as f64 * E7_RAD;
+        let reach_e7 = half_e7.map(|half| half + width_e7 + 1);
         let crosses = reach_e7.is_none_or(|reach| centre_e7 < reach || centre_e7 + reach > CIRCLE_E7);
-        let lower = LowerBound::within(dlat, cos * least_cos, reach_e7);
+        // The cosine changes by no more than the angle.
+        let lower = LowerBound::within(dlat, cos * (cos - dlat).max(0.0), reach_e7);
         Self { rows, all_rows, centre_e7, half_e7, place, crosses, lower }
     }
 

@@ -46,13 +46,13 @@ impl Word {
 }
 
 /// A change of several cells that no reader sees in part: the words are odd while it lives.
-pub(super) struct Change<'t, const N: usize> {
-    words: [[Option<&'t Word>; 2]; N],
+pub(super) struct Change<'t, const M: usize, const N: usize> {
+    words: [[Option<&'t Word>; M]; N],
 }
 
-impl<'t, const N: usize> Change<'t, N> {
+impl<'t, const M: usize, const N: usize> Change<'t, M, N> {
     /// Of what hangs on these words; each may be named more than once. For the one writer.
-    pub(super) fn of(mut words: [[Option<&'t Word>; 2]; N]) -> Self {
+    pub(super) fn of(mut words: [[Option<&'t Word>; M]; N]) -> Self {
         let all = words.as_flattened_mut();
         for at in 0..all.len() {
             let (before, rest) = all.split_at_mut(at);
@@ -69,7 +69,7 @@ impl<'t, const N: usize> Change<'t, N> {
     }
 }
 
-impl<const N: usize> Drop for Change<'_, N> {
+impl<const M: usize, const N: usize> Drop for Change<'_, M, N> {
     fn drop(&mut self) {
         for word in self.words.as_flattened().iter().flatten() {
             word.step(Ordering::Release);

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::chunk::place_of;
+use super::chain::{Full, Stock};
 use super::classes::ClassBook;
-use super::grid::{Full, Grid, Spot, Stock};
-use super::hexagons::{Hexagon, HexagonBook};
+use super::grid::{Grid, Spot};
+use super::hexagons::{HexagonBook, Hexagons};
 use super::person::Person;
 use super::tables::{LAYERS, Layer, Row, Tables};
 use super::tiling::{Sample, Tiling};
@@ -45,6 +45,40 @@ struct Books {
     hexagons: HexagonBook,
 }
 
+/// What a slot goes from and to in one layer.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    layer: Layer,
+    cells: [Option<u32>; 2],
+    /// H3 cells by number; neither, if it stays in its own and those who ask for no more than that see nothing of it.
+    hexagons: [Option<u32>; 2],
+}
+
+impl Books {
+    /// Goes one step of the way, within its change.
+    fn take(&mut self, tables: &Tables, slot: u32, way: &Way, step: Step, class: u16) {
+        let layer = way.layer;
+        let (grid, stock) = (tables.grid(layer), &mut self.stocks[layer as usize]);
+        match (step, way.cells) {
+            (Step::To(place, _), [from, Some(to)]) if from == Some(to) => grid.overwrite(slot, place),
+            (Step::To(place, _), [_, Some(to)]) => grid.relocate(slot, &Spot { place, class }, to, stock, || ()),
+            (Step::Gone, _) => {
+                grid.remove(slot, stock);
+                tables.hexagons().relocate(slot, layer, None, class, &mut self.hexagons);
+            }
+            (Step::To(..) | Step::Touch, _) => {}
+        }
+        if let [_, Some(to)] = way.hexagons {
+            tables.hexagons().relocate(slot, layer, Some(to), class, &mut self.hexagons);
+            if layer == Layer::Fix
+                && let Some(person) = tables.person(slot)
+            {
+                person.set_hexagon(to);
+            }
+        }
+    }
+}
+
 /// The writer's own books, and the tables that he changes.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -64,7 +98,8 @@ pub(super) struct Writer {
 impl Writer {
     /// Nobody.
     pub(super) fn new() -> Self {
-        let tables = Tables::new(ALL.map(|_| Grid::new(Tiling::usual(), LEAST, SPARE_BLOCKS)), LEAST);
+        let grids = ALL.map(|_| Grid::new(Tiling::usual(), LEAST, SPARE_BLOCKS));
+        let tables = Tables::new(grids, Hexagons::new(Tiling::usual(), LEAST, SPARE_BLOCKS), LEAST);
         Self {
             tables: Arc::new(tables),
             books: Books::default(),
@@ -107,7 +142,11 @@ impl Writer {
         let tiling = Tiling::usual().suited_to(bases.company(&Tiling::usual()));
         let blocks = bases.blocks(&tiling);
         let grids = ALL.map(|_| Grid::new(tiling.clone(), capacity, 2 * blocks + SPARE_BLOCKS));
-        self.tables = Arc::new(Tables::new(grids, capacity));
+        let middles = bases.middles();
+        let tiling = Tiling::usual().suited_to(middles.company(&Tiling::usual()));
+        let blocks = middles.blocks(&tiling);
+        let hexagons = Hexagons::new(tiling, capacity, 2 * blocks + SPARE_BLOCKS);
+        self.tables = Arc::new(Tables::new(grids, hexagons, capacity));
         self.books = Books::default();
     }
 
@@ -117,7 +156,7 @@ impl Writer {
         providers.clone().for_each(|provider| tables.prefetch_entry(provider));
         for slot in providers.filter_map(|provider| tables.first_guess(provider)) {
             tables.prefetch_person(slot);
-            grid.prefetch_position(slot);
+            grid.points().prefetch_note(slot);
         }
     }
 
@@ -208,15 +247,14 @@ impl Writer {
         let grid = self.tables.grid(Layer::Fix);
         let slots: SmallVec<[Option<u32>; 64]> =
             fixes.iter().map(|(provider, _)| self.tables.find(*provider)).collect();
-        slots.iter().flatten().for_each(|slot| grid.prefetch_point(*slot));
+        slots.iter().flatten().for_each(|slot| grid.points().prefetch_chunk(*slot));
         slots.iter().flatten().for_each(|slot| grid.prefetch_word(*slot));
         outcomes.extend(slots.iter().zip(fixes).map(|(slot, (_, fix))| self.apply((*slot)?, fix, limits)));
     }
 
     fn apply(&mut self, slot: u32, fix: &Fix, limits: &PingLimits) -> Option<FixOutcome> {
         let person = self.tables.person(slot)?;
-        let point = self.tables.grid(Layer::Fix).point(slot);
-        let last = point.and_then(|point| place_of(point.place)).map(|place| person.mark(place));
+        let last = self.tables.grid(Layer::Fix).place(slot).map(|place| person.mark(place));
         let mut track = Track::of(last, self.suspects.get(&slot).copied());
         let suspect = track.suspect().copied();
         let Applied { counted, newest } = track.apply(fix, limits);
@@ -230,11 +268,8 @@ impl Writer {
             return Some(FixOutcome { counted, newest, en_route: None });
         }
         // H3 costs more than the rest of a move, and well within the cell it cannot have changed.
-        let hexagon = point.and_then(|point| self.tables.hexagons().get(point.hexagon));
-        let public = match hexagon {
-            Some(hexagon) if hexagon.surely_holds(fix.place) => None,
-            _ => Some(public_position(fix.place)),
-        };
+        let stays = self.tables.hexagons().surely_stays(slot, Layer::Fix, fix.place);
+        let public = (!stays).then(|| public_position(fix.place));
         self.show(slot, &fix.into(), public);
         self.fit();
         Some(FixOutcome { counted, newest, en_route: self.en_route(slot) })
@@ -262,7 +297,8 @@ impl Writer {
             return;
         }
         self.next_fit = 2 * len.max(LEAST);
-        if ALL.iter().any(|layer| !self.tables.grid(*layer).is_suited()) {
+        let grids = ALL.iter().map(|layer| self.tables.grid(*layer)).chain([self.tables.hexagons().middles()]);
+        if !grids.into_iter().all(Grid::is_suited) {
             self.rebuild_for(self.tables.capacity());
         }
     }
@@ -310,75 +346,66 @@ impl Writer {
         traits: Option<Traits>,
         write: impl FnOnce(&Person, &Row),
     ) {
-        let cells = loop {
+        let ways = loop {
             match self.prepare(slot, &steps) {
-                Ok(cells) => break cells,
+                Ok(ways) => break ways,
                 // Twice as large, so at most once or twice.
                 Err(Full) => self.rebuild(),
             }
         };
         let Self { tables, books, changes, .. } = self;
         let (Some(person), Some(row)) = (tables.person(slot), tables.row(slot)) else { return };
-        let mut words = [[None; 2]; N];
-        let mut hexagons = [[None; 2]; N];
-        for (n, (layer, step)) in steps.iter().enumerate() {
-            let grid = tables.grid(*layer);
-            words[n] = cells[n].map(|cell| cell.and_then(|cell| grid.word(cell)));
-            let before = grid.hexagon_of(slot);
-            hexagons[n] = match step {
-                Step::To(_, Some(public)) => [before, Some(books.hexagons.enter(tables.hexagons(), *public))],
-                Step::Gone => [before, None],
-                Step::To(_, None) | Step::Touch => [None, before],
-            };
-        }
         let before = person.class();
         let class = traits.map_or(before, |traits| books.classes.join(tables.classes(), traits));
+        let words = ways.map(|way| {
+            let [from, to] = way.cells.map(|cell| cell.and_then(|cell| tables.grid(way.layer).word(cell)));
+            let [left, entered] = way.hexagons.map(|number| tables.hexagons().word_of(number, way.layer));
+            [from, to, left, entered]
+        });
         *changes += 1;
         let change = Change::of(words);
         write(person, row);
         person.set_class(class);
-        for (n, (layer, step)) in steps.into_iter().enumerate() {
-            let (grid, stock) = (tables.grid(layer), &mut books.stocks[layer as usize]);
-            let [from, to] = cells[n];
-            match (step, to, hexagons[n][1]) {
-                (Step::To(place, _), Some(to), Some(hexagon)) if from == Some(to) => {
-                    grid.overwrite(slot, place, hexagon);
-                }
-                (Step::To(place, _), Some(to), Some(hexagon)) => {
-                    grid.relocate(slot, &Spot { place, hexagon, class }, to, stock, || ());
-                }
-                (Step::Gone, ..) => grid.remove(slot, stock),
-                (Step::To(..) | Step::Touch, ..) => {}
-            }
+        for (way, (layer, step)) in ways.iter().zip(steps) {
+            books.take(tables, slot, way, step, class);
             if class != before {
-                grid.set_class(slot, class);
+                tables.grid(layer).set_class(slot, class);
+                tables.hexagons().set_class(slot, layer, class);
             }
         }
         drop(change);
-        // Only now may others have them.
+        // Only now may others have what was left.
         if traits.is_some() {
             books.classes.leave(tables.classes(), before);
         }
-        for [left, _] in hexagons {
-            left.into_iter().for_each(|left| books.hexagons.leave(tables.hexagons(), left));
+        for left in ways.iter().filter_map(|way| way.hexagons[0]) {
+            tables.hexagons().forget_if_empty(left, &mut books.hexagons);
         }
     }
 
-    /// For each step the cell that the slot is in and the one it comes to, which is made ready.
-    fn prepare<const N: usize>(
-        &mut self,
-        slot: u32,
-        steps: &[(Layer, Step); N],
-    ) -> Result<[[Option<u32>; 2]; N], Full> {
-        let mut cells = [[None; 2]; N];
-        for ((layer, step), cells) in steps.iter().zip(&mut cells) {
-            let grid = self.tables.grid(*layer);
-            cells[0] = grid.cell_of(slot);
-            if let Step::To(place, _) = step {
-                cells[1] = Some(grid.prepare(slot, *place, &mut self.books.stocks[*layer as usize])?);
+    /// What the steps lead from and to; that is made ready.
+    fn prepare<const N: usize>(&mut self, slot: u32, steps: &[(Layer, Step); N]) -> Result<[Way; N], Full> {
+        let Self { tables, books, .. } = self;
+        let mut ways = steps.map(|(layer, _)| Way {
+            layer,
+            cells: [tables.grid(layer).cell_of(slot), None],
+            hexagons: [None; 2],
+        });
+        for (way, (layer, step)) in ways.iter_mut().zip(steps) {
+            let stands = || tables.hexagons().number_of(slot, *layer);
+            match step {
+                Step::To(place, public) => {
+                    way.cells[1] = Some(tables.grid(*layer).prepare(slot, *place, &mut books.stocks[*layer as usize])?);
+                    if let Some(public) = public {
+                        let to = tables.hexagons().prepare(slot, *layer, *public, &mut books.hexagons)?;
+                        // Who stays in his cell disturbs nobody who asks for no more than that.
+                        way.hexagons = if stands() == Some(to) { [None; 2] } else { [stands(), Some(to)] };
+                    }
+                }
+                Step::Touch | Step::Gone => way.hexagons[0] = stands(),
             }
         }
-        Ok(cells)
+        Ok(ways)
     }
 
     /// Builds the tables anew: with room for twice as many, with cells of the size that suits them, and without blocks
@@ -406,7 +433,10 @@ impl Writer {
             let blocks = (grid.blocks_in_use() * finer * finer).min(grid.len());
             Grid::new(tiling, capacity, (blocks << room) + SPARE_BLOCKS)
         });
-        let new = Tables::new(grids, capacity);
+        let middles = old.hexagons().middles();
+        let blocks = middles.blocks_in_use().max(1) << room;
+        let hexagons = Hexagons::new(middles.suited_tiling(), capacity, blocks + SPARE_BLOCKS);
+        let new = Tables::new(grids, hexagons, capacity);
         for slot in 0..self.slots {
             new.ensure(slot);
             let (Some(from), Some(to)) = (old.person(slot), new.person(slot)) else { continue };
@@ -419,13 +449,12 @@ impl Writer {
                 row.store(Some(therapist));
             }
             for layer in ALL {
-                let Some(point) = old.grid(layer).point(slot) else { continue };
-                let public = old.hexagons().get(point.hexagon).and_then(Hexagon::public);
-                let (Some(place), Some(public)) = (place_of(point.place), public) else { continue };
-                let (grid, stock) = (new.grid(layer), &mut books.stocks[layer as usize]);
-                let cell = grid.prepare(slot, place, stock)?;
-                let hexagon = books.hexagons.enter(new.hexagons(), public);
-                grid.relocate(slot, &Spot { place, hexagon, class }, cell, stock, || ());
+                let number = old.hexagons().number_of(slot, layer);
+                let public = number.and_then(|number| old.hexagons().position(number));
+                let (Some(place), Some(public)) = (old.grid(layer).place(slot), public) else { continue };
+                let cells = [None, Some(new.grid(layer).prepare(slot, place, &mut books.stocks[layer as usize])?)];
+                let hexagons = [None, Some(new.hexagons().prepare(slot, layer, public, &mut books.hexagons)?)];
+                books.take(&new, slot, &Way { layer, cells, hexagons }, Step::To(place, None), class);
             }
         }
         Ok((new, books))

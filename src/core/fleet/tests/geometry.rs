@@ -6,7 +6,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::world::Region;
-use crate::core::fleet::grid::{Grid, Spot, Stock};
+use crate::core::fleet::chain::Stock;
+use crate::core::fleet::grid::{Grid, Spot};
 use crate::core::fleet::tiling::{CIRCLE_E7, SIDE, Sample, Tiling};
 use crate::core::fleet::window::{Window, haversine_at_most};
 use crate::core::fleet::word::{Change, Witness};
@@ -23,7 +24,7 @@ fn at_distance(from: LatLng, distance: f64, rng: &mut StdRng) -> LatLng {
 }
 
 fn spot(place: LatLng) -> Spot {
-    Spot { place, hexagon: 0, class: 0 }
+    Spot { place, class: 0 }
 }
 
 /// A grid and its stock, with room for what the tests put into it.
@@ -40,7 +41,7 @@ impl Points {
     fn set(&mut self, slot: u32, place: LatLng) {
         let cell = self.grid.prepare(slot, place, &mut self.stock).expect("room");
         if self.grid.cell_of(slot) == Some(cell) {
-            return self.grid.overwrite(slot, place, 0);
+            return self.grid.overwrite(slot, place);
         }
         self.grid.relocate(slot, &spot(place), cell, &mut self.stock, || ());
     }
@@ -55,7 +56,7 @@ impl Points {
     }
 
     fn around(&self, place: LatLng, reach: f64, done: Option<&Window>) -> Window {
-        Window::around(self.grid.tiling(), place, Meters::new(reach), Meters::ZERO, done)
+        Window::around(self.grid.tiling(), place, Meters::new(reach), done)
     }
 }
 
@@ -176,7 +177,7 @@ fn border_of_column(tiling: &Tiling, from: LatLng, reach: f64, side: i64) -> Opt
 #[test]
 fn the_lower_bound_is_worth_having() {
     let centre = LatLng::new(14.55, 121.02).unwrap();
-    let window = Window::around(&Tiling::usual(), centre, Meters::new(5_000.0), Meters::ZERO, None);
+    let window = Window::around(&Tiling::usual(), centre, Meters::new(5_000.0), None);
     let mut rng = StdRng::seed_from_u64(1);
     for _ in 0..1_000 {
         let far = at_distance(centre, rng.random_range(10.0..5_000.0), &mut rng);

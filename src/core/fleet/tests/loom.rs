@@ -3,7 +3,8 @@
 
 use loom::sync::Arc;
 
-use crate::core::fleet::grid::{Grid, Spot, Stock};
+use crate::core::fleet::chain::Stock;
+use crate::core::fleet::grid::{Grid, Spot};
 use crate::core::fleet::tiling::Tiling;
 use crate::core::fleet::window::Window;
 use crate::core::fleet::word::{Change, Overlap, Witness};
@@ -17,7 +18,7 @@ fn at((lat_e7, lng_e7): (i32, i32)) -> LatLng {
 }
 
 fn spot(place: (i32, i32)) -> Spot {
-    Spot { place: at(place), hexagon: 0, class: 0 }
+    Spot { place: at(place), class: 0 }
 }
 
 /// A grid with points in the slots 0.. at these places.
@@ -35,7 +36,7 @@ fn move_to(grid: &Grid, slot: u32, place: (i32, i32), stock: &mut Stock) {
     let to = grid.prepare(slot, at(place), stock).expect("room");
     let _change = Change::of([[grid.word(from), grid.word(to)]]);
     if from == to {
-        grid.overwrite(slot, at(place), 0);
+        grid.overwrite(slot, at(place));
     } else {
         grid.relocate(slot, &spot(place), to, stock, || ());
     }
@@ -43,7 +44,7 @@ fn move_to(grid: &Grid, slot: u32, place: (i32, i32), stock: &mut Stock) {
 
 /// Everybody within a kilometre, as one attempt sees them.
 fn look(grid: &Grid) -> Result<Vec<(u32, LatLng)>, Overlap> {
-    let window = Window::around(grid.tiling(), at(WEST), Meters::new(1_000.0), Meters::ZERO, None);
+    let window = Window::around(grid.tiling(), at(WEST), Meters::new(1_000.0), None);
     let (mut witness, mut seen) = (Witness::new(), Vec::new());
     grid.scan(&window, None, &mut witness, |points| {
         seen.extend(points.iter().filter_map(|p| Some((p.slot, crate::core::fleet::chunk::place_of(p.place)?))));
