@@ -19,6 +19,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod therapist;
+mod ties;
 mod tiling;
 mod traits;
 mod window;
@@ -33,7 +34,8 @@ use uuid::Uuid;
 
 use prefetch::{prefetch, prefetch_whole};
 use tables::Tables;
-pub use therapist::{Duty, Shared, Therapist};
+pub use therapist::{Profile, Shared, Therapist};
+pub use ties::{Duty, Span, Ties};
 use word::Overlap;
 use writer::Writer;
 

@@ -9,7 +9,7 @@ use arc_swap::ArcSwapOption;
 use super::chunk::{pack, place_of};
 use super::sync::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 use super::traits::{Traits, has_own_bit};
-use super::{Duty, Therapist};
+use super::{Therapist, Ties};
 use crate::core::geo::{InnerCircle, LatLng, Meters, PublicPosition};
 use crate::core::ids::{ProviderId, UserId};
 use crate::core::matching::{Request, When};
@@ -165,12 +165,9 @@ impl Person {
 }
 
 fn reach_and_one(t: &Therapist) -> u16 {
-    let settled = t.blocked.is_empty()
-        && t.busy.is_empty()
-        && t.duty == Duty::Idle
-        && t.services.iter().all(|offering| has_own_bit(offering.service));
+    let settled = t.ties == Ties::NONE && t.services.iter().all(|offering| has_own_bit(offering.service));
     let farthest = t.services.iter().filter(|o| o.home).map(|o| o.max_travel_km).min().unwrap_or(0);
     // Farther than around the Earth is all the same.
-    let reach = u16::try_from(farthest.min(t.service_radius_km)).unwrap_or(u16::MAX - 1).min(u16::MAX - 1);
+    let reach = u16::try_from(farthest.min(t.service_radius_km.into())).unwrap_or(u16::MAX - 1).min(u16::MAX - 1);
     if settled { reach + 1 } else { 0 }
 }

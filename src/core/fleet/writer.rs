@@ -156,9 +156,9 @@ impl Writer {
     /// Says what a therapist does now. False if unknown.
     pub(super) fn set_duty(&mut self, provider: ProviderId, duty: Duty) -> bool {
         let Some((slot, mut therapist)) = self.known(provider) else { return false };
-        if therapist.duty != duty {
+        if therapist.ties.duty() != duty {
             // Copied, because readers hold it: what they hold does not change.
-            Arc::make_mut(&mut therapist).duty = duty;
+            Arc::make_mut(&mut therapist).ties.set_duty(duty);
             self.change(slot, ALL.map(|layer| (layer, Step::Touch)), |person| person.set_therapist(therapist));
         }
         true
@@ -277,7 +277,7 @@ impl Writer {
             return None;
         }
         let therapist = person.therapist().load();
-        match therapist.as_ref()?.duty {
+        match therapist.as_ref()?.ties.duty() {
             Duty::Booked { booking, booking_uuid, customer, en_route_to: Some(to) } => {
                 Some((booking, booking_uuid, customer, to))
             }
