@@ -12,14 +12,13 @@ use spacall::cities::{Places, metro_manila};
 use spacall::clock;
 use spacall::core::assignment::{Edge, assign};
 use spacall::core::dispatch::{Dispatch, Effect, Found, Input, Job, Merit};
-use spacall::core::fleet::{Duty, Fleet, Therapist, Ties};
+use spacall::core::fleet::{Duty, Fleet, Profile, Therapist, Ties};
 use spacall::core::geo::{LatLng, Meters};
-use spacall::core::hundredths::{Percent, Rating};
+use spacall::core::hundredths::Rating;
 use spacall::core::ids::{BookingId, OfferId, ProviderId, ServiceId, UserId};
 use spacall::core::matching::{Filters, Precision, Request, When};
 use spacall::core::money::Money;
 use spacall::core::offerings::Offerings;
-use spacall::core::people::GendersServed;
 use spacall::core::pricing::Offering;
 use spacall::core::settings::Settings;
 use spacall::core::time::Timestamp;
@@ -145,18 +144,18 @@ fn therapist(provider: ProviderId) -> Therapist {
         }])
         .expect("within the columns"),
         first_name: "".into(),
-        profile: Arc::default(),
+        profile: Arc::new(Profile {
+            service_radius_km: 20,
+            verified: true,
+            active: true,
+            accepts_home_service: true,
+            ..Profile::default()
+        }),
         uuid: Uuid::from_u128(provider.0 as u128),
         total_reviews: 10,
         average_rating: Rating::from_hundredths(400).expect("a rating"),
-        commission_rate: Percent::ZERO,
-        service_radius_km: 20,
         gender: None,
-        accepts_genders: GendersServed::ALL,
-        verified: true,
-        active: true,
         available: true,
-        accepts_home_service: true,
         ties: Ties::NONE,
         base_location: None,
         provider,

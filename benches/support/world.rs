@@ -109,28 +109,32 @@ impl Town {
             home: true,
             store: false,
         };
+        // The order of the draws decides who is drawn.
+        let uuid = Uuid::from_u128(rng.random());
+        let gender = if rng.random_bool(0.5) { Gender::Female } else { Gender::Male };
+        let average_rating = Rating::from_hundredths(rng.random_range(300..=500_i64) as u16).expect("at most 500");
+        let total_reviews = rng.random_range(0..400);
         let profile = Profile {
             specializations: specializations.into(),
             languages: languages.into(),
             schedule: Schedule::always(),
             buffer_minutes: 30,
-        };
-        let row = Therapist {
-            // What is drawn comes first, in this order: in another, others would be drawn.
-            uuid: Uuid::from_u128(rng.random()),
-            gender: Some(if rng.random_bool(0.5) { Gender::Female } else { Gender::Male }),
-            average_rating: Rating::from_hundredths(rng.random_range(300..=500_i64) as u16).expect("at most 500"),
-            total_reviews: rng.random_range(0..400),
             service_radius_km: rng.random_range(8..=15_u32) as u16,
-            services: Offerings::new(&[1, 2, 3].map(|service| offering(service, rng))).expect("within the columns"),
-            first_name: "Maricel".into(),
-            profile: Arc::new(profile),
             commission_rate: Percent::from_hundredths(1_500).expect("a percentage"),
             accepts_genders: GendersServed::ALL,
             verified: true,
             active: true,
-            available: true,
             accepts_home_service: true,
+        };
+        let row = Therapist {
+            services: Offerings::new(&[1, 2, 3].map(|service| offering(service, rng))).expect("within the columns"),
+            first_name: "Maricel".into(),
+            profile: Arc::new(profile),
+            uuid,
+            total_reviews,
+            average_rating,
+            gender: Some(gender),
+            available: true,
             ties: Ties::NONE,
             base_location: Some(place),
             provider: ProviderId(id),

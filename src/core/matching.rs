@@ -244,10 +244,10 @@ pub(crate) fn judge(t: &Therapist, stand: &Stand, request: &Request, now: Timest
     refuse(Unfit::Excluded, request.exclude.contains(&t.provider))?;
     refuse(Unfit::Himself, t.user == request.customer)?;
     refuse(Unfit::Blocked, t.ties.blocked().contains(&request.customer))?;
-    refuse(Unfit::NotVerified, !t.verified)?;
-    refuse(Unfit::NotActive, !t.active)?;
+    refuse(Unfit::NotVerified, !t.profile.verified)?;
+    refuse(Unfit::NotActive, !t.profile.active)?;
     refuse(Unfit::NotAvailable, request.when == When::Now && !t.available)?;
-    refuse(Unfit::NoHomeService, !t.accepts_home_service)?;
+    refuse(Unfit::NoHomeService, !t.profile.accepts_home_service)?;
     let offering = t.offering(request.service).ok_or(Unfit::ServiceNotOffered)?;
     if request.when == When::Now {
         on_duty(t, now)?;
@@ -255,7 +255,7 @@ pub(crate) fn judge(t: &Therapist, stand: &Stand, request: &Request, now: Timest
         refuse(Unfit::StaleFix, stand.fix_at.is_none_or(|at| now.since(at) > request.stale_after))?;
     }
     wishes(t, request)?;
-    refuse(Unfit::BeyondOwnRadius, stand.distance > Meters::from_km(f64::from(t.service_radius_km)))?;
+    refuse(Unfit::BeyondOwnRadius, stand.distance > Meters::from_km(f64::from(t.profile.service_radius_km)))?;
     refuse(Unfit::BeyondTravelDistance, stand.distance > Meters::from_km(f64::from(offering.max_travel_km)))?;
     let total = || offering.price + surcharge(&offering, stand.distance);
     refuse(Unfit::TooExpensive, request.filters.max_price.is_some_and(|max| total() > max))?;
@@ -280,7 +280,7 @@ fn on_duty(t: &Therapist, now: Timestamp) -> Result<(), Unfit> {
 /// What therapist and customer ask of each other.
 fn wishes(t: &Therapist, request: &Request) -> Result<(), Unfit> {
     let filters = &request.filters;
-    if !t.accepts_genders.includes(request.customer_gender) {
+    if !t.profile.accepts_genders.includes(request.customer_gender) {
         return Err(Unfit::GenderNotServed);
     }
     if filters.gender.is_some() && t.gender != filters.gender {

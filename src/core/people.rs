@@ -48,6 +48,13 @@ const fn customer_bit(gender: Option<Gender>) -> u8 {
     }
 }
 
+impl Default for GendersServed {
+    /// As the column's: everybody.
+    fn default() -> Self {
+        Self::ALL
+    }
+}
+
 impl GendersServed {
     /// Everybody, whether they say or not: the column's NULL.
     pub const ALL: Self = Self((customer_bit(None) << 1) - 1);

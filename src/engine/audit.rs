@@ -196,7 +196,7 @@ fn between(first: Shown, row: Shown, last: Shown) -> bool {
 /// Whether this therapist could be offered a booking of now, as far as he himself goes.
 pub fn matchable(t: &Therapist, at: Shown, now: Timestamp, stale_after: Duration) -> bool {
     let fresh = at.is_some_and(|(_, at)| now.since(at) <= stale_after);
-    t.verified && t.active && t.available && idle(t.ties.duty(), now) && fresh
+    t.profile.verified && t.profile.active && t.available && idle(t.ties.duty(), now) && fresh
 }
 
 fn idle(duty: Duty, now: Timestamp) -> bool {

@@ -158,7 +158,7 @@ fn may_work(t: &Therapist, now: Timestamp) -> bool {
         Duty::Offered { until } => until <= now,
         Duty::Booked { .. } => false,
     };
-    t.verified && t.active && t.available && idle
+    t.profile.verified && t.profile.active && t.available && idle
 }
 
 fn report(unusable: &[therapists::Unusable]) {
@@ -175,28 +175,27 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::core::fleet::Ties;
-    use crate::core::hundredths::{Percent, Rating};
+    use crate::core::fleet::{Profile, Ties};
+    use crate::core::hundredths::Rating;
     use crate::core::ids::UserId;
     use crate::core::offerings::Offerings;
-    use crate::core::people::GendersServed;
 
     fn idle() -> Therapist {
         Therapist {
             services: Offerings::default(),
             first_name: "Luz".into(),
-            profile: Arc::default(),
+            profile: Arc::new(Profile {
+                service_radius_km: 5,
+                verified: true,
+                active: true,
+                accepts_home_service: true,
+                ..Profile::default()
+            }),
             uuid: uuid::Uuid::nil(),
             total_reviews: 0,
             average_rating: Rating::ZERO,
-            commission_rate: Percent::ZERO,
-            service_radius_km: 5,
             gender: None,
-            accepts_genders: GendersServed::ALL,
-            verified: true,
-            active: true,
             available: true,
-            accepts_home_service: true,
             ties: Ties::NONE,
             base_location: None,
             provider: ProviderId(1),

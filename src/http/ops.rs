@@ -71,7 +71,7 @@ fn feature(therapist: &Therapist, (at, seen): (LatLng, Timestamp), now: Timestam
             "first_name": &*therapist.first_name,
             "state": state,
             "available": therapist.available,
-            "verified": therapist.verified,
+            "verified": therapist.profile.verified,
             "booking_uuid": booking,
             "recorded_at": WireTime(seen),
             "stale": now.since(seen) > stale_after,

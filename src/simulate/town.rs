@@ -8,14 +8,13 @@ use uuid::Uuid;
 use super::chance;
 use super::demand::Demand;
 use crate::core::dispatch::Merit;
-use crate::core::fleet::{Duty, Fleet, Therapist, Ties};
+use crate::core::fleet::{Duty, Fleet, Profile, Therapist, Ties};
 use crate::core::geo::LatLng;
-use crate::core::hundredths::{Percent, Rating};
+use crate::core::hundredths::Rating;
 use crate::core::ids::{BookingId, ProviderId, ServiceId, UserId};
 use crate::core::matching::{Candidate, Filters, Precision, Request, When};
 use crate::core::money::Money;
 use crate::core::offerings::Offerings;
-use crate::core::people::GendersServed;
 use crate::core::pricing::Offering;
 use crate::core::time::Timestamp;
 use crate::core::track::Fix;
@@ -211,18 +210,18 @@ fn therapist(provider: ProviderId, rating: Rating) -> Therapist {
     Therapist {
         services: Offerings::new(&[OFFERING]).expect("within the columns"),
         first_name: "".into(),
-        profile: Arc::default(),
+        profile: Arc::new(Profile {
+            service_radius_km: 500,
+            verified: true,
+            active: true,
+            accepts_home_service: true,
+            ..Profile::default()
+        }),
         uuid: Uuid::from_u128(provider.0 as u128),
         total_reviews: 10,
         average_rating: rating,
-        commission_rate: Percent::ZERO,
-        service_radius_km: 500,
         gender: None,
-        accepts_genders: GendersServed::ALL,
-        verified: true,
-        active: true,
         available: true,
-        accepts_home_service: true,
         ties: Ties::NONE,
         base_location: None,
         provider,

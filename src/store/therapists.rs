@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::StoreError;
 use crate::core::fleet::{Duty, Profile, Shared, Therapist, Ties};
 use crate::core::geo::LatLng;
-use crate::core::hundredths::{OutOfRange, Percent, Rating};
+use crate::core::hundredths::OutOfRange;
 use crate::core::ids::{BookingId, ProviderId, ServiceId, UserId};
 use crate::core::money::Money;
 use crate::core::offerings::Offerings;
@@ -267,6 +267,12 @@ impl TryFrom<Row> for Therapist {
             schedule: Schedule::parse(row.default_schedule.as_ref().unwrap_or(&serde_json::Value::Null))
                 .map_err(|e| format!("default_schedule: {e}"))?,
             buffer_minutes: natural("buffer_minutes", row.buffer_minutes)?,
+            service_radius_km: kilometres("service_radius_km", row.service_radius_km)?,
+            commission_rate: hundredths("commission_rate", row.commission_rate)?,
+            accepts_genders: row.accepts_genders.as_deref().map_or(Ok(GendersServed::ALL), genders)?,
+            verified: row.verified,
+            active: row.active,
+            accepts_home_service: row.accepts_home_service,
         };
         let busy = row.busy_from.into_iter().zip(row.busy_until);
         let busy: Vec<_> = busy.map(|(from, until)| (from_chrono(from), from_chrono(until))).collect();
@@ -277,15 +283,9 @@ impl TryFrom<Row> for Therapist {
             profile: Arc::new(profile),
             uuid: row.uuid,
             total_reviews: natural("total_reviews", row.total_reviews)?,
-            average_rating: hundredths::<Rating>("average_rating", row.average_rating)?,
-            commission_rate: hundredths::<Percent>("commission_rate", row.commission_rate)?,
-            service_radius_km: kilometres("service_radius_km", row.service_radius_km)?,
+            average_rating: hundredths("average_rating", row.average_rating)?,
             gender: row.gender.as_deref().map(gender).transpose()?,
-            accepts_genders: row.accepts_genders.as_deref().map_or(Ok(GendersServed::ALL), genders)?,
-            verified: row.verified,
-            active: row.active,
             available: row.available,
-            accepts_home_service: row.accepts_home_service,
             ties: Ties::new(duty, busy, blocked),
             base_location,
             provider: ProviderId(row.id),

@@ -14,11 +14,10 @@ use uuid::Uuid;
 
 use spacall::clock;
 use spacall::cluster::Bus;
-use spacall::core::fleet::{Duty, Fleet, Therapist, Ties};
-use spacall::core::hundredths::{Percent, Rating};
+use spacall::core::fleet::{Duty, Fleet, Profile, Therapist, Ties};
+use spacall::core::hundredths::Rating;
 use spacall::core::ids::{BookingId, OfferId, ProviderId, UserId};
 use spacall::core::offerings::Offerings;
-use spacall::core::people::GendersServed;
 use spacall::core::settings::Settings;
 use spacall::core::time::Timestamp;
 use spacall::http::stream::{self, AuthFailure, Desk, Member, Origins, Refusal, Sockets, Standing, Timing};
@@ -308,18 +307,18 @@ fn in_fleet(user: UserId, provider: ProviderId) -> Therapist {
     Therapist {
         services: Offerings::default(),
         first_name: "Tessa".into(),
-        profile: Arc::default(),
+        profile: Arc::new(Profile {
+            service_radius_km: 10,
+            verified: true,
+            active: true,
+            accepts_home_service: true,
+            ..Profile::default()
+        }),
         uuid: Uuid::nil(),
         total_reviews: 0,
         average_rating: Rating::ZERO,
-        commission_rate: Percent::ZERO,
-        service_radius_km: 10,
         gender: None,
-        accepts_genders: GendersServed::ALL,
-        verified: true,
-        active: true,
         available: true,
-        accepts_home_service: true,
         ties: Ties::NONE,
         base_location: None,
         provider,

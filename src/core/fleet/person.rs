@@ -168,6 +168,7 @@ fn reach_and_one(t: &Therapist) -> u16 {
     let settled = t.ties == Ties::NONE && t.services.iter().all(|offering| has_own_bit(offering.service));
     let farthest = t.services.iter().filter(|o| o.home).map(|o| o.max_travel_km).min().unwrap_or(0);
     // Farther than around the Earth is all the same.
-    let reach = u16::try_from(farthest.min(t.service_radius_km.into())).unwrap_or(u16::MAX - 1).min(u16::MAX - 1);
+    let reach =
+        u16::try_from(farthest.min(t.profile.service_radius_km.into())).unwrap_or(u16::MAX - 1).min(u16::MAX - 1);
     if settled { reach + 1 } else { 0 }
 }

@@ -18,7 +18,7 @@ use crate::core::schedule::Schedule;
 
 /// A therapist as SQL and bookings say. Replaced whole, never changed in place: whoever holds one sees one moment.
 ///
-/// There are as many of them as therapists, so each takes 96 bytes and its offerings. What many have alike is held once
+/// There are as many of them as therapists, so each takes 88 bytes and its offerings. What many have alike is held once
 /// where many are read together ([`Shared`]); what few have is in [`Ties`]. What is shown of everybody in an answer comes
 /// first: the fields lie in memory in this order.
 #[derive(Clone, PartialEq, Debug)]
@@ -36,22 +36,10 @@ pub struct Therapist {
     pub total_reviews: u32,
     /// Of the reviews.
     pub average_rating: Rating,
-    /// Of the platform.
-    pub commission_rate: Percent,
-    /// Does not go farther, km.
-    pub service_radius_km: u16,
     /// If told.
     pub gender: Option<Gender>,
-    /// Customers served.
-    pub accepts_genders: GendersServed,
-    /// `verification_status = 'verified'`
-    pub verified: bool,
-    /// Provider and user active, neither deleted.
-    pub active: bool,
     /// Switched on in the app.
     pub available: bool,
-    /// Comes home at all.
-    pub accepts_home_service: bool,
     /// What he does now, time that is taken, customers he is not to meet.
     pub ties: Ties,
     /// Where scheduled bookings start from.
@@ -62,7 +50,7 @@ pub struct Therapist {
     pub user: UserId,
 }
 
-/// Of `therapist_profiles`, what is often the same for many.
+/// What seldom changes, and is often the same for many.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Profile {
     /// As the therapist names them.
@@ -73,6 +61,18 @@ pub struct Profile {
     pub schedule: Schedule,
     /// Between two bookings.
     pub buffer_minutes: u32,
+    /// Does not go farther, km.
+    pub service_radius_km: u16,
+    /// Of the platform.
+    pub commission_rate: Percent,
+    /// Customers served.
+    pub accepts_genders: GendersServed,
+    /// `verification_status = 'verified'`
+    pub verified: bool,
+    /// Provider and user active, neither deleted.
+    pub active: bool,
+    /// Comes home at all.
+    pub accepts_home_service: bool,
 }
 
 impl Therapist {

@@ -9,8 +9,8 @@ use super::world::willing;
 use crate::core::fleet::{Profile, Shared, Therapist};
 
 #[test]
-fn a_therapist_takes_96_bytes_and_what_answers_show_lies_together() {
-    assert_eq!(size_of::<Therapist>(), 96);
+fn a_therapist_takes_88_bytes_and_what_answers_show_lies_together() {
+    assert_eq!(size_of::<Therapist>(), 88);
     let shown = [
         offset_of!(Therapist, services),
         offset_of!(Therapist, first_name),

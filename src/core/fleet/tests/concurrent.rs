@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use uuid::Uuid;
 
-use super::world::{any_speed, offer, rating, request, willing};
+use super::world::{any_speed, offer, profile, rating, request, willing};
 use crate::core::fleet::{Duty, Fleet, MANY, Therapist};
 use crate::core::geo::{LatLng, Meters};
 use crate::core::ids::{BookingId, ProviderId, UserId};
@@ -28,7 +28,7 @@ fn version(id: i64, version: u64) -> Therapist {
     t.first_name = format!("v{version}").into();
     t.average_rating = rating((version % 500) as u16);
     offer(&mut t, |offering| offering.price = Money::centavos(version as i64));
-    Arc::make_mut(&mut t.profile).languages = Arc::from([version.to_string()]);
+    profile(&mut t).languages = Arc::from([version.to_string()]);
     t
 }
 

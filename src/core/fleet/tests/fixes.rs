@@ -1,7 +1,6 @@
 //! What fixes, duty and attributes do to answers.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -10,7 +9,7 @@ use rust_decimal::Decimal;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::world::{any_speed, offer, request, willing};
+use super::world::{any_speed, offer, profile, request, willing};
 use crate::core::fleet::{Duty, Fleet, Therapist, Ties};
 use crate::core::geo::{LatLng, Meters};
 use crate::core::ids::{BookingId, ProviderId, ServiceId, UserId};
@@ -71,11 +70,11 @@ fn each_hard_constraint_has_its_reason() {
         (Some(Unfit::Excluded), verdict(as_is, |r| r.exclude = BTreeSet::from([ProviderId(5)]))),
         (Some(Unfit::Himself), verdict(|t| t.user = UserId(1), any)),
         (Some(Unfit::Blocked), verdict(|t| t.ties = Ties::new(Duty::Idle, [], [UserId(1)]), any)),
-        (Some(Unfit::NotVerified), verdict(|t| t.verified = false, any)),
-        (Some(Unfit::NotActive), verdict(|t| t.active = false, any)),
+        (Some(Unfit::NotVerified), verdict(|t| profile(t).verified = false, any)),
+        (Some(Unfit::NotActive), verdict(|t| profile(t).active = false, any)),
         (Some(Unfit::NotAvailable), verdict(|t| t.available = false, any)),
         (None, verdict(|t| t.available = false, |r| at(r, 10))),
-        (Some(Unfit::NoHomeService), verdict(|t| t.accepts_home_service = false, any)),
+        (Some(Unfit::NoHomeService), verdict(|t| profile(t).accepts_home_service = false, any)),
         (Some(Unfit::ServiceNotOffered), verdict(as_is, |r| r.service = ServiceId(33))),
         (Some(Unfit::ServiceNotOffered), verdict(|t| offer(t, |o| o.home = false), any)),
         (Some(Unfit::OnBooking), verdict(|t| t.ties.set_duty(booked), any)),
@@ -87,11 +86,14 @@ fn each_hard_constraint_has_its_reason() {
         (None, verdict(|t| t.ties.set_duty(Duty::Offered { until: NOW }), any)),
         (None, verdict(as_is, |r| r.stale_after = Duration::from_secs(600))),
         (Some(Unfit::StaleFix), verdict(as_is, |r| r.stale_after = Duration::from_micros(599_999_999))),
-        (Some(Unfit::GenderNotServed), verdict(|t| t.accepts_genders = GendersServed::only([Gender::Female]), any)),
-        (None, verdict(|t| t.accepts_genders = GendersServed::only([Gender::Male]), any)),
         (
             Some(Unfit::GenderNotServed),
-            verdict(|t| t.accepts_genders = GendersServed::only(Gender::ALL), |r| r.customer_gender = None),
+            verdict(|t| profile(t).accepts_genders = GendersServed::only([Gender::Female]), any),
+        ),
+        (None, verdict(|t| profile(t).accepts_genders = GendersServed::only([Gender::Male]), any)),
+        (
+            Some(Unfit::GenderNotServed),
+            verdict(|t| profile(t).accepts_genders = GendersServed::only(Gender::ALL), |r| r.customer_gender = None),
         ),
         (Some(Unfit::GenderNotWanted), verdict(as_is, |r| r.filters.gender = Some(Gender::Male))),
         (Some(Unfit::GenderNotWanted), verdict(|t| t.gender = None, |r| r.filters.gender = Some(Gender::Female))),
@@ -101,8 +103,8 @@ fn each_hard_constraint_has_its_reason() {
         (None, verdict(as_is, |r| r.filters.specialization = Some("swedish".into()))),
         (Some(Unfit::Rating), verdict(as_is, |r| r.filters.min_rating = Some(Decimal::new(451, 2)))),
         (None, verdict(as_is, |r| r.filters.min_rating = Some(Decimal::new(450, 2)))),
-        (Some(Unfit::BeyondOwnRadius), verdict(|t| t.service_radius_km = 2, any)), // 2.0015 km
-        (None, verdict(|t| t.service_radius_km = 3, any)),
+        (Some(Unfit::BeyondOwnRadius), verdict(|t| profile(t).service_radius_km = 2, any)), // 2.0015 km
+        (None, verdict(|t| profile(t).service_radius_km = 3, any)),
         (Some(Unfit::BeyondTravelDistance), verdict(|t| offer(t, |o| o.max_travel_km = 2), any)),
         (Some(Unfit::TooExpensive), verdict(as_is, |r| r.filters.max_price = Some(Money::centavos(79_999)))),
         (None, verdict(as_is, |r| r.filters.max_price = Some(Money::centavos(80_000)))),
@@ -142,12 +144,11 @@ fn busy(from: u64, until: u64) -> impl FnOnce(&mut Therapist) {
 
 fn without_buffer(t: &mut Therapist) {
     busy(8, 10)(t);
-    Arc::make_mut(&mut t.profile).buffer_minutes = 0;
+    profile(t).buffer_minutes = 0;
 }
 
 fn nine_to_five(t: &mut Therapist) {
-    Arc::make_mut(&mut t.profile).schedule =
-        Schedule::parse(&json!({"monday": [{"start": "09:00", "end": "17:00"}]})).unwrap();
+    profile(t).schedule = Schedule::parse(&json!({"monday": [{"start": "09:00", "end": "17:00"}]})).unwrap();
 }
 
 #[test]

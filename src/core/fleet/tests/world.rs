@@ -49,18 +49,18 @@ pub(super) fn willing(id: i64) -> Therapist {
             languages: Arc::from(["en".into(), "fil".into()]),
             schedule: Schedule::always(),
             buffer_minutes: 15,
+            service_radius_km: 50_000,
+            commission_rate: Percent::from_hundredths(1_500).unwrap(),
+            accepts_genders: GendersServed::ALL,
+            verified: true,
+            active: true,
+            accepts_home_service: true,
         }),
         uuid: Uuid::from_u128(id as u128),
         total_reviews: 3,
         average_rating: rating(450),
-        commission_rate: Percent::from_hundredths(1_500).unwrap(),
-        service_radius_km: 50_000,
         gender: Some(Gender::Female),
-        accepts_genders: GendersServed::ALL,
-        verified: true,
-        active: true,
         available: true,
-        accepts_home_service: true,
         ties: Ties::NONE,
         base_location: None,
         provider: ProviderId(id),
@@ -71,6 +71,11 @@ pub(super) fn willing(id: i64) -> Therapist {
 /// In hundredths.
 pub(super) fn rating(hundredths: u16) -> Rating {
     Rating::from_hundredths(hundredths).unwrap()
+}
+
+/// To be changed.
+pub(super) fn profile(t: &mut Therapist) -> &mut Profile {
+    Arc::make_mut(&mut t.profile)
 }
 
 /// Changes the one thing that is offered.
@@ -228,22 +233,22 @@ impl World {
             self.pick(&[None, Some(Gender::Female), Some(Gender::Female), Some(Gender::Male), Some(Gender::Other)]);
         t.average_rating = rating(self.rng.random_range(0..=500));
         let words = |of: &[&str]| of.iter().map(|&word| word.to_owned()).collect::<Arc<[String]>>();
-        let profile = Arc::make_mut(&mut t.profile);
+        let profile = profile(&mut t);
         profile.languages = self.pick(&[words(&[]), words(&["en"]), words(&["EN", "fil"]), words(&["Español"])]);
         profile.specializations = self.pick(&[words(&[]), words(&["Swedish"]), words(&["shiatsu", "ΜΑΣΣ"])]);
-        t.service_radius_km = self.pick(&[0, 5, 300, 50_000, 50_000]);
+        profile.service_radius_km = self.pick(&[0, 5, 300, 50_000, 50_000]);
         let (all, women) = (GendersServed::ALL, GendersServed::only([Gender::Female]));
-        t.accepts_genders = self.pick(&[all, all, women, GendersServed::only([Gender::Male, Gender::Other])]);
+        profile.accepts_genders = self.pick(&[all, all, women, GendersServed::only([Gender::Male, Gender::Other])]);
+        profile.verified = self.flip(0.95);
+        profile.active = self.flip(0.95);
+        profile.accepts_home_service = self.flip(0.95);
         offer(&mut t, |offering| {
             offering.service = ServiceId(self.pick(&[1, 1, 1, 2, 33]));
             offering.home = self.flip(0.95);
             offering.max_travel_km = self.pick(&[3, 50_000, 50_000, 50_000]);
             offering.price = Money::centavos(self.rng.random_range(50_000..150_000));
         });
-        t.verified = self.flip(0.95);
-        t.active = self.flip(0.95);
         t.available = self.flip(0.9);
-        t.accepts_home_service = self.flip(0.95);
         let blocked = if self.flip(0.05) { vec![UserId(7), UserId(1)] } else { vec![UserId(7)] };
         let duty = self.duty();
         let from = self.now.plus(Duration::from_secs(self.rng.random_range(0..7_200)));
