@@ -356,3 +356,39 @@ fn texts(column: &str, value: &serde_json::Value) -> Result<Arc<[String]>, Strin
     let texts: Result<Vec<String>, _> = serde::Deserialize::deserialize(value);
     texts.map(Arc::from).map_err(|_| format!("{column} {value} is not a list of texts"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::hundredths::{Percent, Rating};
+
+    #[test]
+    fn a_value_that_the_index_cannot_hold_is_named_with_what_is_allowed() {
+        let service = |row: &str| offerings(&format!("[{row}]")).map(|_| ());
+        let number = |value: &str| value.parse::<Decimal>().expect("a number");
+        for (result, text) in [
+            (
+                service(r#"[3, "100000000.00", 5, "0.00", 10, true, false]"#),
+                "provider_services: service 3: price 100000000.00 is not within 0.00 to 99999999.99",
+            ),
+            (
+                service(r#"[3, "800.00", 5, "-0.01", 10, true, false]"#),
+                "provider_services: service 3: per_km_surcharge -0.01 is not within 0.00 to 999999.99",
+            ),
+            (
+                hundredths::<Rating>("average_rating", number("5.01")).map(|_| ()),
+                "average_rating 5.01 is not within 0.00 to 5.00",
+            ),
+            (
+                hundredths::<Percent>("commission_rate", number("-1")).map(|_| ()),
+                "commission_rate -1 is not within 0.00 to 100.00",
+            ),
+            (kilometres("service_radius_km", -1).map(|_| ()), "service_radius_km -1 is negative"),
+            (genders(&["female".into(), "both".into()]).map(|_| ()), "gender \"both\" is not of the schema"),
+        ] {
+            assert_eq!(result, Err(text.to_owned()));
+        }
+        assert_eq!(service(r#"[3, "99999999.99", 2147483647, "999999.99", 2147483647, true, true]"#), Ok(()));
+        assert_eq!([70_000, 65_535, 5, 0].map(|km| kilometres("", km)), [65_535, 65_535, 5, 0].map(Ok));
+    }
+}

@@ -80,6 +80,25 @@ impl Therapist {
     pub fn offering(&self, service: ServiceId) -> Option<Offering> {
         self.services.at_home(service)
     }
+
+    /// Takes from what was known of him before whatever has not changed: who is read alone shares with nobody yet.
+    pub(super) fn share_with(&mut self, known: &Self) {
+        keep(&mut self.first_name, &known.first_name);
+        if self.profile == known.profile {
+            self.profile = Arc::clone(&known.profile);
+            return;
+        }
+        let (profile, known) = (Arc::make_mut(&mut self.profile), &known.profile);
+        keep(&mut profile.specializations, &known.specializations);
+        keep(&mut profile.languages, &known.languages);
+        keep(&mut profile.schedule, &known.schedule);
+    }
+}
+
+fn keep<T: Clone + PartialEq>(new: &mut T, known: &T) {
+    if new == known {
+        new.clone_from(known);
+    }
 }
 
 /// What was read of many therapists and is alike among them: each of it is kept once.

@@ -111,7 +111,7 @@ impl Writer {
 
     /// Adds a therapist, or replaces what is known of him. Nothing changes if nothing is new. `public` tells the public
     /// position of his base.
-    pub(super) fn put(&mut self, therapist: Arc<Therapist>, public: impl FnMut(LatLng) -> PublicPosition) {
+    pub(super) fn put(&mut self, mut therapist: Arc<Therapist>, public: impl FnMut(LatLng) -> PublicPosition) {
         let provider = therapist.provider;
         let Some(slot) = self.tables.find(provider) else {
             let slot = self.add();
@@ -121,7 +121,11 @@ impl Writer {
             }
             return;
         };
-        if self.therapist(slot).is_none_or(|known| known != therapist) {
+        let known = self.therapist(slot);
+        if known.as_ref() != Some(&therapist) {
+            if let Some(known) = known {
+                Arc::make_mut(&mut therapist).share_with(&known);
+            }
             self.write_therapist(slot, therapist, public);
         }
     }
