@@ -1,4 +1,4 @@
-//! What a therapist offers, in as few bytes as the schema's columns need: an index of a million holds three million.
+//! What a therapist offers, in as few bytes as the schema's columns need.
 
 use super::ids::ServiceId;
 use super::money::Money;
@@ -47,7 +47,11 @@ impl Offerings {
     /// # Errors
     /// An amount that is negative or beyond its column, or a service id that is negative or beyond 2^32 - 1.
     pub fn new(offerings: &[Offering]) -> Result<Self, InvalidOffering> {
-        offerings.iter().map(Packed::new).collect::<Result<_, _>>().map(Self)
+        let mut packed = Vec::with_capacity(offerings.len());
+        for offering in offerings {
+            packed.push(Packed::new(offering)?);
+        }
+        Ok(Self(packed.into()))
     }
 
     /// Each as it was given.

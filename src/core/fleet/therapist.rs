@@ -63,7 +63,7 @@ pub struct Profile {
     pub buffer_minutes: u32,
     /// Does not go farther, km.
     pub service_radius_km: u16,
-    /// Of the platform.
+    /// The platform's share of price and surcharge.
     pub commission_rate: Percent,
     /// Customers served.
     pub accepts_genders: GendersServed,
