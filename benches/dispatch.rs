@@ -8,18 +8,18 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use rust_decimal::Decimal;
 use spacall::cities::{Places, metro_manila};
 use spacall::clock;
 use spacall::core::assignment::{Edge, assign};
 use spacall::core::dispatch::{Dispatch, Effect, Found, Input, Job, Merit};
-use spacall::core::fleet::{Duty, Fleet, Therapist};
+use spacall::core::fleet::{Duty, Fleet, Profile, Therapist, Ties};
 use spacall::core::geo::{LatLng, Meters};
+use spacall::core::hundredths::Rating;
 use spacall::core::ids::{BookingId, OfferId, ProviderId, ServiceId, UserId};
 use spacall::core::matching::{Filters, Precision, Request, When};
 use spacall::core::money::Money;
+use spacall::core::offerings::Offerings;
 use spacall::core::pricing::Offering;
-use spacall::core::schedule::Schedule;
 use spacall::core::settings::Settings;
 use spacall::core::time::Timestamp;
 use spacall::core::track::Fix;
@@ -133,22 +133,7 @@ fn request(place: LatLng, radius: Meters, exclude: std::collections::BTreeSet<Pr
 
 fn therapist(provider: ProviderId) -> Therapist {
     Therapist {
-        provider,
-        user: UserId(provider.0),
-        uuid: Uuid::from_u128(provider.0 as u128),
-        first_name: "".into(),
-        gender: None,
-        average_rating: Decimal::from(4),
-        total_reviews: 10,
-        commission_rate: Decimal::ZERO,
-        specializations: Arc::default(),
-        languages: Arc::default(),
-        service_radius_km: 20,
-        base_location: None,
-        schedule: Schedule::always(),
-        accepts_genders: None,
-        buffer_minutes: 15,
-        services: Arc::from([Offering {
+        services: Offerings::new(&[Offering {
             service: ServiceId(1),
             price: Money::centavos(80_000),
             base_distance_km: 5,
@@ -156,14 +141,25 @@ fn therapist(provider: ProviderId) -> Therapist {
             max_travel_km: 20,
             home: true,
             store: false,
-        }]),
-        verified: true,
-        active: true,
+        }])
+        .expect("within the columns"),
+        first_name: "".into(),
+        profile: Arc::new(Profile {
+            service_radius_km: 20,
+            verified: true,
+            active: true,
+            accepts_home_service: true,
+            ..Profile::default()
+        }),
+        uuid: Uuid::from_u128(provider.0 as u128),
+        total_reviews: 10,
+        average_rating: Rating::from_hundredths(400).expect("a rating"),
+        gender: None,
         available: true,
-        accepts_home_service: true,
-        blocked: Box::default(),
-        duty: Duty::Idle,
-        busy: Box::default(),
+        ties: Ties::NONE,
+        base_location: None,
+        provider,
+        user: UserId(provider.0),
     }
 }
 

@@ -23,8 +23,9 @@ const MAY_IMPORT: [(&str, &[&str]); 10] = [
 ];
 
 /// Crates that the pure core may use. None of them knows a clock, a socket, a file or a global source of chance.
-const CORE_CRATES: [&str; 11] = [
+const CORE_CRATES: [&str; 12] = [
     "arc_swap",
+    "arcstr",
     "h3o",
     "libm",
     "loom",

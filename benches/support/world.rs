@@ -2,20 +2,22 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use flate2::read::GzDecoder;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
-use rust_decimal::Decimal;
 use spacall::cities::{City, Places, metro_manila, offset};
-use spacall::core::fleet::{Duty, Fleet, Shared, Therapist};
+use spacall::core::fleet::{Fleet, Profile, Shared, Therapist, Ties};
 use spacall::core::geo::{LatLng, Meters};
+use spacall::core::hundredths::{Percent, Rating};
 use spacall::core::ids::{ProviderId, ServiceId, UserId};
 use spacall::core::matching::{Filters, Precision, Request, When};
 use spacall::core::money::Money;
-use spacall::core::people::Gender;
+use spacall::core::offerings::Offerings;
+use spacall::core::people::{Gender, GendersServed};
 use spacall::core::pricing::Offering;
 use spacall::core::schedule::Schedule;
 use spacall::core::time::Timestamp;
@@ -107,30 +109,36 @@ impl Town {
             home: true,
             store: false,
         };
-        let row = Therapist {
-            provider: ProviderId(id),
-            user: UserId(id + 1_000_000_000),
-            uuid: Uuid::from_u128(rng.random()),
-            first_name: "Maricel".into(),
-            gender: Some(if rng.random_bool(0.5) { Gender::Female } else { Gender::Male }),
-            average_rating: Decimal::new(rng.random_range(300..=500), 2),
-            total_reviews: rng.random_range(0..400),
-            commission_rate: Decimal::from(15),
+        // The order of the draws decides who is drawn.
+        let uuid = Uuid::from_u128(rng.random());
+        let gender = if rng.random_bool(0.5) { Gender::Female } else { Gender::Male };
+        let average_rating = Rating::from_hundredths(rng.random_range(300..=500_i64) as u16).expect("at most 500");
+        let total_reviews = rng.random_range(0..400);
+        let profile = Profile {
             specializations: specializations.into(),
             languages: languages.into(),
-            service_radius_km: rng.random_range(8..=15),
-            base_location: Some(place),
             schedule: Schedule::always(),
-            accepts_genders: None,
             buffer_minutes: 30,
-            services: (1..=3).map(|service| offering(service, rng)).collect(),
+            service_radius_km: rng.random_range(8..=15_u32) as u16,
+            commission_rate: Percent::from_hundredths(1_500).expect("a percentage"),
+            accepts_genders: GendersServed::ALL,
             verified: true,
             active: true,
-            available: true,
             accepts_home_service: true,
-            blocked: Box::default(),
-            duty: Duty::Idle,
-            busy: Box::default(),
+        };
+        let row = Therapist {
+            services: Offerings::new(&[1, 2, 3].map(|service| offering(service, rng))).expect("within the columns"),
+            first_name: "Maricel".into(),
+            profile: Arc::new(profile),
+            uuid,
+            total_reviews,
+            average_rating,
+            gender: Some(gender),
+            available: true,
+            ties: Ties::NONE,
+            base_location: Some(place),
+            provider: ProviderId(id),
+            user: UserId(id + 1_000_000_000),
         };
         let age = Duration::from_secs(rng.random_range(1..300));
         Person { row, fix: Fix::new(NOW.minus(age), place) }

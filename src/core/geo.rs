@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::LazyLock;
 
 use h3o::Resolution;
@@ -17,11 +18,16 @@ pub const EARTH_RADIUS_M: f64 = 6_371_008.771_415_06;
 
 /// A place on Earth, kept in 1e-7 degree (about 1 cm), the resolution of the binary wire format.
 /// Every place that enters the service is rounded to it once, so index, wire and database hold the same numbers.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LatLng {
-    lat_e7: i32,
+    /// The latitude above -2^31, in 1e-7 degree: in the order of latitudes, and never 0, so that an `Option<LatLng>` is as
+    /// small as a place.
+    lat_shifted: NonZeroU32,
     lng_e7: i32,
 }
+
+/// Turns an `i32` into a `u32` of the same order, and back.
+const SHIFT: u32 = 1 << 31;
 
 /// Why a pair of numbers is not a place.
 #[derive(Clone, Copy, PartialEq, Debug, thiserror::Error)]
@@ -43,7 +49,7 @@ impl LatLng {
         if !(-180.0..=180.0).contains(&longitude) {
             return Err(InvalidLatLng::Longitude(longitude));
         }
-        Ok(Self { lat_e7: (latitude * 1e7).round() as i32, lng_e7: (longitude * 1e7).round() as i32 })
+        Ok(Self::within((latitude * 1e7).round() as i32, (longitude * 1e7).round() as i32))
     }
 
     /// From 1e-7 degrees, as the binary wire format carries them.
@@ -54,12 +60,19 @@ impl LatLng {
         if !(-1_800_000_000..=1_800_000_000).contains(&lng_e7) {
             return Err(InvalidLatLng::Longitude(f64::from(lng_e7) / 1e7));
         }
-        Ok(Self { lat_e7, lng_e7 })
+        Ok(Self::within(lat_e7, lng_e7))
+    }
+
+    /// Of numbers that are within the ranges.
+    fn within(lat_e7: i32, lng_e7: i32) -> Self {
+        // Only -2^31 would come to 0, and no latitude is that far south.
+        let lat_shifted = NonZeroU32::new(lat_e7.cast_unsigned() ^ SHIFT).unwrap_or(NonZeroU32::MIN);
+        Self { lat_shifted, lng_e7 }
     }
 
     /// Latitude in degrees, north positive.
     pub fn latitude(self) -> f64 {
-        f64::from(self.lat_e7) / 1e7
+        f64::from(self.lat_e7()) / 1e7
     }
 
     /// Longitude in degrees, east positive.
@@ -69,7 +82,7 @@ impl LatLng {
 
     /// Latitude in 1e-7 degree.
     pub const fn lat_e7(self) -> i32 {
-        self.lat_e7
+        (self.lat_shifted.get() ^ SHIFT).cast_signed()
     }
 
     /// Longitude in 1e-7 degree.
@@ -85,7 +98,7 @@ impl LatLng {
     /// True only if the other place is no farther than that. Cheap: degrees of longitude count as if they were at the
     /// equator, where they are longest.
     pub fn is_surely_within(self, distance: Meters, other: Self) -> bool {
-        let dlat = f64::from(self.lat_e7) - f64::from(other.lat_e7);
+        let dlat = f64::from(self.lat_e7()) - f64::from(other.lat_e7());
         let dlng = f64::from(self.lng_e7) - f64::from(other.lng_e7);
         let reach_e7 = distance.get() / EARTH_RADIUS_M / 1e-7f64.to_radians() * (1.0 - 1e-9);
         dlat * dlat + dlng * dlng <= reach_e7 * reach_e7
@@ -102,14 +115,14 @@ pub struct Vantage {
 impl Vantage {
     /// From here.
     pub fn of(place: LatLng) -> Self {
-        Self { place, cos_lat: cosine(place.lat_e7) }
+        Self { place, cos_lat: cosine(place.lat_e7()) }
     }
 
     /// The one metric.
     pub fn distance(&self, other: LatLng) -> Meters {
         let half = |a: i32, b: i32| (f64::from(a) - f64::from(b)) * (E7_RAD / 2.0);
-        let (half_dlat, half_dlng) = (half(self.place.lat_e7, other.lat_e7), half(self.place.lng_e7, other.lng_e7));
-        let cosines = self.cos_lat * cosine(other.lat_e7);
+        let (half_dlat, half_dlng) = (half(self.place.lat_e7(), other.lat_e7()), half(self.place.lng_e7, other.lng_e7));
+        let cosines = self.cos_lat * cosine(other.lat_e7());
         let (sin_lat, sin_lng) = (sine(half_dlat), sine(half_dlng));
         let h = sin_lat * sin_lat + cosines * (sin_lng * sin_lng);
         Meters(2.0 * EARTH_RADIUS_M * arc_sine(h.sqrt().min(1.0)))
@@ -145,6 +158,12 @@ pub(crate) fn arc_sine(x: f64) -> f64 {
         return libm::asin(x);
     }
     x + x * square * (TERMS[0] + square * (TERMS[1] + square * TERMS[2]))
+}
+
+impl fmt::Debug for LatLng {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LatLng").field("lat_e7", &self.lat_e7()).field("lng_e7", &self.lng_e7).finish()
+    }
 }
 
 impl fmt::Display for LatLng {
@@ -292,7 +311,7 @@ pub struct Neighbours {
 impl Neighbours {
     /// A square of some 90 m, by row and column: places in one have much in common.
     pub const fn square(place: LatLng) -> (i32, i32) {
-        (place.lat_e7 >> 13, place.lng_e7 >> 13)
+        (place.lat_e7() >> 13, place.lng_e7 >> 13)
     }
 
     /// The public position of a place, and the circle in its cell.
@@ -344,4 +363,29 @@ fn cell_of(place: LatLng, resolution: Resolution) -> h3o::CellIndex {
 pub fn km_2(distance: Meters) -> Decimal {
     // No distance here reaches i64's range: the cast saturates and the Earth ends at 20,016 km.
     Decimal::new((distance.get() / 10.0).round() as i64, 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_kept_to_the_last_digit_in_the_order_of_latitudes_and_one_that_may_be_missing_is_as_small() {
+        assert_eq!(size_of::<Option<LatLng>>(), 8);
+        let latitudes = [-900_000_000, -899_999_999, -1, 0, 1, 145_500_000, 899_999_999, 900_000_000];
+        let places: Vec<_> = latitudes
+            .into_iter()
+            .flat_map(|lat| [-1_800_000_000, -1, 0, 1_210_000_000, 1_800_000_000].map(|lng| (lat, lng)))
+            .collect();
+        for (n, &(lat, lng)) in places.iter().enumerate() {
+            let place = LatLng::from_e7(lat, lng).expect("a place");
+            assert_eq!((place.lat_e7(), place.lng_e7()), (lat, lng));
+            assert_eq!((place.latitude(), place.longitude()), (f64::from(lat) / 1e7, f64::from(lng) / 1e7));
+            assert_eq!(LatLng::new(place.latitude(), place.longitude()), Ok(place));
+            assert_eq!(format!("{place:?}"), format!("LatLng {{ lat_e7: {lat}, lng_e7: {lng} }}"));
+            for &(north, east) in &places[n + 1..] {
+                assert!(place < LatLng::from_e7(north, east).expect("a place"), "{place} < {north} {east}");
+            }
+        }
+    }
 }

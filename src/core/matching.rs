@@ -238,21 +238,16 @@ pub(crate) struct Stand {
 }
 
 /// The hard constraints, apart from the asked radius. Cheap ones first.
-pub(crate) fn judge<'t>(
-    t: &'t Therapist,
-    stand: &Stand,
-    request: &Request,
-    now: Timestamp,
-) -> Result<&'t Offering, Unfit> {
+pub(crate) fn judge(t: &Therapist, stand: &Stand, request: &Request, now: Timestamp) -> Result<Offering, Unfit> {
     let refuse = |unfit: Unfit, refused: bool| if refused { Err(unfit) } else { Ok(()) };
     refuse(Unfit::NotChosen, request.only.is_some_and(|only| only != t.provider))?;
     refuse(Unfit::Excluded, request.exclude.contains(&t.provider))?;
     refuse(Unfit::Himself, t.user == request.customer)?;
-    refuse(Unfit::Blocked, t.blocked.contains(&request.customer))?;
-    refuse(Unfit::NotVerified, !t.verified)?;
-    refuse(Unfit::NotActive, !t.active)?;
+    refuse(Unfit::Blocked, t.ties.blocked().contains(&request.customer))?;
+    refuse(Unfit::NotVerified, !t.profile.verified)?;
+    refuse(Unfit::NotActive, !t.profile.active)?;
     refuse(Unfit::NotAvailable, request.when == When::Now && !t.available)?;
-    refuse(Unfit::NoHomeService, !t.accepts_home_service)?;
+    refuse(Unfit::NoHomeService, !t.profile.accepts_home_service)?;
     let offering = t.offering(request.service).ok_or(Unfit::ServiceNotOffered)?;
     if request.when == When::Now {
         on_duty(t, now)?;
@@ -260,21 +255,21 @@ pub(crate) fn judge<'t>(
         refuse(Unfit::StaleFix, stand.fix_at.is_none_or(|at| now.since(at) > request.stale_after))?;
     }
     wishes(t, request)?;
-    refuse(Unfit::BeyondOwnRadius, stand.distance > Meters::from_km(f64::from(t.service_radius_km)))?;
+    refuse(Unfit::BeyondOwnRadius, stand.distance > Meters::from_km(f64::from(t.profile.service_radius_km)))?;
     refuse(Unfit::BeyondTravelDistance, stand.distance > Meters::from_km(f64::from(offering.max_travel_km)))?;
-    let total = || offering.price + surcharge(offering, stand.distance);
+    let total = || offering.price + surcharge(&offering, stand.distance);
     refuse(Unfit::TooExpensive, request.filters.max_price.is_some_and(|max| total() > max))?;
-    if request.when == When::Now && t.busy.is_empty() {
+    if request.when == When::Now && t.ties.busy().is_empty() {
         return Ok(offering);
     }
-    let slot = Slot::of(request.when.time(), now, stand.distance, request.duration, t.buffer_minutes);
-    refuse(Unfit::OffSchedule, request.when != When::Now && !t.schedule.covers(slot.start, request.duration))?;
-    refuse(Unfit::Busy, t.busy.iter().any(|&(from, until)| slot.overlaps(from, until)))?;
+    let slot = Slot::of(request.when.time(), now, stand.distance, request.duration, t.profile.buffer_minutes);
+    refuse(Unfit::OffSchedule, request.when != When::Now && !t.profile.schedule.covers(slot.start, request.duration))?;
+    refuse(Unfit::Busy, t.ties.busy().iter().any(|&(from, until)| slot.overlaps(from, until)))?;
     Ok(offering)
 }
 
 fn on_duty(t: &Therapist, now: Timestamp) -> Result<(), Unfit> {
-    match t.duty {
+    match t.ties.duty() {
         Duty::Idle => Ok(()),
         Duty::Offered { until } if until <= now => Ok(()),
         Duty::Offered { .. } => Err(Unfit::HasOffer),
@@ -285,9 +280,7 @@ fn on_duty(t: &Therapist, now: Timestamp) -> Result<(), Unfit> {
 /// What therapist and customer ask of each other.
 fn wishes(t: &Therapist, request: &Request) -> Result<(), Unfit> {
     let filters = &request.filters;
-    if let Some(served) = &t.accepts_genders
-        && !request.customer_gender.is_some_and(|gender| served.contains(&gender))
-    {
+    if !t.profile.accepts_genders.includes(request.customer_gender) {
         return Err(Unfit::GenderNotServed);
     }
     if filters.gender.is_some() && t.gender != filters.gender {
@@ -296,13 +289,13 @@ fn wishes(t: &Therapist, request: &Request) -> Result<(), Unfit> {
     let lacks = |wanted: &Option<String>, has: &[String]| {
         wanted.as_ref().is_some_and(|wanted| !has.iter().any(|word| same_word(word, wanted)))
     };
-    if lacks(&filters.language, &t.languages) {
+    if lacks(&filters.language, &t.profile.languages) {
         return Err(Unfit::Language);
     }
-    if lacks(&filters.specialization, &t.specializations) {
+    if lacks(&filters.specialization, &t.profile.specializations) {
         return Err(Unfit::Specialization);
     }
-    if filters.min_rating.is_some_and(|min| t.average_rating < min) {
+    if filters.min_rating.is_some_and(|min| t.average_rating.decimal() < min) {
         return Err(Unfit::Rating);
     }
     Ok(())

@@ -196,13 +196,13 @@ fn between(first: Shown, row: Shown, last: Shown) -> bool {
 /// Whether this therapist could be offered a booking of now, as far as he himself goes.
 pub fn matchable(t: &Therapist, at: Shown, now: Timestamp, stale_after: Duration) -> bool {
     let fresh = at.is_some_and(|(_, at)| now.since(at) <= stale_after);
-    t.verified && t.active && t.available && idle(&t.duty, now) && fresh
+    t.profile.verified && t.profile.active && t.available && idle(t.ties.duty(), now) && fresh
 }
 
-fn idle(duty: &Duty, now: Timestamp) -> bool {
+fn idle(duty: Duty, now: Timestamp) -> bool {
     match duty {
         Duty::Idle => true,
-        Duty::Offered { until } => *until <= now,
+        Duty::Offered { until } => until <= now,
         Duty::Booked { .. } => false,
     }
 }
@@ -211,8 +211,8 @@ fn idle(duty: &Duty, now: Timestamp) -> bool {
 fn same(row: &Therapist, seen: &Therapist, now: Timestamp) -> bool {
     let plain = |t: &Therapist| {
         let mut t = t.clone();
-        if idle(&t.duty, now) {
-            t.duty = Duty::Idle;
+        if idle(t.ties.duty(), now) {
+            t.ties.set_duty(Duty::Idle);
         }
         t
     };

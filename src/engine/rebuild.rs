@@ -128,7 +128,7 @@ async fn settled(
     ids: &[ProviderId],
 ) -> Result<(Vec<Therapist>, Vec<therapists::Unusable>), StoreError> {
     const TRIES: u32 = 3;
-    let duties = || -> Vec<Option<Duty>> { ids.iter().map(|&id| fleet.therapist(id).map(|t| t.duty)).collect() };
+    let duties = || -> Vec<Option<Duty>> { ids.iter().map(|&id| fleet.therapist(id).map(|t| t.ties.duty())).collect() };
     let mut tries = 1;
     loop {
         let before = duties();
@@ -148,17 +148,17 @@ pub(super) fn horizon(settings: &Settings, now: Timestamp) -> Timestamp {
 
 /// Whether somebody who waits may want him now and could not have him before: he may work, or has time that was taken.
 fn became_free(before: Option<&Therapist>, after: &Therapist, now: Timestamp) -> bool {
-    let had = |t: &Therapist| may_work(t, now) && t.busy.iter().all(|taken| after.busy.contains(taken));
+    let had = |t: &Therapist| may_work(t, now) && t.ties.busy().iter().all(|taken| after.ties.busy().contains(taken));
     may_work(after, now) && !before.is_some_and(had)
 }
 
 fn may_work(t: &Therapist, now: Timestamp) -> bool {
-    let idle = match t.duty {
+    let idle = match t.ties.duty() {
         Duty::Idle => true,
         Duty::Offered { until } => until <= now,
         Duty::Booked { .. } => false,
     };
-    t.verified && t.active && t.available && idle
+    t.profile.verified && t.profile.active && t.available && idle
 }
 
 fn report(unusable: &[therapists::Unusable]) {
@@ -172,35 +172,34 @@ fn report(unusable: &[therapists::Unusable]) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::core::fleet::{Profile, Ties};
+    use crate::core::hundredths::Rating;
     use crate::core::ids::UserId;
-    use crate::core::schedule::Schedule;
+    use crate::core::offerings::Offerings;
 
     fn idle() -> Therapist {
         Therapist {
+            services: Offerings::default(),
+            first_name: "Luz".into(),
+            profile: Arc::new(Profile {
+                service_radius_km: 5,
+                verified: true,
+                active: true,
+                accepts_home_service: true,
+                ..Profile::default()
+            }),
+            uuid: uuid::Uuid::nil(),
+            total_reviews: 0,
+            average_rating: Rating::ZERO,
+            gender: None,
+            available: true,
+            ties: Ties::NONE,
+            base_location: None,
             provider: ProviderId(1),
             user: UserId(1),
-            uuid: uuid::Uuid::nil(),
-            first_name: "Luz".into(),
-            gender: None,
-            average_rating: 0.into(),
-            total_reviews: 0,
-            commission_rate: 15.into(),
-            specializations: [].into(),
-            languages: [].into(),
-            service_radius_km: 5,
-            base_location: None,
-            schedule: Schedule::always(),
-            accepts_genders: None,
-            buffer_minutes: 15,
-            services: [].into(),
-            verified: true,
-            active: true,
-            available: true,
-            accepts_home_service: true,
-            blocked: [].into(),
-            duty: Duty::Idle,
-            busy: [].into(),
         }
     }
 
@@ -208,7 +207,7 @@ mod tests {
     fn supply_is_who_may_work_and_could_not_and_time_that_was_taken_and_is_not() {
         let at = Timestamp::from_secs;
         let off = Therapist { available: false, ..idle() };
-        let booked = |busy: Vec<_>| Therapist { busy: busy.into(), ..idle() };
+        let booked = |busy: Vec<_>| Therapist { ties: Ties::new(Duty::Idle, busy, []), ..idle() };
         let (one, other) = ((at(100), at(200)), (at(300), at(400)));
         for (before, after, expect) in [
             (None, idle(), true),

@@ -299,7 +299,9 @@ fn price(
     settings: &Settings,
 ) -> Result<Price, Problem> {
     let (service_price, surcharge, rate) = match chosen {
-        Some(candidate) => (candidate.price, candidate.surcharge, candidate.therapist.commission_rate),
+        Some(candidate) => {
+            (candidate.price, candidate.surcharge, candidate.therapist.profile.commission_rate.decimal())
+        }
         None => (service.base_price, Money::ZERO, settings.commission_rate.default),
     };
     meets_minimum(promo, service_price + surcharge)?;

@@ -58,7 +58,7 @@ pub async fn fleet(State(engine): State<Arc<Engine>>) -> impl IntoResponse {
 }
 
 fn feature(therapist: &Therapist, (at, seen): (LatLng, Timestamp), now: Timestamp, stale_after: Duration) -> Value {
-    let (state, booking) = match therapist.duty {
+    let (state, booking) = match therapist.ties.duty() {
         Duty::Booked { booking_uuid, .. } => ("booked", Some(booking_uuid)),
         Duty::Offered { until } if until > now => ("offered", None),
         Duty::Idle | Duty::Offered { .. } => ("idle", None),
@@ -71,7 +71,7 @@ fn feature(therapist: &Therapist, (at, seen): (LatLng, Timestamp), now: Timestam
             "first_name": &*therapist.first_name,
             "state": state,
             "available": therapist.available,
-            "verified": therapist.verified,
+            "verified": therapist.profile.verified,
             "booking_uuid": booking,
             "recorded_at": WireTime(seen),
             "stale": now.since(seen) > stale_after,

@@ -3,25 +3,35 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rust_decimal::Decimal;
 use uuid::Uuid;
 
 use super::chance;
 use super::demand::Demand;
 use crate::core::dispatch::Merit;
-use crate::core::fleet::{Duty, Fleet, Therapist};
+use crate::core::fleet::{Duty, Fleet, Profile, Therapist, Ties};
 use crate::core::geo::LatLng;
+use crate::core::hundredths::Rating;
 use crate::core::ids::{BookingId, ProviderId, ServiceId, UserId};
 use crate::core::matching::{Candidate, Filters, Precision, Request, When};
 use crate::core::money::Money;
+use crate::core::offerings::Offerings;
 use crate::core::pricing::Offering;
-use crate::core::schedule::Schedule;
 use crate::core::time::Timestamp;
 use crate::core::track::Fix;
 use crate::core::travel::{travel_time, travel_time_over};
 
 /// The one service of the town.
 const SERVICE: ServiceId = ServiceId(1);
+/// As everybody offers it.
+const OFFERING: Offering = Offering {
+    service: SERVICE,
+    price: Money::ZERO,
+    base_distance_km: 0,
+    per_km_surcharge: Money::ZERO,
+    max_travel_km: 500,
+    home: true,
+    store: false,
+};
 /// Nobody of the town has no position: an idle therapist stands where he is.
 const NEVER_STALE: Duration = Duration::from_secs(10 * 366 * 86_400);
 /// As dispatch asks the index.
@@ -76,7 +86,7 @@ pub(super) struct Record {
     pub(super) idle_since: Timestamp,
     pub(super) busy_s: f64,
     pub(super) jobs: u32,
-    rating: u16,
+    rating: Rating,
 }
 
 impl Town {
@@ -88,6 +98,7 @@ impl Town {
             let provider = ProviderId(n as i64 + 1);
             let home = (chance(seed, [1, n as u64, 0]) * demand.homes.len() as f64) as usize;
             let rating = 350 + (chance(seed, [2, n as u64, 0]) * 150.0) as u16;
+            let rating = Rating::from_hundredths(rating).expect("at most 500");
             fleet.put(therapist(provider, rating));
             fixes.extend(demand.homes.get(home).map(|place| (provider, Fix::new(start, *place))));
             records.push(Record { idle_since: start, busy_s: 0.0, jobs: 0, rating });
@@ -136,7 +147,7 @@ impl Town {
         Merit {
             travel_ms: millis(travel_time_over(candidate.distance, now)),
             idle_ms: record.map_or(0, |record| millis(now.since(record.idle_since))),
-            rating: record.map(|record| record.rating),
+            rating: record.map(|record| record.rating.hundredths()),
             acceptance: None,
             preferred: false,
         }
@@ -171,7 +182,7 @@ impl Town {
     }
 
     pub(super) fn idle(&self, provider: ProviderId) -> bool {
-        self.fleet.therapist(provider).is_some_and(|t| t.duty == Duty::Idle)
+        self.fleet.therapist(provider).is_some_and(|t| t.ties.duty() == Duty::Idle)
     }
 
     /// The same pair answers alike whenever it is asked, and under every policy.
@@ -195,38 +206,25 @@ impl Town {
     }
 }
 
-fn therapist(provider: ProviderId, rating: u16) -> Therapist {
+fn therapist(provider: ProviderId, rating: Rating) -> Therapist {
     Therapist {
+        services: Offerings::new(&[OFFERING]).expect("within the columns"),
+        first_name: "".into(),
+        profile: Arc::new(Profile {
+            service_radius_km: 500,
+            verified: true,
+            active: true,
+            accepts_home_service: true,
+            ..Profile::default()
+        }),
+        uuid: Uuid::from_u128(provider.0 as u128),
+        total_reviews: 10,
+        average_rating: rating,
+        gender: None,
+        available: true,
+        ties: Ties::NONE,
+        base_location: None,
         provider,
         user: UserId(provider.0),
-        uuid: Uuid::from_u128(provider.0 as u128),
-        first_name: "".into(),
-        gender: None,
-        average_rating: Decimal::new(rating.into(), 2),
-        total_reviews: 10,
-        commission_rate: Decimal::ZERO,
-        specializations: Arc::default(),
-        languages: Arc::default(),
-        service_radius_km: 500,
-        base_location: None,
-        schedule: Schedule::always(),
-        accepts_genders: None,
-        buffer_minutes: 0,
-        services: Arc::from([Offering {
-            service: SERVICE,
-            price: Money::ZERO,
-            base_distance_km: 0,
-            per_km_surcharge: Money::ZERO,
-            max_travel_km: 500,
-            home: true,
-            store: false,
-        }]),
-        verified: true,
-        active: true,
-        available: true,
-        accepts_home_service: true,
-        blocked: Box::default(),
-        duty: Duty::Idle,
-        busy: Box::default(),
     }
 }

@@ -10,11 +10,13 @@ use sqlx::{FromRow, PgExecutor, PgPool};
 use uuid::Uuid;
 
 use super::StoreError;
-use crate::core::fleet::{Duty, Shared, Therapist};
+use crate::core::fleet::{Duty, Profile, Shared, Therapist, Ties};
 use crate::core::geo::LatLng;
+use crate::core::hundredths::OutOfRange;
 use crate::core::ids::{BookingId, ProviderId, ServiceId, UserId};
 use crate::core::money::Money;
-use crate::core::people::Gender;
+use crate::core::offerings::Offerings;
+use crate::core::people::{Gender, GendersServed};
 use crate::core::pricing::Offering;
 use crate::core::schedule::Schedule;
 use crate::core::time::Timestamp;
@@ -259,39 +261,35 @@ impl TryFrom<Row> for Therapist {
             _ => None,
         };
         let duty = duty(&row)?;
-        Ok(Self {
-            provider: ProviderId(row.id),
-            user: UserId(row.user_id),
-            uuid: row.uuid,
-            first_name: row.first_name.into(),
-            gender: row.gender.as_deref().map(gender).transpose()?,
-            average_rating: row.average_rating,
-            total_reviews: natural("total_reviews", row.total_reviews)?,
-            commission_rate: row.commission_rate,
+        let profile = Profile {
             specializations: texts("specializations", &row.specializations)?,
             languages: texts("languages_spoken", &row.languages)?,
-            service_radius_km: natural("service_radius_km", row.service_radius_km)?,
-            base_location,
             schedule: Schedule::parse(row.default_schedule.as_ref().unwrap_or(&serde_json::Value::Null))
                 .map_err(|e| format!("default_schedule: {e}"))?,
-            accepts_genders: row
-                .accepts_genders
-                .map(|words| words.iter().map(|w| gender(w)).collect::<Result<_, _>>())
-                .transpose()?,
             buffer_minutes: natural("buffer_minutes", row.buffer_minutes)?,
-            services: offerings(&row.services)?,
+            service_radius_km: kilometres("service_radius_km", row.service_radius_km)?,
+            commission_rate: hundredths("commission_rate", row.commission_rate)?,
+            accepts_genders: row.accepts_genders.as_deref().map_or(Ok(GendersServed::ALL), genders)?,
             verified: row.verified,
             active: row.active,
-            available: row.available,
             accepts_home_service: row.accepts_home_service,
-            blocked: row.blocked.into_iter().map(UserId).collect(),
-            duty,
-            busy: row
-                .busy_from
-                .into_iter()
-                .zip(row.busy_until)
-                .map(|(from, until)| (from_chrono(from), from_chrono(until)))
-                .collect(),
+        };
+        let busy = row.busy_from.into_iter().zip(row.busy_until);
+        let busy: Vec<_> = busy.map(|(from, until)| (from_chrono(from), from_chrono(until))).collect();
+        let blocked: Vec<_> = row.blocked.into_iter().map(UserId).collect();
+        Ok(Self {
+            services: offerings(&row.services)?,
+            first_name: row.first_name.into(),
+            profile: Arc::new(profile),
+            uuid: row.uuid,
+            total_reviews: natural("total_reviews", row.total_reviews)?,
+            average_rating: hundredths("average_rating", row.average_rating)?,
+            gender: row.gender.as_deref().map(gender).transpose()?,
+            available: row.available,
+            ties: Ties::new(duty, busy, blocked),
+            base_location,
+            provider: ProviderId(row.id),
+            user: UserId(row.user_id),
         })
     }
 }
@@ -312,20 +310,19 @@ fn duty(row: &Row) -> Result<Duty, String> {
     Ok(row.offered_until.map_or(Duty::Idle, |until| Duty::Offered { until: from_chrono(until) }))
 }
 
-fn offerings(services: &str) -> Result<Arc<[Offering]>, String> {
+fn offerings(services: &str) -> Result<Offerings, String> {
     let rows: Vec<OfferingRow> = serde_json::from_str(services).map_err(|e| format!("provider_services: {e}"))?;
-    Ok(rows
-        .into_iter()
-        .map(|o| Offering {
-            service: ServiceId(o.service),
-            price: o.price,
-            base_distance_km: o.base_distance_km,
-            per_km_surcharge: o.per_km_surcharge,
-            max_travel_km: o.max_travel_km,
-            home: o.home,
-            store: o.store,
-        })
-        .collect())
+    let offering = |o: OfferingRow| Offering {
+        service: ServiceId(o.service),
+        price: o.price,
+        base_distance_km: o.base_distance_km,
+        per_km_surcharge: o.per_km_surcharge,
+        max_travel_km: o.max_travel_km,
+        home: o.home,
+        store: o.store,
+    };
+    let rows: Vec<_> = rows.into_iter().map(offering).collect();
+    Offerings::new(&rows).map_err(|e| format!("provider_services: {e}"))
 }
 
 fn place(lat_e7: i32, lng_e7: i32) -> Result<LatLng, String> {
@@ -336,12 +333,62 @@ fn gender(word: &str) -> Result<Gender, String> {
     Gender::parse(word).ok_or_else(|| format!("gender {word:?} is not of the schema"))
 }
 
+fn genders(words: &[String]) -> Result<GendersServed, String> {
+    let genders: Vec<_> = words.iter().map(|word| gender(word)).collect::<Result<_, _>>()?;
+    Ok(GendersServed::only(genders))
+}
+
 fn natural(column: &str, value: i32) -> Result<u32, String> {
     u32::try_from(value).map_err(|_| format!("{column} {value} is negative"))
+}
+
+/// More than 65,535 are all the same: nobody on Earth is half as far from anybody.
+fn kilometres(column: &str, value: i32) -> Result<u16, String> {
+    Ok(u16::try_from(natural(column, value)?).unwrap_or(u16::MAX))
+}
+
+fn hundredths<T: TryFrom<Decimal, Error = OutOfRange>>(column: &str, value: Decimal) -> Result<T, String> {
+    T::try_from(value).map_err(|e| format!("{column} {e}"))
 }
 
 /// A JSON column that should be a list of texts; the Laravel application writes it, so it may be anything.
 fn texts(column: &str, value: &serde_json::Value) -> Result<Arc<[String]>, String> {
     let texts: Result<Vec<String>, _> = serde::Deserialize::deserialize(value);
     texts.map(Arc::from).map_err(|_| format!("{column} {value} is not a list of texts"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::hundredths::{Percent, Rating};
+
+    #[test]
+    fn a_value_that_the_index_cannot_hold_is_named_with_what_is_allowed() {
+        let service = |row: &str| offerings(&format!("[{row}]")).map(|_| ());
+        let number = |value: &str| value.parse::<Decimal>().expect("a number");
+        for (result, text) in [
+            (
+                service(r#"[3, "100000000.00", 5, "0.00", 10, true, false]"#),
+                "provider_services: service 3: price 100000000.00 is not within 0.00 to 99999999.99",
+            ),
+            (
+                service(r#"[3, "800.00", 5, "-0.01", 10, true, false]"#),
+                "provider_services: service 3: per_km_surcharge -0.01 is not within 0.00 to 999999.99",
+            ),
+            (
+                hundredths::<Rating>("average_rating", number("5.01")).map(|_| ()),
+                "average_rating 5.01 is not within 0.00 to 5.00",
+            ),
+            (
+                hundredths::<Percent>("commission_rate", number("-1")).map(|_| ()),
+                "commission_rate -1 is not within 0.00 to 100.00",
+            ),
+            (kilometres("service_radius_km", -1).map(|_| ()), "service_radius_km -1 is negative"),
+            (genders(&["female".into(), "both".into()]).map(|_| ()), "gender \"both\" is not of the schema"),
+        ] {
+            assert_eq!(result, Err(text.to_owned()));
+        }
+        assert_eq!(service(r#"[3, "99999999.99", 2147483647, "999999.99", 2147483647, true, true]"#), Ok(()));
+        assert_eq!([70_000, 65_535, 5, 0].map(|km| kilometres("", km)), [65_535, 65_535, 5, 0].map(Ok));
+    }
 }

@@ -69,7 +69,7 @@ impl Node {
     }
 
     pub fn duty(&self, therapist: Therapist) -> Duty {
-        self.fleet.therapist(therapist.provider).expect("in the index").duty
+        self.fleet.therapist(therapist.provider).expect("in the index").ties.duty()
     }
 
     pub async fn book(&self, w: &World, customer: UserId) -> BookingId {

@@ -6,7 +6,6 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::HeaderMap;
 use axum::routing::{get, post};
-use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
@@ -15,9 +14,10 @@ use uuid::Uuid;
 
 use spacall::clock;
 use spacall::cluster::Bus;
-use spacall::core::fleet::{Duty, Fleet, Therapist};
+use spacall::core::fleet::{Duty, Fleet, Profile, Therapist, Ties};
+use spacall::core::hundredths::Rating;
 use spacall::core::ids::{BookingId, OfferId, ProviderId, UserId};
-use spacall::core::schedule::Schedule;
+use spacall::core::offerings::Offerings;
 use spacall::core::settings::Settings;
 use spacall::core::time::Timestamp;
 use spacall::http::stream::{self, AuthFailure, Desk, Member, Origins, Refusal, Sockets, Standing, Timing};
@@ -305,29 +305,24 @@ impl Desk for TestDesk {
 
 fn in_fleet(user: UserId, provider: ProviderId) -> Therapist {
     Therapist {
+        services: Offerings::default(),
+        first_name: "Tessa".into(),
+        profile: Arc::new(Profile {
+            service_radius_km: 10,
+            verified: true,
+            active: true,
+            accepts_home_service: true,
+            ..Profile::default()
+        }),
+        uuid: Uuid::nil(),
+        total_reviews: 0,
+        average_rating: Rating::ZERO,
+        gender: None,
+        available: true,
+        ties: Ties::NONE,
+        base_location: None,
         provider,
         user,
-        uuid: Uuid::nil(),
-        first_name: "Tessa".into(),
-        gender: None,
-        average_rating: Decimal::ZERO,
-        total_reviews: 0,
-        commission_rate: Decimal::from(15),
-        specializations: Arc::default(),
-        languages: Arc::default(),
-        service_radius_km: 10,
-        base_location: None,
-        schedule: Schedule::default(),
-        accepts_genders: None,
-        buffer_minutes: 0,
-        services: Arc::default(),
-        verified: true,
-        active: true,
-        available: true,
-        accepts_home_service: true,
-        blocked: Box::default(),
-        duty: Duty::Idle,
-        busy: Box::default(),
     }
 }
 

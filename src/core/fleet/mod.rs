@@ -22,6 +22,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod therapist;
+mod ties;
 mod tiling;
 mod traits;
 mod window;
@@ -36,7 +37,8 @@ use uuid::Uuid;
 
 use prefetch::{prefetch, prefetch_whole};
 use tables::Tables;
-pub use therapist::{Duty, Shared, Therapist};
+pub use therapist::{Profile, Shared, Therapist};
+pub use ties::{Duty, Span, Ties};
 use word::Overlap;
 use writer::Writer;
 

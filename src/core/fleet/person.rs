@@ -1,10 +1,9 @@
 //! What the index knows of one therapist besides where he is, on half a cache line: what the next fix is judged by, and
 //! what decides most requests. All of him is read for those alone who are in the answer or whom this does not settle.
 
-use super::Therapist;
 use super::sync::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 use super::traits::has_own_bit;
-use crate::core::fleet::Duty;
+use super::{Therapist, Ties};
 use crate::core::geo::{LatLng, Meters};
 use crate::core::ids::{ProviderId, UserId};
 use crate::core::matching::{Request, When};
@@ -139,12 +138,10 @@ const fn short(UserId(id): UserId) -> u32 {
 }
 
 fn reach_and_one(t: &Therapist) -> u16 {
-    let settled = t.blocked.is_empty()
-        && t.busy.is_empty()
-        && t.duty == Duty::Idle
-        && t.services.iter().all(|offering| has_own_bit(offering.service));
+    let settled = t.ties == Ties::NONE && t.services.iter().all(|offering| has_own_bit(offering.service));
     let farthest = t.services.iter().filter(|o| o.home).map(|o| o.max_travel_km).min().unwrap_or(0);
     // Farther than around the Earth is all the same.
-    let reach = u16::try_from(farthest.min(t.service_radius_km)).unwrap_or(u16::MAX - 1).min(u16::MAX - 1);
+    let reach =
+        u16::try_from(farthest.min(t.profile.service_radius_km.into())).unwrap_or(u16::MAX - 1).min(u16::MAX - 1);
     if settled { reach + 1 } else { 0 }
 }

@@ -120,7 +120,7 @@ impl Taken {
                 fix_age: found.fix_at.map(|at| now.since(at)),
                 distance: found.distance,
                 price: offering.price,
-                surcharge: surcharge(offering, found.distance),
+                surcharge: surcharge(&offering, found.distance),
                 public: public.unwrap_or_else(|| public_position(found.place)),
                 therapist,
             })

@@ -4,81 +4,109 @@ use std::collections::HashSet;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use rust_decimal::Decimal;
+use arcstr::ArcStr;
 use uuid::Uuid;
 
+use super::ties::Ties;
 use crate::core::geo::LatLng;
-use crate::core::ids::{BookingId, ProviderId, ServiceId, UserId};
-use crate::core::people::Gender;
+use crate::core::hundredths::{Percent, Rating};
+use crate::core::ids::{ProviderId, ServiceId, UserId};
+use crate::core::offerings::Offerings;
+use crate::core::people::{Gender, GendersServed};
 use crate::core::pricing::Offering;
 use crate::core::schedule::Schedule;
-use crate::core::time::Timestamp;
 
 /// A therapist as SQL and bookings say. Replaced whole, never changed in place: whoever holds one sees one moment.
-/// What many have alike is held once where many are read together ([`Shared`]).
+///
+/// There are as many of them as therapists, so each takes 88 bytes and its offerings. What many have alike is held once
+/// where many are read together ([`Shared`]); what few have is in [`Ties`]. What is shown of everybody in an answer comes
+/// first: the fields lie in memory in this order.
 #[derive(Clone, PartialEq, Debug)]
+#[repr(C)]
 pub struct Therapist {
+    /// What is offered, at which price.
+    pub services: Offerings,
+    /// What customers call them.
+    pub first_name: ArcStr,
+    /// What others may have as well.
+    pub profile: Arc<Profile>,
+    /// `providers.uuid`
+    pub uuid: Uuid,
+    /// How many reviews made the rating.
+    pub total_reviews: u32,
+    /// Of the reviews.
+    pub average_rating: Rating,
+    /// If told.
+    pub gender: Option<Gender>,
+    /// Switched on in the app.
+    pub available: bool,
+    /// What he does now, time that is taken, customers he is not to meet.
+    pub ties: Ties,
+    /// Where scheduled bookings start from.
+    pub base_location: Option<LatLng>,
     /// `providers.id`
     pub provider: ProviderId,
     /// The person.
     pub user: UserId,
-    /// `providers.uuid`
-    pub uuid: Uuid,
-    /// What customers call them.
-    pub first_name: Arc<str>,
-    /// If told.
-    pub gender: Option<Gender>,
-    /// 0 to 5.
-    pub average_rating: Decimal,
-    /// How many reviews made it.
-    pub total_reviews: u32,
-    /// Percent.
-    pub commission_rate: Decimal,
-    /// `therapist_profiles.specializations`
+}
+
+/// What seldom changes, and is often the same for many.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Profile {
+    /// As the therapist names them.
     pub specializations: Arc<[String]>,
-    /// `therapist_profiles.languages_spoken`
+    /// `languages_spoken`
     pub languages: Arc<[String]>,
-    /// Does not go farther, km.
-    pub service_radius_km: u32,
-    /// Where scheduled bookings start from.
-    pub base_location: Option<LatLng>,
     /// Working hours.
     pub schedule: Schedule,
-    /// Customers served; `None`: all.
-    pub accepts_genders: Option<Box<[Gender]>>,
     /// Between two bookings.
     pub buffer_minutes: u32,
-    /// What is offered, at which price.
-    pub services: Arc<[Offering]>,
+    /// Does not go farther, km.
+    pub service_radius_km: u16,
+    /// The platform's share of price and surcharge.
+    pub commission_rate: Percent,
+    /// Customers served.
+    pub accepts_genders: GendersServed,
     /// `verification_status = 'verified'`
     pub verified: bool,
     /// Provider and user active, neither deleted.
     pub active: bool,
-    /// Switched on in the app.
-    pub available: bool,
     /// Comes home at all.
     pub accepts_home_service: bool,
-    /// Customers that he blocked or who blocked him.
-    pub blocked: Box<[UserId]>,
-    /// What he does now.
-    pub duty: Duty,
-    /// `busy_during` of accepted bookings: from, to (not included).
-    pub busy: Box<[(Timestamp, Timestamp)]>,
 }
 
 impl Therapist {
     /// How a service is offered at home; `None`: not at all.
-    pub fn offering(&self, service: ServiceId) -> Option<&Offering> {
-        self.services.iter().find(|offering| offering.service == service && offering.home)
+    pub fn offering(&self, service: ServiceId) -> Option<Offering> {
+        self.services.at_home(service)
+    }
+
+    /// Takes from what was known of him before whatever has not changed: who is read alone shares with nobody yet.
+    pub(super) fn share_with(&mut self, known: &Self) {
+        keep(&mut self.first_name, &known.first_name);
+        if self.profile == known.profile {
+            self.profile = Arc::clone(&known.profile);
+            return;
+        }
+        let (profile, known) = (Arc::make_mut(&mut self.profile), &known.profile);
+        keep(&mut profile.specializations, &known.specializations);
+        keep(&mut profile.languages, &known.languages);
+        keep(&mut profile.schedule, &known.schedule);
+    }
+}
+
+fn keep<T: Clone + PartialEq>(new: &mut T, known: &T) {
+    if new == known {
+        new.clone_from(known);
     }
 }
 
 /// What was read of many therapists and is alike among them: each of it is kept once.
 #[derive(Debug, Default)]
 pub struct Shared {
-    names: HashSet<Arc<str>>,
+    names: HashSet<ArcStr>,
+    profiles: HashSet<Arc<Profile>>,
     words: HashSet<Arc<[String]>>,
-    services: HashSet<Arc<[Offering]>>,
     schedules: HashSet<Schedule>,
 }
 
@@ -86,10 +114,16 @@ impl Shared {
     /// Lets a therapist share with those before him.
     pub fn share(&mut self, therapist: &mut Therapist) {
         once(&mut self.names, &mut therapist.first_name);
-        once(&mut self.words, &mut therapist.specializations);
-        once(&mut self.words, &mut therapist.languages);
-        once(&mut self.services, &mut therapist.services);
-        once(&mut self.schedules, &mut therapist.schedule);
+        if let Some(same) = self.profiles.get(&therapist.profile) {
+            therapist.profile = Arc::clone(same);
+            return;
+        }
+        // The first of its kind; parts of it may be known all the same.
+        let profile = Arc::make_mut(&mut therapist.profile);
+        once(&mut self.words, &mut profile.specializations);
+        once(&mut self.words, &mut profile.languages);
+        once(&mut self.schedules, &mut profile.schedule);
+        self.profiles.insert(Arc::clone(&therapist.profile));
     }
 }
 
@@ -98,27 +132,4 @@ fn once<T: Clone + Eq + Hash>(known: &mut HashSet<T>, mine: &mut T) {
         Some(same) => *mine = same.clone(),
         None => drop(known.insert(mine.clone())),
     }
-}
-
-/// What a therapist does now. One of these, so nobody is both idle and on a booking.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Duty {
-    /// Nothing.
-    Idle,
-    /// Is asked to take a booking.
-    Offered {
-        /// The offer is live before this; from then on he counts as idle.
-        until: Timestamp,
-    },
-    /// Is on a booking.
-    Booked {
-        /// Which.
-        booking: BookingId,
-        /// Its public id.
-        booking_uuid: Uuid,
-        /// Whose.
-        customer: UserId,
-        /// Where to, while on the way: then the customer is told each new position.
-        en_route_to: Option<LatLng>,
-    },
 }

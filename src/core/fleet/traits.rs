@@ -35,24 +35,25 @@ impl Traits {
     /// What a therapist has.
     pub(super) fn of(t: &Therapist) -> Self {
         let mut bits = 0;
-        if t.verified && t.active && t.accepts_home_service {
+        let profile = &*t.profile;
+        if profile.verified && profile.active && profile.accepts_home_service {
             bits |= AT;
             // An offer lapses without anybody saying so; it is left to the judgement.
-            if t.available && !matches!(t.duty, Duty::Booked { .. }) {
+            if t.available && !matches!(t.ties.duty(), Duty::Booked { .. }) {
                 bits |= NOW;
             }
         }
         bits |= t.gender.map_or(0, is);
         for customer in Gender::ALL.into_iter().map(Some).chain([None]) {
-            let served = t.accepts_genders.as_ref().is_none_or(|served| customer.is_some_and(|c| served.contains(&c)));
-            bits |= if served { serves(customer) } else { 0 };
+            bits |= if profile.accepts_genders.includes(customer) { serves(customer) } else { 0 };
         }
-        bits |= t.languages.iter().map(|word| word_bit(word) << LANGUAGE).fold(0, |all, bit| all | bit);
-        bits |= t.specializations.iter().map(|word| word_bit(word) << SPECIALIZATION).fold(0, |all, bit| all | bit);
+        bits |= profile.languages.iter().map(|word| word_bit(word) << LANGUAGE).fold(0, |all, bit| all | bit);
+        bits |=
+            profile.specializations.iter().map(|word| word_bit(word) << SPECIALIZATION).fold(0, |all, bit| all | bit);
         for offering in t.services.iter().filter(|offering| offering.home) {
             bits |= service_bit(offering.service);
         }
-        let rating = hundredths(t.average_rating);
+        let rating = t.average_rating.hundredths();
         Self(bits | rated(|least| least <= rating))
     }
 

@@ -162,7 +162,7 @@ impl Writer {
 
     /// Adds a therapist, or replaces what is known of him. Nothing changes if nothing is new. `public` tells the public
     /// position of his base.
-    pub(super) fn put(&mut self, therapist: Arc<Therapist>, public: impl FnMut(LatLng) -> PublicPosition) {
+    pub(super) fn put(&mut self, mut therapist: Arc<Therapist>, public: impl FnMut(LatLng) -> PublicPosition) {
         let provider = therapist.provider;
         let Some(slot) = self.tables.find(provider) else {
             let slot = self.add();
@@ -172,7 +172,11 @@ impl Writer {
             }
             return;
         };
-        if self.therapist(slot).is_none_or(|known| known != therapist) {
+        let known = self.therapist(slot);
+        if known.as_ref() != Some(&therapist) {
+            if let Some(known) = known {
+                Arc::make_mut(&mut therapist).share_with(&known);
+            }
             self.write_therapist(slot, therapist, public);
         }
     }
@@ -211,9 +215,9 @@ impl Writer {
     /// Says what a therapist does now. False if unknown.
     pub(super) fn set_duty(&mut self, provider: ProviderId, duty: Duty) -> bool {
         let Some((slot, mut therapist)) = self.known(provider) else { return false };
-        if therapist.duty != duty {
+        if therapist.ties.duty() != duty {
             // Copied, because readers hold it: what they hold does not change.
-            Arc::make_mut(&mut therapist).duty = duty;
+            Arc::make_mut(&mut therapist).ties.set_duty(duty);
             self.write_therapist(slot, therapist, public_position);
         }
         true
@@ -325,7 +329,7 @@ impl Writer {
             return None;
         }
         let therapist = self.tables.row(slot)?.load();
-        match therapist.as_ref()?.duty {
+        match therapist.as_ref()?.ties.duty() {
             Duty::Booked { booking, booking_uuid, customer, en_route_to: Some(to) } => {
                 Some((booking, booking_uuid, customer, to))
             }

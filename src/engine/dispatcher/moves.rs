@@ -110,7 +110,8 @@ impl DispatcherHandle {
             let received = retried!(offers::received(&shared.pool, offer, provider, ttls));
             let outcome = shared.surely_announced(provider, received)?;
             if let ReceiptOutcome::Noted { booking, expires_at, first: true, now } = outcome {
-                if now && matches!(shared.fleet.therapist(provider).map(|t| t.duty), Some(Duty::Offered { .. })) {
+                if now && matches!(shared.fleet.therapist(provider).map(|t| t.ties.duty()), Some(Duty::Offered { .. }))
+                {
                     shared.fleet.set_duty(provider, Duty::Offered { until: expires_at });
                 }
                 shared.announce_duties([provider]);

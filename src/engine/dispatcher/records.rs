@@ -71,9 +71,7 @@ impl Records {
         Merit {
             travel_ms: millis(travel_time_over(candidate.distance, now)),
             idle_ms: record.worked_at.map_or(u32::MAX, |at| millis(now.since(at))),
-            rating: (therapist.total_reviews > 0)
-                .then(|| (therapist.average_rating * rust_decimal::Decimal::ONE_HUNDRED).round())
-                .and_then(|hundredths| u16::try_from(hundredths).ok()),
+            rating: (therapist.total_reviews > 0).then(|| therapist.average_rating.hundredths()),
             acceptance: (record.answered >= ENOUGH_ANSWERS).then_some(share.min(1_000) as u16),
             preferred,
         }

@@ -90,7 +90,7 @@ impl Shared {
     /// A therapist whose offer (`now`: of a booking for `now`) ended may be asked again. One who is on a booking stays on
     /// it.
     pub(super) fn free(&self, provider: ProviderId, now: bool) {
-        if now && matches!(self.fleet.therapist(provider).map(|t| t.duty), Some(Duty::Offered { .. })) {
+        if now && matches!(self.fleet.therapist(provider).map(|t| t.ties.duty()), Some(Duty::Offered { .. })) {
             self.fleet.set_duty(provider, Duty::Idle);
         }
         self.supply.notify_one();
@@ -102,7 +102,7 @@ impl Shared {
         if was_on_it {
             self.records.finished(provider, clock::now());
         }
-        let duty = self.fleet.therapist(provider).map(|t| t.duty);
+        let duty = self.fleet.therapist(provider).map(|t| t.ties.duty());
         if matches!(duty, Some(Duty::Booked { booking: his, .. }) if his == booking) {
             self.fleet.set_duty(provider, Duty::Idle);
         }

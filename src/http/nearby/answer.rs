@@ -7,6 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::core::geo::km_2;
+use crate::core::hundredths::Rating;
 use crate::core::matching::{Candidate, When};
 use crate::core::money::Money;
 use crate::core::time::Timestamp;
@@ -80,7 +81,7 @@ pub(super) struct NearbyTherapist<'a> {
     pub first_name: &'a str,
     /// 0.00 to 5.00.
     #[schema(value_type = f64, example = 4.85)]
-    pub average_rating: Decimal,
+    pub average_rating: Rating,
     /// How many reviews that is of.
     pub total_reviews: u32,
     /// As in his profile.
@@ -152,7 +153,7 @@ impl<'a> Shown<'a> {
             first_name: &therapist.first_name,
             average_rating: therapist.average_rating,
             total_reviews: therapist.total_reviews,
-            specializations: &therapist.specializations,
+            specializations: &therapist.profile.specializations,
             distance_km: km_2(candidate.distance),
             eta_minutes: travel::whole_minutes(travel::travel_time_over(candidate.distance, leaves_at)),
             price: candidate.price,
@@ -173,7 +174,7 @@ impl NearbyTherapist<'_> {
     fn write(&self, json: &mut Json) {
         json.raw(r#"{"provider_uuid":"#).uuid(self.provider_uuid);
         json.raw(r#","first_name":"#).text(self.first_name);
-        json.raw(r#","average_rating":"#).decimal::<2>(hundredths(self.average_rating));
+        json.raw(r#","average_rating":"#).decimal::<2>(self.average_rating.hundredths().into());
         json.raw(r#","total_reviews":"#).integer(self.total_reviews);
         json.raw(r#","specializations":"#).list(self.specializations, |json, word| _ = json.text(word));
         json.raw(r#","distance_km":"#).decimal::<2>(hundredths(self.distance_km));
@@ -193,7 +194,7 @@ impl NearbyTherapist<'_> {
     }
 }
 
-/// Of a number that has no finer parts, as ratings and kilometres have none here.
+/// Of a number that has no finer parts, as kilometres have none here.
 fn hundredths(mut number: Decimal) -> i64 {
     number.rescale(2);
     number.mantissa() as i64
@@ -225,7 +226,7 @@ mod tests {
         NearbyTherapist {
             provider_uuid: Uuid::from_u128(7),
             first_name: "Ma\"ria",
-            average_rating: Decimal::new(45, 1),
+            average_rating: Rating::from_hundredths(450).expect("a rating"),
             total_reviews: 12,
             specializations,
             distance_km: Decimal::new(107, 2),

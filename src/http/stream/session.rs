@@ -228,7 +228,7 @@ impl<D: Desk> Session<D> {
 
     /// What waited its second may have become untrue: nobody is followed beyond the door.
     fn is_on_the_way(&self, to: BookingId) -> bool {
-        let duty = self.member.therapist.and_then(|t| self.desk.fleet().therapist(t)).map(|t| t.duty);
+        let duty = self.member.therapist.and_then(|t| self.desk.fleet().therapist(t)).map(|t| t.ties.duty());
         matches!(duty, Some(Duty::Booked { booking, en_route_to: Some(_), .. }) if booking == to)
     }
 

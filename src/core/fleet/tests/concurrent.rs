@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use rust_decimal::Decimal;
 use uuid::Uuid;
 
-use super::world::{any_speed, request, willing};
+use super::world::{any_speed, offer, profile, rating, request, willing};
 use crate::core::fleet::{Duty, Fleet, MANY, Therapist};
 use crate::core::geo::{LatLng, Meters};
 use crate::core::ids::{BookingId, ProviderId, UserId};
@@ -27,9 +26,9 @@ fn version(id: i64, version: u64) -> Therapist {
     let mut t = willing(id);
     t.total_reviews = version as u32;
     t.first_name = format!("v{version}").into();
-    t.average_rating = Decimal::new(version as i64 % 500, 2);
-    Arc::make_mut(&mut t.services)[0].price = Money::centavos(version as i64);
-    t.languages = Arc::from([version.to_string()]);
+    t.average_rating = rating((version % 500) as u16);
+    offer(&mut t, |offering| offering.price = Money::centavos(version as i64));
+    profile(&mut t).languages = Arc::from([version.to_string()]);
     t
 }
 
@@ -139,7 +138,7 @@ fn nobody_on_a_booking_or_with_an_offer_is_ever_found() {
         let reader = scope.spawn(|| {
             for _ in 0..500 {
                 let answer = fleet.nearest(&everybody(), now);
-                assert!(answer.candidates.iter().all(|c| c.therapist.duty == Duty::Idle));
+                assert!(answer.candidates.iter().all(|c| c.therapist.ties.duty() == Duty::Idle));
             }
         });
         let outcome = reader.join();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use super::world::{World, any_speed, request, willing};
+use super::world::{World, any_speed, offer, request, willing};
 use crate::core::fleet::Fleet;
 use crate::core::geo::{LatLng, Meters};
 use crate::core::ids::ProviderId;
@@ -132,8 +132,7 @@ fn a_crowded_city_is_searched_exactly() {
     let mut fixes = Vec::new();
     for id in 0..6_000 {
         let mut therapist = willing(id);
-        std::sync::Arc::make_mut(&mut therapist.services)[0].price =
-            crate::core::money::Money::centavos(50_000 + id % 1_000);
+        offer(&mut therapist, |offering| offering.price = crate::core::money::Money::centavos(50_000 + id % 1_000));
         let (dlat, dlng) = (world.rng.random_range(-600_000..600_000), world.rng.random_range(-600_000..600_000));
         let place = LatLng::from_e7(145_500_000 + dlat, 1_210_200_000 + dlng).unwrap();
         let fix = Fix::new(now, place);

@@ -1,7 +1,6 @@
 //! What fixes, duty and attributes do to answers.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -10,13 +9,13 @@ use rust_decimal::Decimal;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::world::{any_speed, request, willing};
-use crate::core::fleet::{Duty, Fleet, Therapist};
+use super::world::{any_speed, offer, profile, request, willing};
+use crate::core::fleet::{Duty, Fleet, Therapist, Ties};
 use crate::core::geo::{LatLng, Meters};
 use crate::core::ids::{BookingId, ProviderId, ServiceId, UserId};
 use crate::core::matching::{Precision, Request, Unfit, When};
 use crate::core::money::Money;
-use crate::core::people::Gender;
+use crate::core::people::{Gender, GendersServed};
 use crate::core::schedule::Schedule;
 use crate::core::settings::Settings;
 use crate::core::time::Timestamp;
@@ -70,28 +69,31 @@ fn each_hard_constraint_has_its_reason() {
         (None, verdict(as_is, |r| r.only = Some(ProviderId(5)))),
         (Some(Unfit::Excluded), verdict(as_is, |r| r.exclude = BTreeSet::from([ProviderId(5)]))),
         (Some(Unfit::Himself), verdict(|t| t.user = UserId(1), any)),
-        (Some(Unfit::Blocked), verdict(|t| t.blocked = [UserId(1)].into(), any)),
-        (Some(Unfit::NotVerified), verdict(|t| t.verified = false, any)),
-        (Some(Unfit::NotActive), verdict(|t| t.active = false, any)),
+        (Some(Unfit::Blocked), verdict(|t| t.ties = Ties::new(Duty::Idle, [], [UserId(1)]), any)),
+        (Some(Unfit::NotVerified), verdict(|t| profile(t).verified = false, any)),
+        (Some(Unfit::NotActive), verdict(|t| profile(t).active = false, any)),
         (Some(Unfit::NotAvailable), verdict(|t| t.available = false, any)),
         (None, verdict(|t| t.available = false, |r| at(r, 10))),
-        (Some(Unfit::NoHomeService), verdict(|t| t.accepts_home_service = false, any)),
+        (Some(Unfit::NoHomeService), verdict(|t| profile(t).accepts_home_service = false, any)),
         (Some(Unfit::ServiceNotOffered), verdict(as_is, |r| r.service = ServiceId(33))),
-        (Some(Unfit::ServiceNotOffered), verdict(|t| Arc::make_mut(&mut t.services)[0].home = false, any)),
-        (Some(Unfit::OnBooking), verdict(|t| t.duty = booked, any)),
-        (None, verdict(|t| t.duty = booked, |r| at(r, 10))),
+        (Some(Unfit::ServiceNotOffered), verdict(|t| offer(t, |o| o.home = false), any)),
+        (Some(Unfit::OnBooking), verdict(|t| t.ties.set_duty(booked), any)),
+        (None, verdict(|t| t.ties.set_duty(booked), |r| at(r, 10))),
         (
             Some(Unfit::HasOffer),
-            verdict(|t| t.duty = Duty::Offered { until: Timestamp::from_micros(NOW.micros() + 1) }, any),
+            verdict(|t| t.ties.set_duty(Duty::Offered { until: Timestamp::from_micros(NOW.micros() + 1) }), any),
         ),
-        (None, verdict(|t| t.duty = Duty::Offered { until: NOW }, any)),
+        (None, verdict(|t| t.ties.set_duty(Duty::Offered { until: NOW }), any)),
         (None, verdict(as_is, |r| r.stale_after = Duration::from_secs(600))),
         (Some(Unfit::StaleFix), verdict(as_is, |r| r.stale_after = Duration::from_micros(599_999_999))),
-        (Some(Unfit::GenderNotServed), verdict(|t| t.accepts_genders = Some([Gender::Female].into()), any)),
-        (None, verdict(|t| t.accepts_genders = Some([Gender::Male].into()), any)),
         (
             Some(Unfit::GenderNotServed),
-            verdict(|t| t.accepts_genders = Some(Gender::ALL.into()), |r| r.customer_gender = None),
+            verdict(|t| profile(t).accepts_genders = GendersServed::only([Gender::Female]), any),
+        ),
+        (None, verdict(|t| profile(t).accepts_genders = GendersServed::only([Gender::Male]), any)),
+        (
+            Some(Unfit::GenderNotServed),
+            verdict(|t| profile(t).accepts_genders = GendersServed::only(Gender::ALL), |r| r.customer_gender = None),
         ),
         (Some(Unfit::GenderNotWanted), verdict(as_is, |r| r.filters.gender = Some(Gender::Male))),
         (Some(Unfit::GenderNotWanted), verdict(|t| t.gender = None, |r| r.filters.gender = Some(Gender::Female))),
@@ -101,42 +103,33 @@ fn each_hard_constraint_has_its_reason() {
         (None, verdict(as_is, |r| r.filters.specialization = Some("swedish".into()))),
         (Some(Unfit::Rating), verdict(as_is, |r| r.filters.min_rating = Some(Decimal::new(451, 2)))),
         (None, verdict(as_is, |r| r.filters.min_rating = Some(Decimal::new(450, 2)))),
-        (Some(Unfit::BeyondOwnRadius), verdict(|t| t.service_radius_km = 2, any)), // 2.0015 km
-        (None, verdict(|t| t.service_radius_km = 3, any)),
-        (Some(Unfit::BeyondTravelDistance), verdict(|t| Arc::make_mut(&mut t.services)[0].max_travel_km = 2, any)),
+        (Some(Unfit::BeyondOwnRadius), verdict(|t| profile(t).service_radius_km = 2, any)), // 2.0015 km
+        (None, verdict(|t| profile(t).service_radius_km = 3, any)),
+        (Some(Unfit::BeyondTravelDistance), verdict(|t| offer(t, |o| o.max_travel_km = 2), any)),
         (Some(Unfit::TooExpensive), verdict(as_is, |r| r.filters.max_price = Some(Money::centavos(79_999)))),
         (None, verdict(as_is, |r| r.filters.max_price = Some(Money::centavos(80_000)))),
         // 2.00 km at 15.00 a kilometre beyond the first: the surcharge counts.
         (
             Some(Unfit::TooExpensive),
-            verdict(
-                |t| Arc::make_mut(&mut t.services)[0].base_distance_km = 1,
-                |r| r.filters.max_price = Some(Money::centavos(81_499)),
-            ),
+            verdict(|t| offer(t, |o| o.base_distance_km = 1), |r| r.filters.max_price = Some(Money::centavos(81_499))),
         ),
         (
             None,
-            verdict(
-                |t| Arc::make_mut(&mut t.services)[0].base_distance_km = 1,
-                |r| r.filters.max_price = Some(Money::centavos(81_500)),
-            ),
+            verdict(|t| offer(t, |o| o.base_distance_km = 1), |r| r.filters.max_price = Some(Money::centavos(81_500))),
         ),
         (Some(Unfit::OffSchedule), verdict(nine_to_five, |r| at(r, 17))),
         (None, verdict(nine_to_five, |r| at(r, 16))),
-        (None, verdict(|t| t.busy = [(hour(8), hour(10))].into(), any)),
+        (None, verdict(busy(8, 10), any)),
         // An hour's service, its way and the buffer must be over before the next one's way begins.
-        (Some(Unfit::Busy), verdict(|t| t.busy = [(hour(1), hour(3))].into(), any)),
-        (None, verdict(|t| t.busy = [(hour(2), hour(3))].into(), any)),
-        (
-            Some(Unfit::Busy),
-            verdict(|t| t.busy = [(hour(2), hour(3))].into(), |r| r.duration = Duration::from_secs(7_200)),
-        ),
-        (Some(Unfit::Busy), verdict(|t| t.busy = [(hour(0), hour(1))].into(), any)),
-        (Some(Unfit::Busy), verdict(|t| t.busy = [(hour(8), hour(10))].into(), |r| at(r, 9))),
-        (Some(Unfit::Busy), verdict(|t| t.busy = [(hour(8), hour(10))].into(), |r| at(r, 10))), // no time for the way
-        (None, verdict(|t| t.busy = [(hour(8), hour(10))].into(), |r| at(r, 11))),
-        (Some(Unfit::Busy), verdict(|t| t.busy = [(hour(8), hour(10))].into(), |r| at(r, 7))), // no buffer after it
-        (None, verdict(|t| (t.busy, t.buffer_minutes) = ([(hour(8), hour(10))].into(), 0), |r| at(r, 7))),
+        (Some(Unfit::Busy), verdict(busy(1, 3), any)),
+        (None, verdict(busy(2, 3), any)),
+        (Some(Unfit::Busy), verdict(busy(2, 3), |r| r.duration = Duration::from_secs(7_200))),
+        (Some(Unfit::Busy), verdict(busy(0, 1), any)),
+        (Some(Unfit::Busy), verdict(busy(8, 10), |r| at(r, 9))),
+        (Some(Unfit::Busy), verdict(busy(8, 10), |r| at(r, 10))), // no time for the way
+        (None, verdict(busy(8, 10), |r| at(r, 11))),
+        (Some(Unfit::Busy), verdict(busy(8, 10), |r| at(r, 7))), // no buffer after it
+        (None, verdict(without_buffer, |r| at(r, 7))),
     ];
     for (n, (expect, got)) in cases.iter().enumerate() {
         assert_eq!(got, expect, "case {n}");
@@ -145,8 +138,17 @@ fn each_hard_constraint_has_its_reason() {
     assert_eq!(seen.len(), Unfit::ALL.len(), "a reason without a case: {seen:?}");
 }
 
+fn busy(from: u64, until: u64) -> impl FnOnce(&mut Therapist) {
+    move |t| t.ties = Ties::new(Duty::Idle, [(hour(from), hour(until))], [])
+}
+
+fn without_buffer(t: &mut Therapist) {
+    busy(8, 10)(t);
+    profile(t).buffer_minutes = 0;
+}
+
 fn nine_to_five(t: &mut Therapist) {
-    t.schedule = Schedule::parse(&json!({"monday": [{"start": "09:00", "end": "17:00"}]})).unwrap();
+    profile(t).schedule = Schedule::parse(&json!({"monday": [{"start": "09:00", "end": "17:00"}]})).unwrap();
 }
 
 #[test]

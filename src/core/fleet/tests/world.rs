@@ -9,14 +9,16 @@ use rand::{RngExt, SeedableRng};
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
-use crate::core::fleet::{Duty, Fleet, Therapist};
+use crate::core::fleet::{Duty, Fleet, Profile, Therapist, Ties};
 use crate::core::geo::{LatLng, Meters, public_position};
+use crate::core::hundredths::{Percent, Rating};
 use crate::core::ids::{BookingId, ProviderId, ServiceId, UserId};
 use crate::core::matching::{
     Answer, Candidate, Certificate, Filters, Precision, Request, Stand, When, judge, tie_rank,
 };
 use crate::core::money::Money;
-use crate::core::people::Gender;
+use crate::core::offerings::Offerings;
+use crate::core::people::{Gender, GendersServed};
 use crate::core::pricing::{Offering, surcharge};
 use crate::core::schedule::Schedule;
 use crate::core::settings::{PingLimits, Settings};
@@ -31,22 +33,7 @@ pub(super) fn any_speed() -> PingLimits {
 /// A therapist who may take anything anywhere.
 pub(super) fn willing(id: i64) -> Therapist {
     Therapist {
-        provider: ProviderId(id),
-        user: UserId(1_000_000 + id),
-        uuid: Uuid::from_u128(id as u128),
-        first_name: format!("T{id}").into(),
-        gender: Some(Gender::Female),
-        average_rating: Decimal::new(450, 2),
-        total_reviews: 3,
-        commission_rate: Decimal::from(15),
-        specializations: Arc::from(["Swedish".into()]),
-        languages: Arc::from(["en".into(), "fil".into()]),
-        service_radius_km: 50_000,
-        base_location: None,
-        schedule: Schedule::always(),
-        accepts_genders: None,
-        buffer_minutes: 15,
-        services: Arc::from([Offering {
+        services: Offerings::new(&[Offering {
             service: ServiceId(1),
             price: Money::centavos(80_000),
             base_distance_km: 5,
@@ -54,15 +41,48 @@ pub(super) fn willing(id: i64) -> Therapist {
             max_travel_km: 50_000,
             home: true,
             store: false,
-        }]),
-        verified: true,
-        active: true,
+        }])
+        .unwrap(),
+        first_name: format!("T{id}").into(),
+        profile: Arc::new(Profile {
+            specializations: Arc::from(["Swedish".into()]),
+            languages: Arc::from(["en".into(), "fil".into()]),
+            schedule: Schedule::always(),
+            buffer_minutes: 15,
+            service_radius_km: 50_000,
+            commission_rate: Percent::from_hundredths(1_500).unwrap(),
+            accepts_genders: GendersServed::ALL,
+            verified: true,
+            active: true,
+            accepts_home_service: true,
+        }),
+        uuid: Uuid::from_u128(id as u128),
+        total_reviews: 3,
+        average_rating: rating(450),
+        gender: Some(Gender::Female),
         available: true,
-        accepts_home_service: true,
-        blocked: Box::default(),
-        duty: Duty::Idle,
-        busy: Box::default(),
+        ties: Ties::NONE,
+        base_location: None,
+        provider: ProviderId(id),
+        user: UserId(1_000_000 + id),
     }
+}
+
+/// In hundredths.
+pub(super) fn rating(hundredths: u16) -> Rating {
+    Rating::from_hundredths(hundredths).unwrap()
+}
+
+/// To be changed.
+pub(super) fn profile(t: &mut Therapist) -> &mut Profile {
+    Arc::make_mut(&mut t.profile)
+}
+
+/// Changes the one thing that is offered.
+pub(super) fn offer(t: &mut Therapist, change: impl FnOnce(&mut Offering)) {
+    let mut offering = t.services.iter().next().unwrap();
+    change(&mut offering);
+    t.services = Offerings::new(&[offering]).unwrap();
 }
 
 /// A request for anybody within `radius`.
@@ -211,26 +231,29 @@ impl World {
         }
         t.gender =
             self.pick(&[None, Some(Gender::Female), Some(Gender::Female), Some(Gender::Male), Some(Gender::Other)]);
-        t.average_rating = Decimal::new(self.rng.random_range(0..=500), 2);
+        t.average_rating = rating(self.rng.random_range(0..=500));
         let words = |of: &[&str]| of.iter().map(|&word| word.to_owned()).collect::<Arc<[String]>>();
-        t.languages = self.pick(&[words(&[]), words(&["en"]), words(&["EN", "fil"]), words(&["Español"])]);
-        t.specializations = self.pick(&[words(&[]), words(&["Swedish"]), words(&["shiatsu", "ΜΑΣΣ"])]);
-        t.service_radius_km = self.pick(&[0, 5, 300, 50_000, 50_000]);
-        t.accepts_genders =
-            self.pick(&[None, None, Some([Gender::Female].into()), Some([Gender::Male, Gender::Other].into())]);
-        let offering = &mut Arc::make_mut(&mut t.services)[0];
-        offering.service = ServiceId(self.pick(&[1, 1, 1, 2, 33]));
-        offering.home = self.flip(0.95);
-        offering.max_travel_km = self.pick(&[3, 50_000, 50_000, 50_000]);
-        offering.price = Money::centavos(self.rng.random_range(50_000..150_000));
-        t.verified = self.flip(0.95);
-        t.active = self.flip(0.95);
+        let profile = profile(&mut t);
+        profile.languages = self.pick(&[words(&[]), words(&["en"]), words(&["EN", "fil"]), words(&["Español"])]);
+        profile.specializations = self.pick(&[words(&[]), words(&["Swedish"]), words(&["shiatsu", "ΜΑΣΣ"])]);
+        profile.service_radius_km = self.pick(&[0, 5, 300, 50_000, 50_000]);
+        let (all, women) = (GendersServed::ALL, GendersServed::only([Gender::Female]));
+        profile.accepts_genders = self.pick(&[all, all, women, GendersServed::only([Gender::Male, Gender::Other])]);
+        profile.verified = self.flip(0.95);
+        profile.active = self.flip(0.95);
+        profile.accepts_home_service = self.flip(0.95);
+        offer(&mut t, |offering| {
+            offering.service = ServiceId(self.pick(&[1, 1, 1, 2, 33]));
+            offering.home = self.flip(0.95);
+            offering.max_travel_km = self.pick(&[3, 50_000, 50_000, 50_000]);
+            offering.price = Money::centavos(self.rng.random_range(50_000..150_000));
+        });
         t.available = self.flip(0.9);
-        t.accepts_home_service = self.flip(0.95);
-        t.blocked = if self.flip(0.05) { [UserId(7), UserId(1)].into() } else { [UserId(7)].into() };
-        t.duty = self.duty();
+        let blocked = if self.flip(0.05) { vec![UserId(7), UserId(1)] } else { vec![UserId(7)] };
+        let duty = self.duty();
         let from = self.now.plus(Duration::from_secs(self.rng.random_range(0..7_200)));
-        t.busy = if self.flip(0.2) { [(from, from.plus(Duration::from_secs(3_600)))].into() } else { Box::default() };
+        let busy = if self.flip(0.2) { vec![(from, from.plus(Duration::from_secs(3_600)))] } else { Vec::new() };
+        t.ties = Ties::new(duty, busy, blocked);
         t
     }
 
@@ -253,7 +276,7 @@ impl World {
             }
             30..=39 => {
                 let duty = self.duty();
-                let known = self.model.get_mut(&provider).map(|(t, _)| t.duty = duty).is_some();
+                let known = self.model.get_mut(&provider).map(|(t, _)| t.ties.set_duty(duty)).is_some();
                 assert_eq!(self.fleet.set_duty(provider, duty), known);
             }
             _ => {
@@ -369,7 +392,7 @@ impl World {
                     fix_age: stand.fix_at.map(|at| self.now.since(at)),
                     distance: stand.distance,
                     price: offering.price,
-                    surcharge: surcharge(offering, stand.distance),
+                    surcharge: surcharge(&offering, stand.distance),
                     public: match r.when {
                         When::Now => public_position(self.model[&t.provider].1.last().unwrap().place),
                         When::At { .. } => public_position(t.base_location.unwrap()),
