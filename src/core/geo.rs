@@ -240,6 +240,10 @@ pub struct InnerCircle {
 
 const PLANE_INRADIUS_M: f64 = 191.54;
 
+/// Nobody in an H3 cell of resolution 9 is farther than this from its centre: on the plane a corner is 191.54 m 2/√3 =
+/// 221.17 m away, and lengths only shrink on the way to the sphere.
+pub(crate) const CELL_REACH: Meters = Meters(222.0);
+
 /// For rounding, and for θ being a little more at the side of the cell than at its centre.
 const CAUTION: f64 = 0.998;
 

@@ -16,9 +16,9 @@ use super::tables::{Layer, Tables};
 use super::traits::Traits;
 use super::window::{Window, haversine_at_most};
 use super::word::{Overlap, Witness};
-use crate::core::geo::{LatLng, Meters, PublicPosition, Vantage, public_position};
+use crate::core::geo::{CELL_REACH, LatLng, Meters, PublicPosition, Vantage, public_position};
 use crate::core::ids::ProviderId;
-use crate::core::matching::{Answer, Candidate, Certificate, Precision, Request, Stand, Verdict, judge, tie_rank};
+use crate::core::matching::{Answer, Candidate, Certificate, Precision, Request, Stand, Verdict, When, judge, tie_rank};
 use crate::core::pricing::surcharge;
 use crate::core::time::Timestamp;
 
@@ -86,6 +86,8 @@ struct Search<'t> {
     layer: Layer,
     /// Whether people are where the public may know them to be.
     public: bool,
+    /// How far people may be from the points that are scanned for them.
+    haze: Meters,
     /// The last distance that was measured: in public answers many stand at one place.
     measured: Option<(u64, Meters)>,
     /// The best so far, in order; at most as many as asked for.
@@ -163,7 +165,8 @@ pub(super) fn only(tables: &Tables, slot: u32, request: &Request, now: Timestamp
     let mut search = Search::new(tables, request, now);
     let hexagons = tables.hexagons();
     let told = match request.precision {
-        Precision::Exact => tables.grid(search.layer).place(slot),
+        Precision::Exact if search.layer == Layer::Fix => tables.fixes().place(slot),
+        Precision::Exact => base_of(tables, slot).and_then(place_of),
         Precision::Public { .. } => {
             hexagons.number_of(slot, search.layer).and_then(|number| hexagons.position(number)).map(|at| at.centre)
         }
@@ -184,6 +187,21 @@ fn is_public(request: &Request) -> bool {
     matches!(request.precision, Precision::Public { .. })
 }
 
+/// Whether people are looked for by the H3 cells in which they are said to be: all but fixes to the centimetre are.
+fn is_by_hexagon(request: &Request) -> bool {
+    is_public(request) || request.when != When::Now
+}
+
+/// How far they may be from the middles of these.
+fn haze(request: &Request) -> Meters {
+    if is_by_hexagon(request) && !is_public(request) { CELL_REACH } else { Meters::ZERO }
+}
+
+/// Where somebody starts from, [`pack`]ed.
+fn base_of(tables: &Tables, slot: u32) -> Option<u64> {
+    tables.row(slot)?.load().as_ref()?.base_location.map(pack)
+}
+
 impl<'t> Search<'t> {
     fn new(tables: &'t Tables, request: &'t Request, now: Timestamp) -> Self {
         Self {
@@ -195,6 +213,7 @@ impl<'t> Search<'t> {
             quick: person::is_quick(request),
             layer: Layer::of(request.when),
             public: is_public(request),
+            haze: haze(request),
             measured: None,
             best: Vec::with_capacity(request.limit.min(FEW)),
             examined: 0,
@@ -204,22 +223,23 @@ impl<'t> Search<'t> {
     fn run(&mut self, witness: &mut Witness<'t>) -> Result<(), Overlap> {
         let hexagons = self.tables.hexagons();
         // How many are met with each point.
-        let (grid, crowd) = match self.public {
-            false => (self.tables.grid(self.layer), 1.0),
+        let by_hexagon = is_by_hexagon(self.request);
+        let (grid, crowd) = match by_hexagon {
+            false => (self.tables.fixes(), 1.0),
             true => (hexagons.middles(), hexagons.crowd(self.layer)),
         };
         let (mut met, mut done) = (Met::default(), None::<Window>);
         let mut reach = first_reach(grid, self.request.limit as f64 / crowd);
         loop {
             let scanned = reach.min(self.bound().get());
-            let window = Window::around(grid.tiling(), self.request.place, Meters::new(scanned), done.as_ref());
-            let reached = haversine_at_most(Meters::new(scanned));
-            let limit = haversine_at_most(self.bound());
+            let hazy = Meters::new(scanned + self.haze.get());
+            let window = Window::around(grid.tiling(), self.request.place, hazy, done.as_ref());
+            let (reached, limit) = (haversine_at_most(hazy), self.limit());
             for chunk in 0..met.chunks.len() {
                 self.come_near(&mut met, chunk, &window, reached);
             }
             grid.scan(&window, done.as_ref(), witness, |points| self.look(&mut met, points, &window, reached, limit))?;
-            if self.public {
+            if by_hexagon {
                 self.judge_hexagons(&mut met, witness)?;
             } else {
                 self.judge_near(&mut met);
@@ -241,6 +261,11 @@ impl<'t> Search<'t> {
         }
     }
 
+    /// Above this lower bound of his haversine a point tells of nobody who matters.
+    fn limit(&self) -> f32 {
+        haversine_at_most(Meters::new(self.bound().get() + self.haze.get()))
+    }
+
     /// How far to look next: as far as is needed if that is known, else where enough should be found if they are as
     /// dense farther out. Only speed depends on it.
     fn next_reach(&self, scanned: f64) -> f64 {
@@ -259,8 +284,8 @@ impl<'t> Search<'t> {
         let all = (1 << points.len()) - 1;
         let near = within(&bounds, reached) & within(&bounds, limit) & all;
         let far = within(&bounds, limit) & all & !near;
-        // Of public answers those count who stand in the cells whose middles are near.
-        if !self.public {
+        // Else those count who stand in the cells whose middles are near.
+        if !is_by_hexagon(self.request) {
             self.examined += points.len() as u32;
         }
         met.chunks.push((points, far));
@@ -289,7 +314,7 @@ impl<'t> Search<'t> {
             near &= near - 1;
             if self.tables.classes().traits(points.class(at)).may_satisfy(self.needed) {
                 met.near.push(key(bounds[at], chunk, at));
-                if self.public {
+                if is_by_hexagon(self.request) {
                     self.tables.hexagons().prefetch(points.slot(at));
                 } else {
                     self.tables.prefetch_person(points.slot(at));
@@ -302,7 +327,7 @@ impl<'t> Search<'t> {
     /// others will be, for the bound only shrinks.
     fn judge_near(&mut self, Met { chunks, near }: &mut Met<'t>) {
         near.sort_unstable();
-        let mut limit = haversine_at_most(self.bound());
+        let mut limit = self.limit();
         for some in near.chunks(AT_ONCE) {
             let points: SmallVec<[_; AT_ONCE]> = some.iter().map(|key| point_of(chunks, *key)).collect();
             if !self.quick {
@@ -313,7 +338,7 @@ impl<'t> Search<'t> {
                     return near.clear();
                 }
                 if self.judge(point.place, point.slot) {
-                    limit = haversine_at_most(self.bound());
+                    limit = self.limit();
                 }
             }
         }
@@ -325,7 +350,7 @@ impl<'t> Search<'t> {
         near.sort_unstable();
         for key in near.drain(..) {
             let middle = point_of(chunks, key);
-            if bound_of(key) > haversine_at_most(self.bound()) {
+            if bound_of(key) > self.limit() {
                 break;
             }
             let mut people = SmallVec::<[u32; FEW]>::new();
@@ -342,7 +367,8 @@ impl<'t> Search<'t> {
                     drop(self.hold(some.iter().copied()));
                 }
                 for slot in some {
-                    self.judge(middle.place, *slot);
+                    let place = if self.public { Some(middle.place) } else { base_of(self.tables, *slot) };
+                    place.map(|place| self.judge(place, *slot));
                 }
             }
         }
@@ -438,13 +464,16 @@ type Standing = (Arc<Therapist>, Stand);
 /// Everybody within the asked radius.
 pub(super) fn standing(tables: &Tables, request: &Request) -> Result<Vec<Standing>, Overlap> {
     let (layer, hexagons) = (Layer::of(request.when), tables.hexagons());
-    let grid = if is_public(request) { hexagons.middles() } else { tables.grid(layer) };
+    let grid = if is_by_hexagon(request) { hexagons.middles() } else { tables.fixes() };
     let (mut witness, mut points, mut met) = (Witness::new(), Vec::new(), Vec::new());
-    let window = Window::around(grid.tiling(), request.place, request.radius, None);
+    let window = Window::around(grid.tiling(), request.place, Meters::new(request.radius.get() + haze(request).get()), None);
     grid.scan(&window, None, &mut witness, |some| points.extend(some.iter()))?;
     for Point { place, slot, .. } in points {
-        if is_public(request) {
-            hexagons.visit(slot, layer, &mut witness, |slot, _| met.push((place, slot)))?;
+        if is_by_hexagon(request) {
+            hexagons.visit(slot, layer, &mut witness, |slot, _| {
+                let place = if is_public(request) { Some(place) } else { base_of(tables, slot) };
+                met.extend(place.map(|place| (place, slot)));
+            })?;
         } else {
             met.push((place, slot));
         }

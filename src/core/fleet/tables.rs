@@ -1,4 +1,4 @@
-//! All that searches read: two grids (newest fixes and base locations), the H3 cells of both, and, by slot, what else they
+//! All that searches read: the grid of newest fixes, the H3 cells of fixes and base locations, and, by slot, what else they
 //! ask of everybody. A slot is a small number for one therapist, used again after a removal.
 
 use arc_swap::ArcSwapOption;
@@ -15,7 +15,7 @@ use super::sync::{AtomicU32, Ordering};
 use crate::core::ids::ProviderId;
 use crate::core::matching::When;
 
-/// Which grid.
+/// Which of a therapist's positions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Layer {
     /// Newest fixes.
@@ -43,7 +43,8 @@ pub(super) type Row = ArcSwapOption<Therapist>;
 /// What searches read.
 #[derive(Debug)]
 pub(super) struct Tables {
-    grids: [Grid; LAYERS],
+    /// Of newest fixes.
+    fixes: Grid,
     people: Pool<Person>,
     rows: Pool<Row>,
     classes: Classes,
@@ -58,11 +59,11 @@ pub(super) struct Tables {
 
 impl Tables {
     /// Of these grids, for up to `capacity` therapists; what is not needed yet takes little room.
-    pub(super) fn new(grids: [Grid; LAYERS], hexagons: Hexagons, capacity: usize) -> Self {
+    pub(super) fn new(fixes: Grid, hexagons: Hexagons, capacity: usize) -> Self {
         // Entries of who has gone count too, so there is more room than for the capacity.
         let slots = (0..capacity * 4 / 3).map(|_| AtomicU32::new(0)).collect();
         Self {
-            grids,
+            fixes,
             people: Pool::new(capacity, 9),
             rows: Pool::new(capacity, 9),
             classes: Classes::new(),
@@ -77,8 +78,8 @@ impl Tables {
         self.capacity
     }
 
-    pub(super) const fn grid(&self, layer: Layer) -> &Grid {
-        &self.grids[layer as usize]
+    pub(super) const fn fixes(&self) -> &Grid {
+        &self.fixes
     }
 
     pub(super) fn person(&self, slot: u32) -> Option<&Person> {

@@ -40,7 +40,7 @@ enum Step {
 /// The books of what only the writer needs to find.
 #[derive(Debug, Default)]
 struct Books {
-    stocks: [Stock; LAYERS],
+    fixes: Stock,
     classes: ClassBook,
     hexagons: HexagonBook,
 }
@@ -49,6 +49,7 @@ struct Books {
 #[derive(Clone, Copy, Debug)]
 struct Way {
     layer: Layer,
+    /// Of the grid of fixes.
     cells: [Option<u32>; 2],
     /// H3 cells by number; neither, if it stays in its own and those who ask for no more than that see nothing of it.
     hexagons: [Option<u32>; 2],
@@ -58,12 +59,14 @@ impl Books {
     /// Goes one step of the way, within its change.
     fn take(&mut self, tables: &Tables, slot: u32, way: &Way, step: Step, class: u16) {
         let layer = way.layer;
-        let (grid, stock) = (tables.grid(layer), &mut self.stocks[layer as usize]);
+        let (fixes, stock) = (tables.fixes(), &mut self.fixes);
         match (step, way.cells) {
-            (Step::To(place, _), [from, Some(to)]) if from == Some(to) => grid.overwrite(slot, place),
-            (Step::To(place, _), [_, Some(to)]) => grid.relocate(slot, &Spot { place, class }, to, stock, || ()),
-            (Step::Gone, _) => {
-                grid.remove(slot, stock);
+            (Step::To(place, _), [from, Some(to)]) if from == Some(to) => fixes.overwrite(slot, place),
+            (Step::To(place, _), [_, Some(to)]) => fixes.relocate(slot, &Spot { place, class }, to, stock, || ()),
+            (Step::Gone, [from, _]) => {
+                if from.is_some() {
+                    fixes.remove(slot, stock);
+                }
                 tables.hexagons().relocate(slot, layer, None, class, &mut self.hexagons);
             }
             (Step::To(..) | Step::Touch, _) => {}
@@ -98,8 +101,8 @@ pub(super) struct Writer {
 impl Writer {
     /// Nobody.
     pub(super) fn new() -> Self {
-        let grids = ALL.map(|_| Grid::new(Tiling::usual(), LEAST, SPARE_BLOCKS));
-        let tables = Tables::new(grids, Hexagons::new(Tiling::usual(), LEAST, SPARE_BLOCKS), LEAST);
+        let fixes = Grid::new(Tiling::usual(), LEAST, SPARE_BLOCKS);
+        let tables = Tables::new(fixes, Hexagons::new(Tiling::usual(), LEAST, SPARE_BLOCKS), LEAST);
         Self {
             tables: Arc::new(tables),
             books: Books::default(),
@@ -141,18 +144,18 @@ impl Writer {
         let bases: Sample = therapists.iter().filter_map(|therapist| therapist.base_location).collect();
         let tiling = Tiling::usual().suited_to(bases.company(&Tiling::usual()));
         let blocks = bases.blocks(&tiling);
-        let grids = ALL.map(|_| Grid::new(tiling.clone(), capacity, 2 * blocks + SPARE_BLOCKS));
+        let fixes = Grid::new(tiling, capacity, 2 * blocks + SPARE_BLOCKS);
         let middles = bases.middles();
         let tiling = Tiling::usual().suited_to(middles.company(&Tiling::usual()));
         let blocks = middles.blocks(&tiling);
         let hexagons = Hexagons::new(tiling, capacity, 2 * blocks + SPARE_BLOCKS);
-        self.tables = Arc::new(Tables::new(grids, hexagons, capacity));
+        self.tables = Arc::new(Tables::new(fixes, hexagons, capacity));
         self.books = Books::default();
     }
 
     /// Asks for what these therapists' fixes will touch, step by step: none waits for the lines of another.
     pub(super) fn prefetch(&self, providers: impl Iterator<Item = ProviderId> + Clone) {
-        let (tables, grid) = (&self.tables, self.tables.grid(Layer::Fix));
+        let (tables, grid) = (&self.tables, self.tables.fixes());
         providers.clone().for_each(|provider| tables.prefetch_entry(provider));
         for slot in providers.filter_map(|provider| tables.first_guess(provider)) {
             tables.prefetch_person(slot);
@@ -202,7 +205,7 @@ impl Writer {
         mut public: impl FnMut(LatLng) -> PublicPosition,
     ) {
         let base = match therapist.base_location {
-            base if base == self.tables.grid(Layer::Base).place(slot) => Step::Touch,
+            base if base == self.therapist(slot).and_then(|known| known.base_location) => Step::Touch,
             Some(base) => Step::To(base, Some(public(base))),
             None => Step::Gone,
         };
@@ -248,7 +251,7 @@ impl Writer {
         outcomes: &mut Vec<Option<FixOutcome>>,
     ) {
         self.prefetch(fixes.iter().map(|(provider, _)| *provider));
-        let grid = self.tables.grid(Layer::Fix);
+        let grid = self.tables.fixes();
         let slots: SmallVec<[Option<u32>; 64]> =
             fixes.iter().map(|(provider, _)| self.tables.find(*provider)).collect();
         slots.iter().flatten().for_each(|slot| grid.points().prefetch_chunk(*slot));
@@ -258,7 +261,7 @@ impl Writer {
 
     fn apply(&mut self, slot: u32, fix: &Fix, limits: &PingLimits) -> Option<FixOutcome> {
         let person = self.tables.person(slot)?;
-        let last = self.tables.grid(Layer::Fix).place(slot).map(|place| person.mark(place));
+        let last = self.tables.fixes().place(slot).map(|place| person.mark(place));
         let mut track = Track::of(last, self.suspects.get(&slot).copied());
         let suspect = track.suspect().copied();
         let Applied { counted, newest } = track.apply(fix, limits);
@@ -296,20 +299,19 @@ impl Writer {
 
     /// When twice as many have come, looks whether cells of another size suit them.
     pub(super) fn fit(&mut self) {
-        let len = self.tables.grid(Layer::Fix).len();
+        let len = self.tables.fixes().len();
         if len < self.next_fit {
             return;
         }
         self.next_fit = 2 * len.max(LEAST);
-        let grids = ALL.iter().map(|layer| self.tables.grid(*layer)).chain([self.tables.hexagons().middles()]);
-        if !grids.into_iter().all(Grid::is_suited) {
+        if ![self.tables.fixes(), self.tables.hexagons().middles()].into_iter().all(Grid::is_suited) {
             self.rebuild_for(self.tables.capacity());
         }
     }
 
     /// The shown position and its time.
     pub(super) fn position(&self, slot: u32) -> Option<Shown> {
-        Some((self.tables.grid(Layer::Fix).place(slot)?, self.tables.person(slot)?.fix_at()))
+        Some((self.tables.fixes().place(slot)?, self.tables.person(slot)?.fix_at()))
     }
 
     /// A therapist as he is.
@@ -362,7 +364,7 @@ impl Writer {
         let before = person.class();
         let class = traits.map_or(before, |traits| books.classes.join(tables.classes(), traits));
         let words = ways.map(|way| {
-            let [from, to] = way.cells.map(|cell| cell.and_then(|cell| tables.grid(way.layer).word(cell)));
+            let [from, to] = way.cells.map(|cell| cell.and_then(|cell| tables.fixes().word(cell)));
             let [left, entered] = way.hexagons.map(|number| tables.hexagons().word_of(number, way.layer));
             [from, to, left, entered]
         });
@@ -373,7 +375,9 @@ impl Writer {
         for (way, (layer, step)) in ways.iter().zip(steps) {
             books.take(tables, slot, way, step, class);
             if class != before {
-                tables.grid(layer).set_class(slot, class);
+                if layer == Layer::Fix {
+                    tables.fixes().set_class(slot, class);
+                }
                 tables.hexagons().set_class(slot, layer, class);
             }
         }
@@ -390,23 +394,28 @@ impl Writer {
     /// What the steps lead from and to; that is made ready.
     fn prepare<const N: usize>(&mut self, slot: u32, steps: &[(Layer, Step); N]) -> Result<[Way; N], Full> {
         let Self { tables, books, .. } = self;
-        let mut ways = steps.map(|(layer, _)| Way {
-            layer,
-            cells: [tables.grid(layer).cell_of(slot), None],
-            hexagons: [None; 2],
-        });
+        let mut ways = steps.map(|(layer, _)| Way { layer, cells: [None; 2], hexagons: [None; 2] });
         for (way, (layer, step)) in ways.iter_mut().zip(steps) {
-            let stands = || tables.hexagons().number_of(slot, *layer);
+            let stands = tables.hexagons().number_of(slot, *layer);
+            if *layer == Layer::Fix {
+                way.cells[0] = tables.fixes().cell_of(slot);
+            }
             match step {
                 Step::To(place, public) => {
-                    way.cells[1] = Some(tables.grid(*layer).prepare(slot, *place, &mut books.stocks[*layer as usize])?);
+                    if *layer == Layer::Fix {
+                        way.cells[1] = Some(tables.fixes().prepare(slot, *place, &mut books.fixes)?);
+                    }
                     if let Some(public) = public {
                         let to = tables.hexagons().prepare(slot, *layer, *public, &mut books.hexagons)?;
-                        // Who stays in his cell disturbs nobody who asks for no more than that.
-                        way.hexagons = if stands() == Some(to) { [None; 2] } else { [stands(), Some(to)] };
+                        way.hexagons = match layer {
+                            _ if stands != Some(to) => [stands, Some(to)],
+                            // Who stays in his cell disturbs nobody who asks for no more than that.
+                            Layer::Fix => [None; 2],
+                            Layer::Base => [stands, None],
+                        };
                     }
                 }
-                Step::Touch | Step::Gone => way.hexagons[0] = stands(),
+                Step::Touch | Step::Gone => way.hexagons[0] = stands,
             }
         }
         Ok(ways)
@@ -422,25 +431,23 @@ impl Writer {
         let (tables, books) = (1..)
             .find_map(|room| self.built_anew(capacity.max(LEAST), room).ok())
             .unwrap_or_else(|| unreachable!("some number of blocks is enough"));
-        self.next_fit = 2 * tables.grid(Layer::Fix).len().max(LEAST);
+        self.next_fit = 2 * tables.fixes().len().max(LEAST);
         (self.tables, self.books) = (Arc::new(tables), books);
     }
 
     /// With room for 2^`room` times the blocks that are in use, and some.
     fn built_anew(&self, capacity: usize, room: u32) -> Result<(Tables, Books), Full> {
         let (old, mut books) = (&self.tables, Books::default());
-        let grids = ALL.map(|layer| {
-            let grid = old.grid(layer);
-            let tiling = grid.suited_tiling();
-            // Smaller cells make smaller blocks: more of them for the same people.
-            let finer = (grid.tiling().row_e7() / tiling.row_e7()).max(1) as usize;
-            let blocks = (grid.blocks_in_use() * finer * finer).min(grid.len());
-            Grid::new(tiling, capacity, (blocks << room) + SPARE_BLOCKS)
-        });
+        let fixes = old.fixes();
+        let tiling = fixes.suited_tiling();
+        // Smaller cells make smaller blocks: more of them for the same people.
+        let finer = (fixes.tiling().row_e7() / tiling.row_e7()).max(1) as usize;
+        let blocks = (fixes.blocks_in_use() * finer * finer).min(fixes.len());
+        let fixes = Grid::new(tiling, capacity, (blocks << room) + SPARE_BLOCKS);
         let middles = old.hexagons().middles();
         let blocks = middles.blocks_in_use().max(1) << room;
         let hexagons = Hexagons::new(middles.suited_tiling(), capacity, blocks + SPARE_BLOCKS);
-        let new = Tables::new(grids, hexagons, capacity);
+        let new = Tables::new(fixes, hexagons, capacity);
         for slot in 0..self.slots {
             new.ensure(slot);
             let (Some(from), Some(to)) = (old.person(slot), new.person(slot)) else { continue };
@@ -455,10 +462,12 @@ impl Writer {
             for layer in ALL {
                 let number = old.hexagons().number_of(slot, layer);
                 let public = number.and_then(|number| old.hexagons().position(number));
-                let (Some(place), Some(public)) = (old.grid(layer).place(slot), public) else { continue };
-                let cells = [None, Some(new.grid(layer).prepare(slot, place, &mut books.stocks[layer as usize])?)];
+                let Some(public) = public else { continue };
                 let hexagons = [None, Some(new.hexagons().prepare(slot, layer, public, &mut books.hexagons)?)];
-                books.take(&new, slot, &Way { layer, cells, hexagons }, Step::To(place, None), class);
+                let place = old.fixes().place(slot).filter(|_| layer == Layer::Fix);
+                let to = place.map(|place| new.fixes().prepare(slot, place, &mut books.fixes)).transpose()?;
+                let step = place.map_or(Step::Touch, |place| Step::To(place, None));
+                books.take(&new, slot, &Way { layer, cells: [None, to], hexagons }, step, class);
             }
         }
         Ok((new, books))
