@@ -78,11 +78,7 @@ impl<C: Chunk> Chains<C> {
     /// For up to `slots` points.
     pub(super) fn new(slots: usize) -> Self {
         // Each in a list of his own is the worst.
-        Self {
-            chunks: Pool::new(slots + 1, SEGMENT.min(8)),
-            at: Pool::new(slots, SEGMENT),
-            len: AtomicU32::new(0),
-        }
+        Self { chunks: Pool::new(slots + 1, SEGMENT.min(8)), at: Pool::new(slots, SEGMENT), len: AtomicU32::new(0) }
     }
 
     /// How many points there are.

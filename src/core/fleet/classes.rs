@@ -79,3 +79,34 @@ impl ClassBook {
         }
     }
 }
+
+#[cfg(all(test, not(feature = "loom")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_is_given_again_when_nobody_is_left_in_it() {
+        let (classes, mut book) = (Classes::new(), ClassBook::default());
+        let [one, two] = [1, 2].map(Traits::from_bits);
+        let first = book.join(&classes, one);
+        assert_eq!((book.join(&classes, one), classes.traits(first)), (first, one));
+        book.leave(&classes, first);
+        let second = book.join(&classes, two);
+        assert_ne!(second, first, "one is in it still");
+        book.leave(&classes, first);
+        assert_eq!((book.join(&classes, Traits::from_bits(3)), classes.traits(second)), (first, two));
+        assert_eq!(classes.traits(first), Traits::from_bits(3));
+    }
+
+    #[test]
+    fn whoever_comes_when_all_classes_are_taken_passes_every_sieve() {
+        let (classes, mut book) = (Classes::new(), ClassBook::default());
+        let all: Vec<_> = (1..2 * CLASSES as u64).map(|n| book.join(&classes, Traits::from_bits(n))).collect();
+        for (n, class) in (1..).zip(&all) {
+            let traits = if n < CLASSES as u64 { Traits::from_bits(n) } else { Traits::any() };
+            assert_eq!(classes.traits(*class), traits, "{n}");
+        }
+        all.iter().for_each(|class| book.leave(&classes, *class));
+        assert!(book.known.is_empty() && book.free.len() == CLASSES - 1);
+    }
+}

@@ -156,14 +156,7 @@ impl Grid {
 
     /// Puts a point into a cell that was prepared for it, out of the one that it is in, if any. Within the change of both.
     /// `look` is called after each step (tests look at the grid then).
-    pub(super) fn relocate(
-        &self,
-        slot: u32,
-        spot: &Spot,
-        to: u32,
-        stock: &mut Stock,
-        mut look: impl FnMut(),
-    ) {
+    pub(super) fn relocate(&self, slot: u32, spot: &Spot, to: u32, stock: &mut Stock, mut look: impl FnMut()) {
         // First the new cell is marked in its row: whoever then finds the old one empty, or not marked any more, has met
         // the mark and the odd word of the new one, or finds at the end that its row has moved.
         self.mark(to, true);
@@ -262,7 +255,8 @@ impl Grid {
     /// How many share the average point's cell, himself included.
     fn company(&self) -> f64 {
         let blocks = (0..self.block_count.payload()).filter_map(|index| self.blocks.get(index));
-        let squares: u64 = blocks.flat_map(|block| &block.cells).map(|word| self.points.count(Head(word.payload())).pow(2)).sum();
+        let squares: u64 =
+            blocks.flat_map(|block| &block.cells).map(|word| self.points.count(Head(word.payload())).pow(2)).sum();
         squares as f64 / self.len().max(1) as f64
     }
 

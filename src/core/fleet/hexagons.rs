@@ -150,12 +150,10 @@ impl Hexagons {
         self.word(number?, layer)
     }
 
-    /// Whether a place is surely in the cell that somebody stands in.
-    pub(super) fn surely_stays(&self, slot: u32, layer: Layer, place: LatLng) -> bool {
-        let known = self.number_of(slot, layer).and_then(|number| self.cells.get(number).zip(self.position(number)));
-        known.is_some_and(|(hexagon, public)| {
-            InnerCircle::new(public.centre, hexagon.circle.load(FREE) as u16).holds(place)
-        })
+    /// Whether a place is surely in a cell.
+    pub(super) fn surely_holds(&self, number: u32, place: LatLng) -> bool {
+        let Some((hexagon, public)) = self.cells.get(number).zip(self.position(number)) else { return false };
+        InnerCircle::new(public.centre, hexagon.circle.load(FREE) as u16).holds(place)
     }
 
     /// The number of a cell, and room for one more in it. It is there, though nobody stands in it yet.
@@ -191,14 +189,7 @@ impl Hexagons {
     }
 
     /// Puts somebody into a cell that was prepared for him, out of the one that he is in, if any. Within the change of both.
-    pub(super) fn relocate(
-        &self,
-        slot: u32,
-        layer: Layer,
-        to: Option<u32>,
-        class: u16,
-        book: &mut HexagonBook,
-    ) {
+    pub(super) fn relocate(&self, slot: u32, layer: Layer, to: Option<u32>, class: u16, book: &mut HexagonBook) {
         let (people, stock) = (&self.people[layer as usize], &mut book.people[layer as usize]);
         if let Some(word) = self.word_of(self.number_of(slot, layer), layer) {
             people.remove(slot, word, stock);

@@ -18,7 +18,9 @@ use super::window::{Window, haversine_at_most};
 use super::word::{Overlap, Witness};
 use crate::core::geo::{CELL_REACH, LatLng, Meters, PublicPosition, Vantage, public_position};
 use crate::core::ids::ProviderId;
-use crate::core::matching::{Answer, Candidate, Certificate, Precision, Request, Stand, Verdict, When, judge, tie_rank};
+use crate::core::matching::{
+    Answer, Candidate, Certificate, Filters, Precision, Request, Stand, Verdict, When, judge, tie_rank,
+};
 use crate::core::pricing::surcharge;
 use crate::core::time::Timestamp;
 
@@ -68,6 +70,15 @@ fn point_of(chunks: &[(Points, u32)], key: u64) -> Point {
     chunks[chunk].0.get(at)
 }
 
+/// The places of a chunk whose bits are set.
+fn each(mut bits: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let at = (bits != 0).then(|| bits.trailing_zeros() as usize % ROOM);
+        bits &= bits.wrapping_sub(1);
+        at
+    })
+}
+
 /// By bit: which are no more than `limit`.
 #[inline]
 fn within(bounds: &[f32; ROOM], limit: f32) -> u32 {
@@ -83,9 +94,13 @@ struct Search<'t> {
     vantage: Vantage,
     needed: Traits,
     quick: bool,
+    /// Whether few are expected to have that: then all who are met are asked first.
+    few: bool,
     layer: Layer,
     /// Whether people are where the public may know them to be.
     public: bool,
+    /// Whether they are looked for by H3 cells.
+    by_hexagon: bool,
     /// How far people may be from the points that are scanned for them.
     haze: Meters,
     /// The last distance that was measured: in public answers many stand at one place.
@@ -211,8 +226,10 @@ impl<'t> Search<'t> {
             vantage: Vantage::of(request.place),
             needed: Traits::needed(request),
             quick: person::is_quick(request),
+            few: request.filters != Filters::default(),
             layer: Layer::of(request.when),
             public: is_public(request),
+            by_hexagon: is_by_hexagon(request),
             haze: haze(request),
             measured: None,
             best: Vec::with_capacity(request.limit.min(FEW)),
@@ -223,11 +240,8 @@ impl<'t> Search<'t> {
     fn run(&mut self, witness: &mut Witness<'t>) -> Result<(), Overlap> {
         let hexagons = self.tables.hexagons();
         // How many are met with each point.
-        let by_hexagon = is_by_hexagon(self.request);
-        let (grid, crowd) = match by_hexagon {
-            false => (self.tables.fixes(), 1.0),
-            true => (hexagons.middles(), hexagons.crowd(self.layer)),
-        };
+        let (grid, crowd) =
+            if self.by_hexagon { (hexagons.middles(), hexagons.crowd(self.layer)) } else { (self.tables.fixes(), 1.0) };
         let (mut met, mut done) = (Met::default(), None::<Window>);
         let mut reach = first_reach(grid, self.request.limit as f64 / crowd);
         loop {
@@ -239,7 +253,7 @@ impl<'t> Search<'t> {
                 self.come_near(&mut met, chunk, &window, reached);
             }
             grid.scan(&window, done.as_ref(), witness, |points| self.look(&mut met, points, &window, reached, limit))?;
-            if by_hexagon {
+            if self.by_hexagon {
                 self.judge_hexagons(&mut met, witness)?;
             } else {
                 self.judge_near(&mut met);
@@ -279,16 +293,22 @@ impl<'t> Search<'t> {
     /// Sorts the points of a chunk into near, far, and out of the question.
     #[inline]
     fn look(&mut self, met: &mut Met<'t>, points: Points<'t>, window: &Window, reached: f32, limit: f32) {
-        let (lat_e7, lng_e7) = points.coordinates();
-        let bounds = window.haversines_at_least(&lat_e7, &lng_e7);
-        let all = (1 << points.len()) - 1;
-        let near = within(&bounds, reached) & within(&bounds, limit) & all;
-        let far = within(&bounds, limit) & all & !near;
         // Else those count who stand in the cells whose middles are near.
-        if !is_by_hexagon(self.request) {
+        if !self.by_hexagon {
             self.examined += points.len() as u32;
         }
-        met.chunks.push((points, far));
+        let mut all = (1 << points.len()) - 1;
+        if self.few {
+            all &= (0..ROOM).fold(0, |all, at| all | u32::from(self.may_satisfy(points.class(at))) << at);
+            if all == 0 {
+                return;
+            }
+        }
+        let (lat_e7, lng_e7) = points.coordinates();
+        let bounds = window.haversines_at_least(&lat_e7, &lng_e7);
+        let fits = within(&bounds, limit) & all;
+        let near = within(&bounds, reached) & fits;
+        met.chunks.push((points, fits & !near));
         self.take_near(met, met.chunks.len() - 1, near, &bounds);
     }
 
@@ -305,16 +325,18 @@ impl<'t> Search<'t> {
         self.take_near(met, chunk, near, &bounds);
     }
 
+    fn may_satisfy(&self, class: u16) -> bool {
+        self.tables.classes().traits(class).may_satisfy(self.needed)
+    }
+
     /// Notes who of these has what is needed, and asks for what he is judged by.
     #[inline]
-    fn take_near(&self, met: &mut Met<'t>, chunk: usize, mut near: u32, bounds: &[f32; ROOM]) {
+    fn take_near(&self, met: &mut Met<'t>, chunk: usize, near: u32, bounds: &[f32; ROOM]) {
         let points = met.chunks[chunk].0;
-        while near != 0 {
-            let at = near.trailing_zeros() as usize % ROOM;
-            near &= near - 1;
-            if self.tables.classes().traits(points.class(at)).may_satisfy(self.needed) {
+        for at in each(near) {
+            if self.may_satisfy(points.class(at)) {
                 met.near.push(key(bounds[at], chunk, at));
-                if is_by_hexagon(self.request) {
+                if self.by_hexagon {
                     self.tables.hexagons().prefetch(points.slot(at));
                 } else {
                     self.tables.prefetch_person(points.slot(at));
@@ -354,14 +376,15 @@ impl<'t> Search<'t> {
                 break;
             }
             let mut people = SmallVec::<[u32; FEW]>::new();
-            let Self { tables, examined, needed, .. } = self;
-            tables.hexagons().visit(middle.slot, self.layer, witness, |slot, class| {
-                *examined += 1;
-                if tables.classes().traits(class).may_satisfy(*needed) {
-                    tables.prefetch_person(slot);
+            let mut examined = 0;
+            self.tables.hexagons().visit(middle.slot, self.layer, witness, |slot, class| {
+                examined += 1;
+                if self.may_satisfy(class) {
+                    self.tables.prefetch_person(slot);
                     people.push(slot);
                 }
             })?;
+            self.examined += examined;
             for some in people.chunks(AT_ONCE) {
                 if !self.quick {
                     drop(self.hold(some.iter().copied()));
@@ -466,7 +489,8 @@ pub(super) fn standing(tables: &Tables, request: &Request) -> Result<Vec<Standin
     let (layer, hexagons) = (Layer::of(request.when), tables.hexagons());
     let grid = if is_by_hexagon(request) { hexagons.middles() } else { tables.fixes() };
     let (mut witness, mut points, mut met) = (Witness::new(), Vec::new(), Vec::new());
-    let window = Window::around(grid.tiling(), request.place, Meters::new(request.radius.get() + haze(request).get()), None);
+    let window =
+        Window::around(grid.tiling(), request.place, Meters::new(request.radius.get() + haze(request).get()), None);
     grid.scan(&window, None, &mut witness, |some| points.extend(some.iter()))?;
     for Point { place, slot, .. } in points {
         if is_by_hexagon(request) {

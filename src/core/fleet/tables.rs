@@ -4,8 +4,8 @@
 use arc_swap::ArcSwapOption;
 
 use super::Therapist;
-use super::classes::Classes;
 use super::chain::Full;
+use super::classes::Classes;
 use super::grid::Grid;
 use super::hexagons::Hexagons;
 use super::person::Person;

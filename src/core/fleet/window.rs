@@ -64,7 +64,8 @@ impl Window {
         }
         // A cell that meets the window reaches beyond it by less than its own size.
         let width_e7 = tiling.width_e7(rows.0 / SIDE).max(tiling.width_e7(rows.1 / SIDE));
-        let (south_e7, north_e7) = (rows.0 * tiling.row_e7() - 900_000_000, (rows.1 + 1) * tiling.row_e7() - 900_000_000);
+        let (south_e7, north_e7) =
+            (rows.0 * tiling.row_e7() - 900_000_000, (rows.1 + 1) * tiling.row_e7() - 900_000_000);
         let dlat = (lat_e7 - south_e7).max(north_e7 - lat_e7) as f64 * E7_RAD;
         let reach_e7 = half_e7.map(|half| half + width_e7 + 1);
         let crosses = reach_e7.is_none_or(|reach| centre_e7 < reach || centre_e7 + reach > CIRCLE_E7);

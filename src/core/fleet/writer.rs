@@ -209,10 +209,15 @@ impl Writer {
             Some(base) => Step::To(base, Some(public(base))),
             None => Step::Gone,
         };
-        self.change(slot, [(Layer::Fix, Step::Touch), (Layer::Base, base)], Some(Traits::of(&therapist)), |person, row| {
-            person.set_therapist(&therapist);
-            row.store(Some(therapist));
-        });
+        self.change(
+            slot,
+            [(Layer::Fix, Step::Touch), (Layer::Base, base)],
+            Some(Traits::of(&therapist)),
+            |person, row| {
+                person.set_therapist(&therapist);
+                row.store(Some(therapist));
+            },
+        );
     }
 
     /// Says what a therapist does now. False if unknown.
@@ -275,7 +280,7 @@ impl Writer {
             return Some(FixOutcome { counted, newest, en_route: None });
         }
         // H3 costs more than the rest of a move, and well within the cell it cannot have changed.
-        let stays = self.tables.hexagons().surely_stays(slot, Layer::Fix, fix.place);
+        let stays = last.is_some() && self.tables.hexagons().surely_holds(person.hexagon(), fix.place);
         let public = (!stays).then(|| public_position(fix.place));
         self.show(slot, &fix.into(), public);
         self.fit();
@@ -396,7 +401,7 @@ impl Writer {
         let Self { tables, books, .. } = self;
         let mut ways = steps.map(|(layer, _)| Way { layer, cells: [None; 2], hexagons: [None; 2] });
         for (way, (layer, step)) in ways.iter_mut().zip(steps) {
-            let stands = tables.hexagons().number_of(slot, *layer);
+            let stands = || tables.hexagons().number_of(slot, *layer);
             if *layer == Layer::Fix {
                 way.cells[0] = tables.fixes().cell_of(slot);
             }
@@ -408,14 +413,14 @@ impl Writer {
                     if let Some(public) = public {
                         let to = tables.hexagons().prepare(slot, *layer, *public, &mut books.hexagons)?;
                         way.hexagons = match layer {
-                            _ if stands != Some(to) => [stands, Some(to)],
+                            _ if stands() != Some(to) => [stands(), Some(to)],
                             // Who stays in his cell disturbs nobody who asks for no more than that.
                             Layer::Fix => [None; 2],
-                            Layer::Base => [stands, None],
+                            Layer::Base => [stands(), None],
                         };
                     }
                 }
-                Step::Touch | Step::Gone => way.hexagons[0] = stands,
+                Step::Touch | Step::Gone => way.hexagons[0] = stands(),
             }
         }
         Ok(ways)

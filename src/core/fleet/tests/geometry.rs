@@ -11,7 +11,7 @@ use crate::core::fleet::grid::{Grid, Spot};
 use crate::core::fleet::tiling::{CIRCLE_E7, SIDE, Sample, Tiling};
 use crate::core::fleet::window::{Window, haversine_at_most};
 use crate::core::fleet::word::{Change, Witness};
-use crate::core::geo::{EARTH_RADIUS_M, InnerCircle, LatLng, Meters, public_position};
+use crate::core::geo::{CELL_REACH, EARTH_RADIUS_M, InnerCircle, LatLng, Meters, public_position};
 
 /// The place that is `distance` metres from `from`, in a random direction, to 1e-7 degree.
 fn at_distance(from: LatLng, distance: f64, rng: &mut StdRng) -> LatLng {
@@ -256,10 +256,10 @@ fn a_point_on_its_way_between_cells_is_not_overlooked() {
 
 /// The shortcut of moves. 0.8035827, 1.2483974 is the centre of an icosahedron's face, where cells are largest.
 #[test]
-fn whoever_moves_within_the_inner_circle_stays_in_the_public_cell() {
+fn whoever_moves_within_the_inner_circle_stays_in_the_public_cell_and_nobody_is_far_from_its_middle() {
     let mut rng = StdRng::seed_from_u64(9);
     let face = LatLng::new(0.803_582_65f64.to_degrees(), 1.248_397_42f64.to_degrees()).unwrap();
-    let (mut held, mut left) = (0, 0);
+    let (mut held, mut left, mut farthest) = (0, 0, Meters::ZERO);
     for n in 0..60_000 {
         let place = match n % 3 {
             0 => Region::Globe.place(&mut rng),
@@ -267,6 +267,8 @@ fn whoever_moves_within_the_inner_circle_stays_in_the_public_cell() {
             _ => at_distance(face, 10f64.powf(rng.random_range(0.0..6.0)), &mut rng),
         };
         let public = public_position(place);
+        farthest = farthest.max(place.distance(public.centre));
+        assert!(farthest <= CELL_REACH, "{place} is {farthest:?} from the middle of its cell");
         let circle = InnerCircle::of(public.centre);
         // Most about as far as the side of the cell.
         let near = at_distance(public.centre, rng.random_range(100.0..240.0), &mut rng);
@@ -277,6 +279,7 @@ fn whoever_moves_within_the_inner_circle_stays_in_the_public_cell() {
             left += 1;
         }
     }
-    println!("{held} in the circle, {left} in another cell");
+    println!("{held} in the circle, {left} in another cell, {farthest:?} the farthest from the centre");
+    assert!(farthest > Meters::new(210.0), "nobody stood in a corner");
     assert!(held > 10_000 && left > 10_000, "the circles are too small or too large: {held} {left}");
 }
