@@ -15,7 +15,7 @@ mod transition;
 mod view;
 mod visit;
 
-pub use create::{CreateOutcome, CreateRefused, NewBooking, Place, create};
+pub use create::{CreateOutcome, CreateRefused, NewBooking, Place, create, find_created};
 pub use demand::demand;
 pub(crate) use lock::{Locked, lock, read, set_out_from};
 pub use moved::{MovePlace, MovedPage, last_move, moved_after, moves_before};
