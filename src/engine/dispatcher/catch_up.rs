@@ -58,3 +58,25 @@ impl DispatcherHandle {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::bookings::MovePlace;
+
+    #[test]
+    fn it_is_read_on_from_where_it_ended_a_while_before_it_was_last_read() {
+        let start = clock::monotonic();
+        let at = |second: u64| start + Duration::from_secs(second);
+        let mut reading = Reading::default();
+        // (when, its end then, from where it is read next)
+        for (when, end, next) in
+            [(0, 10, 5), (60, 20, 5), (120, 30, 5), (150, 40, 10), (5_000, 50, 40), (5_001, 60, 40)]
+        {
+            let from = reading.from.unwrap_or(MovePlace::at(5));
+            reading.done(from, MovePlace::at(end), at(when));
+            assert_eq!(reading.from, Some(MovePlace::at(next)), "after {when} s");
+        }
+        assert_eq!(reading.ends.len(), 2, "what is not needed any more is forgotten");
+    }
+}

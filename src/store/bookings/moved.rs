@@ -17,6 +17,13 @@ const PAGE: i64 = 1_000;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct MovePlace(i64);
 
+#[cfg(test)]
+impl MovePlace {
+    pub(crate) const fn at(id: i64) -> Self {
+        Self(id)
+    }
+}
+
 /// A page of the history.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MovedPage {
