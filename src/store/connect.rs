@@ -42,7 +42,14 @@ pub async fn connect(options: PgConnectOptions, max_connections: u32) -> Result<
         .before_acquire(|connection, lately| {
             Box::pin(async move { Ok(is_trusted(lately.idle_for) || connection.ping().await.is_ok()) })
         });
-    let_in(|| pool.clone().connect_with(options.clone())).await
+    match let_in(|| pool.clone().connect_with(options.clone())).await {
+        // A pool tries until its time is over, and keeps what was in the way to itself.
+        Err(StoreError::Database(sqlx::Error::PoolTimedOut)) => {
+            let alone = tokio::time::timeout(ACQUIRE_WITHIN, options.connect()).await;
+            Err(alone.ok().and_then(Result::err).unwrap_or(sqlx::Error::PoolTimedOut).into())
+        }
+        done => done,
+    }
 }
 
 /// Connects, and waits for its turn while the server's queue of new connections is full. A pool waits by itself for a server

@@ -15,8 +15,11 @@ use super::desk::Server;
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type Opened = (Socket, Response<Option<Vec<u8>>>);
+
 pub(super) struct App {
-    pub socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    pub socket: Socket,
     pub protocol: Option<String>,
 }
 
@@ -61,9 +64,7 @@ impl App {
         app
     }
 
-    fn opened(
-        opened: Result<(WebSocketStream<MaybeTlsStream<TcpStream>>, Response<Option<Vec<u8>>>), Error>,
-    ) -> Result<Self, StatusCode> {
+    fn opened(opened: Result<Opened, Error>) -> Result<Self, StatusCode> {
         match opened {
             Ok((socket, response)) => {
                 let protocol = response.headers().get("sec-websocket-protocol");
