@@ -1,12 +1,13 @@
 //! PostgreSQL crashes and is back at once: its old connections are no good, and nearly nobody notices.
 
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use spacall::node::{Node, NodeConfig};
 use spacall::postgres::{Cluster, Durability};
 use spacall::store;
 use tokio::task::JoinSet;
 
 use crate::support::http::Api;
-use crate::support::people;
+use crate::support::{people, until};
 
 const DATABASE: &str = "spacall_crashed";
 
@@ -45,9 +46,16 @@ async fn after_a_crash_of_postgresql_at_most_one_request_meets_a_dead_connection
         assert_eq!(status.expect("no panic"), 200);
     }
     // The server ends all its other processes when one is killed, and starts anew.
-    let backend: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&pool).await.expect("a statement");
-    let backend = rustix::process::Pid::from_raw(backend).expect("a pid");
-    rustix::process::kill_process(backend, rustix::process::Signal::KILL).expect("it is there");
+    let backends: Vec<i32> = sqlx::query_scalar("SELECT pid FROM pg_stat_activity WHERE datname = current_database()")
+        .fetch_all(&pool)
+        .await
+        .expect("a statement");
+    assert!(backends.len() > 12, "{backends:?}");
+    let backends = backends.into_iter().filter_map(Pid::from_raw);
+    kill_process(backends.clone().next().expect("one"), Signal::KILL).expect("it is there");
+    for backend in backends {
+        until("the old connections are dead", || test_kill_process(backend).is_err()).await;
+    }
     let mut failed = Vec::new();
     for nth in 0..40 {
         let answer = api.get("/v1/bookings").await;
