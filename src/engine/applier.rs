@@ -70,7 +70,7 @@ pub(super) async fn run(engine: Arc<Engine>) {
             ended = listen(&engine, &mut ears) => ended,
         };
         match ended {
-            Ok(()) => {}
+            Ok(()) => tracing::info!("the connection that listens was lost: all rows are read again"),
             // Said once: the database may be away for long.
             Err(error) if std::mem::replace(&mut ears.open, false) => {
                 tracing::warn!(%error, "changes made in SQL are not heard now; all rows are read again once the database answers");
