@@ -29,9 +29,19 @@ fn main() -> ExitCode {
     };
     match runtime.block_on(commands::run(cli.command, config)) {
         Ok(code) => code,
-        // `{:#}`: the whole chain of causes in one line.
-        Err(error) => said(&format!("{error:#}"), 1),
+        Err(error) => said(&with_causes(&error), 1),
     }
+}
+
+/// The whole chain of causes in one line; some errors tell their cause themselves.
+fn with_causes(error: &anyhow::Error) -> String {
+    let mut line = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !line.contains(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line
 }
 
 fn said(line: &str, code: u8) -> ExitCode {

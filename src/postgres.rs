@@ -196,21 +196,20 @@ impl Cluster {
             .bind(database)
             .fetch_one(&mut connection)
             .await?;
+        let mut made = false;
         if !exists {
             let from = template.map(|t| format!(" TEMPLATE {}", quoted(t))).unwrap_or_default();
-            let made = sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {}{from}", quoted(database))))
+            let answer = sqlx::query(AssertSqlSafe(format!("CREATE DATABASE {}{from}", quoted(database))))
                 .execute(&mut connection)
                 .await;
-            match made {
-                // Another process was quicker.
-                Err(sqlx::Error::Database(e)) if e.code().as_deref() == Some("42P04") => {}
-                other => {
-                    other?;
-                }
+            match answer {
+                // Another process was quicker, or at it at the same time (then the catalog's own index says so).
+                Err(sqlx::Error::Database(e)) if matches!(e.code().as_deref(), Some("42P04" | "23505")) => {}
+                answer => made = answer.map(|_| true)?,
             }
         }
         connection.close().await?;
-        Ok(!exists)
+        Ok(made)
     }
 
     /// Leaves the cluster: stops it, unless another process still uses it. Returns whether it was stopped.

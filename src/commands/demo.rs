@@ -81,8 +81,9 @@ async fn limit(seconds: Option<u64>) {
     }
 }
 
-/// A new fleet for each demo; that of the one before is offline, nobody answers for it.
+/// A new fleet for each demo; that of the one before, which may have been killed, goes home: nobody answers for it.
 async fn people(node: &Node, options: &cli::Demo) -> anyhow::Result<Roster> {
+    seed::send_home(&node.engine().pool).await?;
     let stores = StorePlan { stores: STORES, cities: cities::metro_manila(), seed: options.seed };
     seed::stores(&node.engine().pool, &stores).await?;
     let plan = FleetPlan {

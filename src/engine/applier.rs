@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::{Engine, rebuild, stores};
 use crate::clock;
@@ -54,19 +54,28 @@ impl Extend<Change> for Changes {
     }
 }
 
-/// Runs until shutdown. `refresh` brings therapists that this node knows to have changed, ahead of the notification.
-pub(super) async fn run(engine: Arc<Engine>, mut refresh: mpsc::Receiver<ProviderId>) {
+/// Runs until shutdown.
+pub(super) async fn run(engine: Arc<Engine>) {
     let (news, told) = mpsc::channel(NEWS);
+    let behind = Arc::new(Notify::new());
     let mut teller = tokio::spawn(tell(Arc::clone(&engine), told));
+    let mut catcher = tokio::spawn(catch_up(Arc::clone(&engine), Arc::clone(&behind)));
+    let mut ears = Ears { news, behind, open: true };
     while !engine.shutdown.is_cancelled() {
         let ended = tokio::select! {
             () = engine.shutdown.cancelled() => return,
-            // Only a panic ends it while news can come: then this node tells nobody, and must not seem to.
+            // Only a panic ends them while news can come: then this node tells nobody, and must not seem to.
             _ = &mut teller => return,
-            ended = listen(&engine, &mut refresh, &news) => ended,
+            _ = &mut catcher => return,
+            ended = listen(&engine, &mut ears) => ended,
         };
-        if let Err(error) = ended {
-            tracing::warn!(%error, "changes made in SQL are not heard now; all rows are read again once the database answers");
+        match ended {
+            Ok(()) => tracing::info!("the connection that listens was lost: all rows are read again"),
+            // Said once: the database may be away for long.
+            Err(error) if std::mem::replace(&mut ears.open, false) => {
+                tracing::warn!(%error, "changes made in SQL are not heard now; all rows are read again once the database answers");
+            }
+            Err(error) => tracing::debug!(%error, "changes made in SQL are still not heard"),
         }
         tokio::select! {
             () = engine.shutdown.cancelled() => return,
@@ -75,15 +84,30 @@ pub(super) async fn run(engine: Arc<Engine>, mut refresh: mpsc::Receiver<Provide
     }
 }
 
+/// What one connection after the other has in common.
+struct Ears {
+    news: mpsc::Sender<Moved>,
+    /// Asks for what was not heard.
+    behind: Arc<Notify>,
+    /// Changes were heard up to now.
+    open: bool,
+}
+
+impl Ears {
+    /// All rows have been read, and changes are heard from before that on.
+    fn are_open(&mut self) {
+        if !std::mem::replace(&mut self.open, true) {
+            tracing::info!("changes made in SQL are heard again");
+        }
+        self.behind.notify_one();
+    }
+}
+
 /// One connection's life: listen first, then read everything, so that nothing falls between.
-async fn listen(
-    engine: &Arc<Engine>,
-    refresh: &mut mpsc::Receiver<ProviderId>,
-    news: &mpsc::Sender<Moved>,
-) -> Result<(), StoreError> {
+async fn listen(engine: &Arc<Engine>, ears: &mut Ears) -> Result<(), StoreError> {
     let mut listener = Listener::open(&engine.pool).await?;
     everything(engine).await?;
-    engine.dispatcher.catch_up().await?;
+    ears.are_open();
     let mut reconcile = tokio::time::interval(RECONCILE_EVERY);
     reconcile.reset();
     let mut pulse = tokio::time::interval(PULSE_EVERY);
@@ -95,24 +119,49 @@ async fn listen(
                 Some(change) => changes.extend([change]),
                 None => return Ok(()),
             },
-            Some(provider) = refresh.recv() => drop(changes.providers.insert(provider)),
+            () = engine.refresh.some() => {}
             _ = pulse.tick() => {
                 listener.answers(PULSE_WITHIN).await?;
                 continue;
             }
             _ = reconcile.tick() => {
                 everything(engine).await?;
-                engine.dispatcher.catch_up().await?;
+                ears.are_open();
                 continue;
             }
         }
         let heard_on = listener.gather(&mut changes, GATHER, BURST).await?;
-        while let Ok(provider) = refresh.try_recv() {
-            changes.providers.insert(provider);
+        let wanted = engine.refresh.take();
+        changes.providers.extend(wanted.therapists);
+        apply(engine, changes, &ears.news).await?;
+        for asker in wanted.askers {
+            // Who has left does not want to know.
+            let _told = asker.send(());
         }
-        apply(engine, changes, news).await?;
         if !heard_on {
             return Ok(());
+        }
+    }
+}
+
+/// Tells of bookings that moved while nobody listened, beside the applier: however many they are, the index does not wait.
+async fn catch_up(engine: Arc<Engine>, behind: Arc<Notify>) {
+    loop {
+        tokio::select! {
+            () = engine.shutdown.cancelled() => return,
+            () = behind.notified() => {}
+        }
+        let told = tokio::select! {
+            () = engine.shutdown.cancelled() => return,
+            told = engine.dispatcher.catch_up() => told,
+        };
+        if let Err(error) = told {
+            tracing::warn!(%error, "bookings that moved unheard could not be read; tried again soon");
+            behind.notify_one();
+            tokio::select! {
+                () = engine.shutdown.cancelled() => return,
+                () = tokio::time::sleep(RETRY) => {}
+            }
         }
     }
 }

@@ -26,6 +26,8 @@ const SETTLE: Duration = Duration::from_millis(400);
 const LOOKS: usize = 4;
 /// For the journal to write what it holds, over all looks.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(5);
+/// For the applier to read the rows that differ: it may have a whole fleet to read first.
+const APPLIED_WITHIN: Duration = Duration::from_secs(30);
 /// Therapists whose difference is looked at again at once: so few that the index hardly moves while their rows are read.
 const AT_ONCE: usize = 1_000;
 
@@ -78,19 +80,7 @@ pub async fn run(engine: &Engine) -> Result<Drift, StoreError> {
         }
     }
     if !found.differences.is_empty() {
-        let ids: Vec<_> = found.differences.keys().copied().collect();
-        tracing::error!(providers = ?ids, "the index differs from the database: repaired");
-        for (provider, (_, _, phantom)) in &found.differences {
-            // The index never goes back to an older fix: who stands where no committed fix puts him is read anew.
-            if *phantom {
-                engine.fleet.remove(*provider);
-            }
-        }
-        rebuild::some(&engine.pool, &engine.fleet, &ids, &engine.settings(), clock::now()).await?;
-        // What changed since these rows were read may have been applied before them: the applier has the last word.
-        ids.iter().for_each(|provider| engine.refresh(*provider));
-        let since = rebuild::horizon(&engine.settings(), clock::now());
-        engine.fleet.restore_all(&therapists::newest_fixes(&engine.pool, Some(&ids), since).await?);
+        repair(engine, &found.differences).await?;
     }
     metrics::gauge!("spacall_index_drift").set(found.differences.len() as f64);
     metrics::counter!("spacall_index_repairs_total").increment(found.differences.len() as u64);
@@ -108,13 +98,34 @@ pub async fn run(engine: &Engine) -> Result<Drift, StoreError> {
     })
 }
 
-/// What differs, of whom, and whether the index shows a fix that is in no table, nor on its way there.
-type Differences = BTreeMap<ProviderId, (Difference, Uuid, bool)>;
+/// What differs, of whom, and the fix that the index shows if it is in no table, nor on its way there.
+type Differences = BTreeMap<ProviderId, (Difference, Uuid, Shown)>;
 
 #[derive(Default)]
 struct Look {
     checked: usize,
     differences: Differences,
+}
+
+/// Makes the index show what the rows say by now. Nothing that came after the last look is undone: rows are the applier's to
+/// read, in turn with the changes that it hears of, and a position is taken back only where it is still the shown one.
+async fn repair(engine: &Engine, differences: &Differences) -> Result<(), StoreError> {
+    let ids: Vec<_> = differences.keys().copied().collect();
+    tracing::error!(providers = ?ids, "the index differs from the database: it is repaired");
+    let applied = tokio::time::timeout(APPLIED_WITHIN, engine.reread(ids.iter().copied())).await;
+    if !matches!(applied, Ok(Ok(()))) {
+        tracing::warn!("the rows that differ are not read yet: they are once the applier has got to them");
+    }
+    let since = rebuild::horizon(&engine.settings(), clock::now());
+    let fixes = therapists::newest_fixes(&engine.pool, Some(&ids), since).await?;
+    let newest: BTreeMap<_, _> = fixes.iter().copied().collect();
+    for (provider, (_, _, phantom)) in differences {
+        if let Some(shown) = phantom {
+            engine.fleet.take_back(*provider, *shown, newest.get(provider).copied());
+        }
+    }
+    engine.fleet.restore_all(&fixes);
+    Ok(())
 }
 
 async fn look(engine: &Engine, only: Option<&[ProviderId]>, patience: Instant) -> Result<Look, StoreError> {
@@ -136,7 +147,7 @@ async fn look(engine: &Engine, only: Option<&[ProviderId]>, patience: Instant) -
     if !matches!(written, Ok(Ok(()))) {
         // The rows are older than the first look, and are told as such. The fixes that are still to be written are no
         // phantoms: taken out of the index, they would move people back.
-        differences.values_mut().for_each(|(_, _, phantom)| *phantom = false);
+        differences.values_mut().for_each(|(_, _, phantom)| *phantom = None);
     }
     Ok(Look { checked: truth.len(), differences })
 }
@@ -153,7 +164,7 @@ fn compare(truth: &Side, [before, after]: [&Side; 2], now: Timestamp, stale_afte
     for (provider, (row, at)) in truth {
         let Some((seen, seen_at)) = after.get(provider) else {
             if matchable(row, *at, now, stale_after) {
-                differences.insert(*provider, (Difference::Missing, row.uuid, false));
+                differences.insert(*provider, (Difference::Missing, row.uuid, None));
             }
             continue;
         };
@@ -169,14 +180,14 @@ fn compare(truth: &Side, [before, after]: [&Side; 2], now: Timestamp, stale_afte
             _ => (!same(row, seen, now)).then_some(Difference::Different),
         };
         if let Some(difference) = difference {
-            let phantom = !agree && seen_at.is_some_and(|(_, seen)| at.is_none_or(|(_, at)| at <= seen));
+            let phantom = seen_at.filter(|(_, seen)| !agree && at.is_none_or(|(_, at)| at <= *seen));
             differences.insert(*provider, (difference, row.uuid, phantom));
         }
     }
     for (provider, (seen, _)) in after {
         // Who came only now is in no row that was read.
         if !truth.contains_key(provider) && before.contains_key(provider) {
-            differences.insert(*provider, (Difference::Extra, seen.uuid, false));
+            differences.insert(*provider, (Difference::Extra, seen.uuid, None));
         }
     }
     differences

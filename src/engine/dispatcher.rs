@@ -8,6 +8,7 @@
 //! search, and at most [`CONCURRENT_EFFECTS`] run; the log of decisions drops what does not fit, and counts it.
 
 mod announce;
+mod catch_up;
 mod claims;
 mod decisions;
 mod effects;
@@ -20,7 +21,6 @@ mod watch;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use sqlx::PgPool;
@@ -39,6 +39,7 @@ use crate::core::time::Timestamp;
 use crate::store::bookings::{self, Search, SearchRules};
 use crate::store::{StoreError, offers};
 use announce::Announcements;
+use catch_up::Reading;
 use claims::Claims;
 use records::Records;
 pub use reminders::REMIND_EVERY;
@@ -46,8 +47,6 @@ use tell::Told;
 
 /// Inputs that wait for the machine, at most; then callers wait.
 const INPUTS: usize = 4_096;
-/// A connection that listens is missed for seconds, not for minutes; older news is read from the rows by who asks.
-const NEWS: Duration = Duration::from_secs(150);
 /// Effects at work at once: each holds one connection for a few milliseconds.
 const CONCURRENT_EFFECTS: usize = 8;
 
@@ -70,6 +69,8 @@ struct Shared {
     searches: Mutex<HashMap<BookingId, Arc<Search>>>,
     told: Mutex<Told>,
     announcements: Announcements,
+    /// How far the history of bookings was read.
+    reading: Mutex<Reading>,
     records: Records,
     /// Which bookings are this node's to drive.
     claims: Claims,
@@ -96,6 +97,7 @@ pub fn start(
         searches: Mutex::default(),
         told: Mutex::default(),
         announcements: Announcements::default(),
+        reading: Mutex::default(),
         records: Records::default(),
         claims: Claims::new(),
         moves: TaskTracker::new(),
@@ -140,17 +142,6 @@ impl DispatcherHandle {
         let Some(search) = bookings::search(&self.shared.pool, booking).await? else { return Ok(None) };
         let radius = self.shared.search_rules().radius_max;
         Ok(Some(effects::request(&self.shared, &search, radius, BTreeSet::new(), None)))
-    }
-
-    /// After a time in which nobody listened, and now and then: what moved meanwhile is told now; what was told is not repeated.
-    ///
-    /// # Errors
-    /// When the rows could not be read.
-    pub async fn catch_up(&self) -> Result<(), StoreError> {
-        for (booking, version) in bookings::moved_lately(&self.shared.pool, NEWS).await? {
-            self.changed(booking, Some(version)).await;
-        }
-        Ok(())
     }
 
     /// Takes up every booking that is this node's, or nobody's, and that the machine may not know: at the start, after a lost

@@ -7,6 +7,7 @@ pub mod dispatcher;
 mod jobs;
 mod readiness;
 mod rebuild;
+mod refresh;
 mod stores;
 
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use sqlx::PgPool;
-use tokio::sync::mpsc;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -32,9 +33,8 @@ use crate::store::journal::Journal;
 use crate::store::{StoreError, settings};
 
 use self::dispatcher::DispatcherHandle;
+use self::refresh::Refresh;
 
-/// Rows that this node knows to have changed and wants read ahead of the notification. Full: the notification does it.
-const REFRESH_QUEUE: usize = 1_024;
 /// The tie-breaking key of public answers changes this often: who stands first in a cell is nobody's for long.
 const TIE_KEY_LIFE_S: i64 = 3_600;
 
@@ -59,7 +59,7 @@ pub struct Engine {
     settings: Arc<ArcSwap<Settings>>,
     catalog: ArcSwap<Catalog>,
     stores: ArcSwap<Stores>,
-    refresh: mpsc::Sender<ProviderId>,
+    refresh: Refresh,
     tie_secret: u64,
 }
 
@@ -75,7 +75,6 @@ pub async fn start(pool: PgPool) -> Result<(Arc<Engine>, Running), StoreError> {
     let catalog = ArcSwap::from_pointee(catalog::load(&pool).await?);
     let (fleet, bus, shutdown) = (Arc::new(Fleet::new()), Arc::new(Bus::new()), CancellationToken::new());
     let (journal, journal_task) = Journal::start(pool.clone());
-    let (refresh, refreshed) = mpsc::channel(REFRESH_QUEUE);
     let (dispatcher, dispatcher_task) =
         dispatcher::start(pool.clone(), Arc::clone(&fleet), Arc::clone(&bus), Arc::clone(&settings), shutdown.clone());
     let engine = Arc::new(Engine {
@@ -90,13 +89,13 @@ pub async fn start(pool: PgPool) -> Result<(Arc<Engine>, Running), StoreError> {
         settings,
         catalog,
         stores: ArcSwap::default(),
-        refresh,
+        refresh: Refresh::default(),
         tie_secret: rand::random(),
     });
     let of = || Arc::clone(&engine);
     let tasks = [
         ("dispatcher", dispatcher_task),
-        ("applier of row changes", tokio::spawn(applier::run(of(), refreshed))),
+        ("applier of row changes", tokio::spawn(applier::run(of()))),
         ("watch of the database", tokio::spawn(jobs::watch_database(of()))),
         ("keeper of partitions", tokio::spawn(jobs::keep_partitions(of()))),
         ("clearing of old rows", tokio::spawn(jobs::clear_old_rows(of()))),
@@ -156,11 +155,14 @@ impl Engine {
         Ok(())
     }
 
-    /// This therapist's rows were changed by this node: read them now, not when the notification comes.
+    /// This therapist's rows were changed by this node: they are read now, not when the notification comes.
     pub fn refresh(&self, provider: ProviderId) {
-        if self.refresh.try_send(provider).is_err() {
-            tracing::debug!(provider_id = provider.0, "many rows change: this one is read when its notification comes");
-        }
+        self.refresh.add([provider]);
+    }
+
+    /// The same for these, whatever has changed; tells when the index shows their rows.
+    fn reread(&self, providers: impl IntoIterator<Item = ProviderId>) -> oneshot::Receiver<()> {
+        self.refresh.ask(providers)
     }
 
     pub(crate) async fn reload_settings(&self) -> Result<(), StoreError> {

@@ -88,6 +88,7 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/metrics", Who::Anyone),
     route("GET", "/openapi.json", Who::Anyone),
     route("GET", "/asyncapi.json", Who::Anyone),
+    route("GET", "/", Who::Anyone),
     route("GET", "/docs", Who::Anyone),
     route("GET", "/docs/{file}", Who::Anyone),
     route("GET", "/v1/services", Who::Anyone),
@@ -171,6 +172,7 @@ mod tests {
                 "/metrics",
                 "/openapi.json",
                 "/asyncapi.json",
+                "/",
                 "/docs",
                 "/docs/{file}",
                 "/v1/services",
@@ -201,7 +203,8 @@ mod tests {
             let path = route.path.replace("{uuid}", "0192").replace(['{', '}'], "");
             assert_eq!(table.find(route.method, &path), Found { pattern: route.path, route: Some(at) });
         }
-        for (path, pattern) in [("/v1/settings/key/more", "unmatched"), ("/", "unmatched"), ("/v1/me/", "unmatched")] {
+        for (path, pattern) in [("/v1/settings/key/more", "unmatched"), ("/v1", "unmatched"), ("/v1/me/", "unmatched")]
+        {
             assert_eq!(table.find("GET", path), Found { pattern, route: None });
         }
         assert_eq!(table.find("POST", "/v1/settings"), Found { pattern: "/v1/settings", route: None });

@@ -108,6 +108,7 @@ fn all_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(health::metrics))
         .routes(routes!(docs::openapi))
         .routes(routes!(docs::asyncapi))
+        .routes(routes!(docs::root))
         .routes(routes!(docs::docs))
         .routes(routes!(docs::docs_file))
         .routes(routes!(services::services))

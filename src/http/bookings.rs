@@ -81,7 +81,10 @@ async fn answered_before(engine: &Engine, caller: &Principal, key: Option<&Key>)
     let Some(key) = key else { return Ok(None) };
     match crate::store::idempotency::look(&engine.pool, caller.user, key).await? {
         Claim::New => Ok(None),
-        Claim::Replay { status, body } => Ok(Some(replay(status, body))),
+        Claim::Replay { status, body } => {
+            engine.dispatcher.booked_before(&body).await;
+            Ok(Some(replay(status, body)))
+        }
         Claim::Reused => Err(idempotency::reused()),
         Claim::InFlight => Err(idempotency::in_flight()),
     }

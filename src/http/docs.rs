@@ -55,6 +55,12 @@ pub async fn asyncapi() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], asyncapi_json())
 }
 
+/// To the page that shows this document: for who opens the service's address in a browser.
+#[utoipa::path(get, path = "/", tag = "documents", responses((status = 303, description = "To `/docs/index.html`")))]
+pub async fn root() -> Redirect {
+    docs().await
+}
+
 /// To the page that shows this document.
 #[utoipa::path(get, path = "/docs", tag = "documents", responses((status = 303, description = "To `/docs/index.html`")))]
 pub async fn docs() -> Redirect {

@@ -145,6 +145,7 @@ pub async fn prepare(engine: &Engine, caller: &Principal, fields: Fields) -> Res
     let Filters { gender, language, specialization, min_rating, max_price } = asked.filters;
     let preferences = Preferences { gender, language, specialization, min_rating };
     Ok(NewBooking {
+        uuid: None,
         customer: caller.user,
         kind: Kind::HomeService,
         service: asked.service.id,

@@ -67,6 +67,7 @@ pub(super) async fn prepare(engine: &Engine, caller: &Principal, fields: Fields)
     let price = pricing::price(price, Money::ZERO, venue.commission_rate, promo.as_ref().map(|promo| &promo.terms));
     payment::affordable(engine, caller, asked.payment_method, price.total_amount).await?;
     Ok(NewBooking {
+        uuid: None,
         customer: caller.user,
         kind: Kind::InStore,
         service: asked.service.id,

@@ -8,7 +8,7 @@ use sqlx::postgres::PgListener;
 use sqlx::{Executor, PgPool};
 
 use super::StoreError;
-use super::connect::let_in;
+use super::connect::{found_dead, let_in};
 use crate::core::ids::{BookingId, ProviderId, UserId};
 use crate::core::time::Timestamp;
 
@@ -102,6 +102,7 @@ impl Listener {
                 return Ok(Some(change));
             }
         }
+        found_dead();
         Ok(None)
     }
 

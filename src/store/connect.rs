@@ -1,7 +1,8 @@
 //! The way into the database.
 
 use std::io::ErrorKind;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgPool};
@@ -13,6 +14,9 @@ use crate::clock;
 const ACQUIRE_WITHIN: Duration = Duration::from_secs(5);
 /// A connection that was used so lately is taken to be alive; else it is asked, which is a round trip more for every statement.
 const ALIVE_FOR: Duration = Duration::from_secs(1);
+/// When a connection was last found dead. The server's end is the end of all of them: those that were used before that are asked.
+/// One for the process, as the server is.
+static FOUND_DEAD: Mutex<Option<Instant>> = Mutex::new(None);
 /// Between two tries at a full queue.
 const QUEUE_AGAIN: Duration = Duration::from_millis(50);
 
@@ -36,9 +40,16 @@ pub async fn connect(options: PgConnectOptions, max_connections: u32) -> Result<
         .acquire_timeout(ACQUIRE_WITHIN)
         .test_before_acquire(false)
         .before_acquire(|connection, lately| {
-            Box::pin(async move { Ok(lately.idle_for < ALIVE_FOR || connection.ping().await.is_ok()) })
+            Box::pin(async move { Ok(is_trusted(lately.idle_for) || connection.ping().await.is_ok()) })
         });
-    let_in(|| pool.clone().connect_with(options.clone())).await
+    match let_in(|| pool.clone().connect_with(options.clone())).await {
+        // A pool tries until its time is over, and keeps what was in the way to itself.
+        Err(StoreError::Database(sqlx::Error::PoolTimedOut)) => {
+            let alone = tokio::time::timeout(ACQUIRE_WITHIN, options.connect()).await;
+            Err(alone.ok().and_then(Result::err).unwrap_or(sqlx::Error::PoolTimedOut).into())
+        }
+        done => done,
+    }
 }
 
 /// Connects, and waits for its turn while the server's queue of new connections is full. A pool waits by itself for a server
@@ -56,6 +67,29 @@ where
             Err(StoreError::QueueFull) if clock::monotonic() < deadline => tokio::time::sleep(QUEUE_AGAIN).await,
             done => return done,
         }
+    }
+}
+
+/// Whether a connection that was used so long ago is taken to be alive.
+fn is_trusted(idle_for: Duration) -> bool {
+    let dead = *FOUND_DEAD.lock().unwrap_or_else(PoisonError::into_inner);
+    idle_for < ALIVE_FOR && dead.is_none_or(|found| found.elapsed() > idle_for)
+}
+
+/// A connection was lost: the others may be dead as well, whoever holds them.
+pub(super) fn found_dead() {
+    *FOUND_DEAD.lock().unwrap_or_else(PoisonError::into_inner) = Some(clock::monotonic());
+}
+
+/// Whether this is the end of the connection, or of the server: what was under way may have happened.
+pub(super) fn is_lost(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => true,
+        // 57P01 to 57P03: shut down, crashed, starting; 08: connection
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("08"))
+        }
+        _ => false,
     }
 }
 

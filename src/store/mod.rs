@@ -43,6 +43,9 @@ pub enum StoreError {
     /// will be free again. Waited for where a connection is what is wanted; a statement that needed one may be tried again.
     #[error("database: its queue of new connections is full")]
     QueueFull,
+    /// The connection was lost while a transaction was committed: that may have happened, or may still happen.
+    #[error("database: whether it was committed is not known: {0}")]
+    Undecided(sqlx::Error),
     /// The schema could not be brought up to date.
     #[error("migration: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
@@ -60,7 +63,13 @@ pub enum StoreError {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        if connect::queue_is_full(&error) { Self::QueueFull } else { Self::Database(error) }
+        if connect::queue_is_full(&error) {
+            return Self::QueueFull;
+        }
+        if connect::is_lost(&error) {
+            connect::found_dead();
+        }
+        Self::Database(error)
     }
 }
 
@@ -68,7 +77,7 @@ impl StoreError {
     /// The server is gone, starting, stopping or full: the same statement may do later, unchanged. Else it was refused.
     pub fn is_unavailable(&self) -> bool {
         let error = match self {
-            Self::QueueFull => return true,
+            Self::QueueFull | Self::Undecided(_) => return true,
             Self::Database(e) => e,
             Self::Migration(sqlx::migrate::MigrateError::Execute(e)) => e,
             Self::Migration(_) | Self::Corrupt { .. } => return false,

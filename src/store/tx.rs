@@ -5,6 +5,7 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Transaction};
 
 use crate::core::ids::UserId;
 use crate::store::StoreError;
+use crate::store::connect::is_lost;
 
 /// Begins a transaction that moves a booking or an offer, of which the caller tells all nodes after the commit: the triggers
 /// that would are silent in it. `actor` is as of [`act_as`]. One round trip.
@@ -15,6 +16,14 @@ pub(crate) async fn begin_move(
     let actor = actor.map(|a| a.0.to_string()).unwrap_or_default(); // digits
     let begin = format!("BEGIN; SET LOCAL spacall.tells = 'itself'; SET LOCAL spacall.actor_id = '{actor}'");
     Ok(pool.begin_with(AssertSqlSafe(begin)).await?)
+}
+
+/// Commits. Who has to know what became of it when the connection is lost looks for it after [`StoreError::Undecided`].
+pub(crate) async fn commit(tx: Transaction<'static, Postgres>) -> Result<(), StoreError> {
+    tx.commit().await.map_err(|error| match StoreError::from(error) {
+        StoreError::Database(error) if is_lost(&error) => StoreError::Undecided(error),
+        error => error,
+    })
 }
 
 /// Names the acting user to the triggers that keep timeline and history; `None`: the system.

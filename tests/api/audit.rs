@@ -177,3 +177,123 @@ async fn an_audit_while_fixes_cannot_be_written_moves_nobody_back() {
     let audit = server.api(&admin.token).get("/v1/ops/consistency").await.json;
     assert_eq!((&audit["drift"], fleet.position(provider)), (&json!(0), shown), "{audit}");
 }
+
+/// Somebody reads therapists' rows, and gets them only when this says so: as they were before.
+struct Held(sqlx::Transaction<'static, sqlx::Postgres>);
+
+/// Holds up the next read of therapists' rows that is not one of the audit's looks (which are of one snapshot).
+async fn hold_the_next_read(server: &Server) -> Held {
+    sqlx::raw_sql(
+        "ALTER TABLE therapist_profiles RENAME TO therapist_profiles_behind;
+         CREATE SEQUENCE turns;
+         CREATE FUNCTION turn() RETURNS boolean LANGUAGE plpgsql AS $$
+         BEGIN
+             IF current_setting('transaction_isolation') <> 'repeatable read' AND nextval('turns') = 1 THEN
+                 PERFORM pg_advisory_xact_lock(4711);
+             END IF;
+             RETURN TRUE;
+         END $$;
+         CREATE VIEW therapist_profiles AS SELECT * FROM therapist_profiles_behind WHERE (SELECT turn())",
+    )
+    .execute(server.pool())
+    .await
+    .expect("a view");
+    let mut held = server.pool().begin().await.expect("a transaction");
+    sqlx::query("SELECT pg_advisory_xact_lock(4711)").execute(&mut *held).await.expect("a lock");
+    Held(held)
+}
+
+impl Held {
+    async fn until_somebody_waits(&self, server: &Server) {
+        let waits = "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE wait_event = 'advisory' AND datname = current_database())";
+        while !sqlx::query_scalar::<_, bool>(waits).fetch_one(server.pool()).await.expect("a statement") {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn let_go(self) {
+        self.0.rollback().await.expect("let go");
+    }
+}
+
+fn audited(server: &Server, admin: &people::Person) -> tokio::task::JoinHandle<Value> {
+    let api = server.api(&admin.token);
+    tokio::spawn(async move { api.get("/v1/ops/consistency").await.json })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repair_undoes_no_change_that_came_after_it_had_read() {
+    let server = Server::start().await;
+    let admin = people::admin(server.pool()).await;
+    let therapist = therapist_at(&server, "Josefa", 300.0).await;
+    assert_eq!(server.api(&admin.token).get("/v1/ops/consistency").await.json["drift"], 0);
+    in_silence(&server, "UPDATE providers SET average_rating = 4.75 WHERE id = $1", therapist.provider_id).await;
+    let held = hold_the_next_read(&server).await;
+    let audit = audited(&server, &admin);
+    held.until_somebody_waits(&server).await;
+
+    sqlx::query("UPDATE providers SET average_rating = 3.5 WHERE id = $1")
+        .bind(therapist.provider_id)
+        .execute(server.pool())
+        .await
+        .expect("a change");
+    let (fleet, provider) = (Arc::clone(&server.engine().fleet), ProviderId(therapist.provider_id));
+    let rating = move || fleet.therapist(provider).map(|t| t.average_rating.to_string());
+    // Who hears of the change need not wait for the repair; if he does not, he must not show it before what is older.
+    for _ in 0..50 {
+        if rating().as_deref() == Some("3.50") {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let over = Arc::new(AtomicBool::new(false));
+    let seen = std::thread::spawn({
+        let (rating, over) = (rating.clone(), Arc::clone(&over));
+        move || {
+            let mut seen = vec![rating()];
+            while !over.load(Ordering::Relaxed) {
+                let now = rating();
+                if seen.last() != Some(&now) {
+                    seen.push(now);
+                }
+            }
+            seen
+        }
+    });
+    held.let_go().await;
+    let audit = audit.await.expect("an answer");
+    assert_eq!(ids(&audit, "different"), [therapist.provider_uuid.to_string()], "{audit}");
+    crate::support::until("the index shows the newest", || rating().as_deref() == Some("3.50")).await;
+    assert_eq!(server.api(&admin.token).get("/v1/ops/consistency").await.json["drift"], 0);
+    over.store(true, Ordering::Relaxed);
+    let seen = seen.join().expect("no panic");
+    let newest = seen.iter().position(|rating| rating.as_deref() == Some("3.50")).expect("seen");
+    assert_eq!(newest, seen.len() - 1, "shown, and taken back: {seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fix_that_comes_while_a_place_is_repaired_is_shown_and_stays() {
+    let server = Server::start().await;
+    let admin = people::admin(server.pool()).await;
+    let therapist = therapist_at(&server, "Katrina", 300.0).await;
+    assert_eq!(server.api(&admin.token).get("/v1/ops/consistency").await.json["drift"], 0);
+    let (fleet, provider) = (Arc::clone(&server.engine().fleet), ProviderId(therapist.provider_id));
+    // Shown, and in no table.
+    let nowhere = Fix::new(spacall::clock::now(), at_the_place_of(&therapist, &fleet));
+    assert!(fleet.apply_fix(provider, &nowhere, &Settings::default().pings).is_some_and(|outcome| outcome.newest));
+    let (mut app, _) = Stream::open(&server.base, &therapist.person.token).await;
+    let held = hold_the_next_read(&server).await;
+    let audit = audited(&server, &admin);
+    held.until_somebody_waits(&server).await;
+
+    let (latitude, longitude) = north(310.0);
+    app.send(json!({"type": "location", "fixes": [fix(1, now(), latitude, longitude)]})).await;
+    app.expect("ack").await;
+    let there = LatLng::new(latitude, longitude).expect("a place");
+    assert_eq!(fleet.position(provider).map(|(place, _)| place), Some(there));
+    held.let_go().await;
+    let audit = audit.await.expect("an answer");
+    assert_eq!(ids(&audit, "stale"), [therapist.provider_uuid.to_string()], "{audit}");
+    assert_eq!(fleet.position(provider).map(|(place, _)| place), Some(there));
+    assert_eq!(server.api(&admin.token).get("/v1/ops/consistency").await.json["drift"], 0);
+}

@@ -13,9 +13,11 @@ async fn the_documents_are_served_and_readable() {
     assert!(openapi["paths"]["/v1/therapists/nearby"]["get"]["parameters"].as_array().is_some_and(|p| p.len() == 13));
     let asyncapi = api.get("/asyncapi.json").await.json;
     assert_eq!(asyncapi["asyncapi"], "3.0.0");
-    let page = api.request("GET", "/docs").send().await.expect("an answer");
-    assert_eq!(page.status().as_u16(), 200);
-    assert!(page.text().await.expect("a page").contains("swagger-ui"));
+    for path in ["/docs", "/"] {
+        let page = api.request("GET", path).send().await.expect("an answer");
+        assert_eq!(page.status().as_u16(), 200);
+        assert!(page.text().await.expect("a page").contains("swagger-ui"));
+    }
     let settings = api.request("GET", "/docs/swagger-initializer.js").send().await.expect("an answer");
     assert!(settings.text().await.expect("a script").contains("/openapi.json"));
     let metrics = api.request("GET", "/metrics").send().await.expect("an answer").text().await.expect("a text");

@@ -13,6 +13,7 @@ mod in_store;
 mod listening;
 mod main_job;
 mod races;
+mod restarted;
 mod scheduled;
 mod stores;
 mod trackers;

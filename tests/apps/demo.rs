@@ -5,9 +5,10 @@ use spacall::cities::City;
 use spacall::client::CancellationToken;
 use spacall::core::geo::LatLng;
 use spacall::demo::{self, Demo};
-use spacall::store::seed::{FleetPlan, fleet};
+use spacall::store::seed::{FleetPlan, fleet, send_home};
 use spacall::wire::roster::Roster;
 
+use crate::support::people;
 use crate::support::server::Server;
 use crate::support::until;
 
@@ -46,4 +47,20 @@ async fn a_demo_shows_whole_bookings_and_ends_when_told() {
     tokio::time::timeout(Duration::from_secs(20), town).await.expect("it ends").expect("no panic").expect("a good end");
     let lines = lines.lock().expect("no panic");
     assert!(lines.last().is_some_and(|line| line.contains("bookings asked")), "{lines:?}");
+}
+
+#[tokio::test]
+async fn the_fleet_of_a_demo_that_was_killed_is_not_asked_any_more_and_real_people_are() {
+    let server = Server::start().await;
+    let plan = FleetPlan { therapists: 3, customers: 1, cities: vec![village()], seed: 1 };
+    fleet(server.pool(), &plan).await.expect("a fleet");
+    let real = people::therapist(server.pool(), "Luz", 13.1391, 123.7438).await;
+    // What the killed one's apps had said.
+    sqlx::query("UPDATE providers SET is_available = TRUE").execute(server.pool()).await.expect("on duty");
+    send_home(server.pool()).await.expect("a statement");
+    let on_duty: Vec<i64> = sqlx::query_scalar("SELECT id FROM providers WHERE is_available AND type = 'therapist'")
+        .fetch_all(server.pool())
+        .await
+        .expect("a statement");
+    assert_eq!(on_duty, [real.provider_id]);
 }

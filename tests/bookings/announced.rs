@@ -79,3 +79,23 @@ async fn what_a_node_had_not_told_when_it_died_is_found_by_the_others_next_look(
     assert!(nothing.is_err(), "told once: {nothing:?}");
     node.stop().await;
 }
+
+#[tokio::test]
+async fn however_much_moved_while_nobody_listened_nothing_is_left_out() {
+    let w = World::new().await;
+    let node = Node::start(&w, |_| {});
+    let Asked { offer, therapist, customers: mut app, .. } = Asked::by(&node, &w).await;
+    node.dispatcher.catch_up().await.expect("the rows are read");
+    // An hour of others' bookings is before it, and after it.
+    let other = w.booking().await;
+    let much = "INSERT INTO booking_status_history (booking_id, from_status, to_status)
+                SELECT $1, 'pending', 'accepted' FROM generate_series(1, 21000)";
+    w.run(much, other.0).await;
+    let won = offers::accept(w.pool(), offer, therapist.provider).await.expect("a statement");
+    assert!(matches!(won, AcceptOutcome::Accepted(_)), "{won:?}");
+    w.run(much, other.0).await;
+    w.run("UPDATE booking_status_history SET created_at = now() - interval '1 hour' WHERE id > $1", 0).await;
+    node.dispatcher.catch_up().await.expect("the rows are read");
+    assert_eq!(hear_status(&mut app).await, "accepted");
+    node.stop().await;
+}

@@ -17,6 +17,7 @@ use spacall::store::bookings::{Actor, CreateOutcome, NewBooking, TransitionOutco
 use spacall::store::offers::AcceptOutcome;
 use spacall::store::therapists;
 use spacall::wire::stream::{OfferEnd, ServerMessage};
+use sqlx::PgPool;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -35,11 +36,16 @@ pub(super) struct Node {
 
 impl Node {
     pub fn start(w: &World, change: impl FnOnce(&mut Settings)) -> Self {
+        Self::over(w.pool().clone(), change)
+    }
+
+    /// With a way of its own into the database.
+    pub fn over(pool: PgPool, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings::default();
         change(&mut settings);
         let (fleet, bus, shutdown) = (Arc::new(Fleet::new()), Arc::new(Bus::new()), CancellationToken::new());
         let (dispatcher, task) = dispatcher::start(
-            w.pool().clone(),
+            pool,
             Arc::clone(&fleet),
             Arc::clone(&bus),
             Arc::new(ArcSwap::from_pointee(settings)),

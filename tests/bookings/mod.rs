@@ -9,6 +9,7 @@ mod disconnected;
 mod dispatcher;
 mod in_store;
 mod leases;
+mod lost_commit;
 mod moves;
 mod policies;
 mod reminders;

@@ -82,6 +82,7 @@ impl World {
     /// Now, at home, for anyone, at the service's base price of 800.00.
     pub async fn new_booking(&self, customer: UserId) -> NewBooking {
         NewBooking {
+            uuid: None,
             customer,
             kind: Kind::HomeService,
             service: self.service().await,

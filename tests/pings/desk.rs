@@ -21,8 +21,8 @@ use spacall::core::offerings::Offerings;
 use spacall::core::settings::Settings;
 use spacall::core::time::Timestamp;
 use spacall::http::stream::{self, AuthFailure, Desk, Member, Origins, Refusal, Sockets, Standing, Timing};
-use spacall::store::StoreError;
 use spacall::store::journal::Journal;
+use spacall::store::{StoreError, users};
 use spacall::wire::booking::{Booking, ServiceRef};
 use spacall::wire::stream::{OfferEnd, ServerMessage};
 use spacall::wire::time::WireTime;
@@ -252,7 +252,11 @@ impl Desk for TestDesk {
 
     async fn set_availability(&self, therapist: ProviderId, available: bool) -> Result<(), Refusal> {
         self.note(format!("availability {therapist} {available}"));
-        Ok(())
+        match users::set_available(&self.pool, therapist, available).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Refusal::not_found("the therapist")),
+            Err(_) => Err(Refusal::unavailable()),
+        }
     }
 
     async fn receive_offer(&self, _: ProviderId, offer: OfferId) -> Result<Vec<ServerMessage>, Refusal> {

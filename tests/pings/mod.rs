@@ -11,3 +11,4 @@ mod outage;
 mod queue;
 mod requests;
 mod socket;
+mod unread;

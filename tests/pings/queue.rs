@@ -44,6 +44,13 @@ async fn open(door: UnixListener, real: Arc<Path>) {
 }
 
 #[tokio::test]
+async fn who_finds_no_database_is_told_what_is_in_the_way() {
+    let nobody = PgConnectOptions::new().host("127.0.0.1").port(1).username("nobody").database("none");
+    let refused = store::connect(nobody, 2).await.expect_err("nobody listens there");
+    assert!(refused.is_unavailable() && refused.to_string().contains("refused"), "{refused}");
+}
+
+#[tokio::test]
 async fn who_connects_while_the_queue_is_full_waits_for_a_place_and_not_for_ever() {
     let db = empty_database().await;
     let options: PgConnectOptions = db.options();

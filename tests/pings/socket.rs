@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode};
+use tokio_tungstenite::tungstenite::http::{HeaderValue, Request, Response, StatusCode};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
@@ -15,8 +15,11 @@ use super::desk::Server;
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type Opened = (Socket, Response<Option<Vec<u8>>>);
+
 pub(super) struct App {
-    pub socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    pub socket: Socket,
     pub protocol: Option<String>,
 }
 
@@ -45,19 +48,24 @@ impl App {
         protocol: Option<&str>,
         origin: Option<&str>,
     ) -> Result<Self, StatusCode> {
-        let mut request = format!("ws://{}/v1/stream", server.address).into_client_request().expect("a request");
-        if let Some(token) = token {
-            let value = HeaderValue::from_str(&format!("Bearer {token}")).expect("a header");
-            request.headers_mut().insert("authorization", value);
-        }
-        if let Some(protocol) = protocol {
-            let value = HeaderValue::from_str(protocol).expect("a header");
-            request.headers_mut().insert("sec-websocket-protocol", value);
-        }
-        if let Some(origin) = origin {
-            request.headers_mut().insert("origin", HeaderValue::from_str(origin).expect("a header"));
-        }
-        match tokio_tungstenite::connect_async(request).await {
+        let request = request(server, token, protocol, origin);
+        Self::opened(tokio_tungstenite::connect_async(request).await)
+    }
+
+    /// The same as [`Self::sign_in`], of a phone that keeps little of what it does not read.
+    pub async fn sign_in_with_small_buffer(server: &Server, token: &str) -> Self {
+        let phone = TcpSocket::new_v4().expect("a socket");
+        phone.set_recv_buffer_size(16 * 1_024).expect("a small buffer");
+        let phone = phone.connect(server.address.parse().expect("an address")).await.expect("a connection");
+        let request = request(server, Some(token), None, None);
+        let opened = tokio_tungstenite::client_async(request, MaybeTlsStream::Plain(phone)).await;
+        let mut app = Self::opened(opened).expect("an upgrade");
+        assert_eq!(app.next().await["type"], "welcome");
+        app
+    }
+
+    fn opened(opened: Result<Opened, Error>) -> Result<Self, StatusCode> {
+        match opened {
             Ok((socket, response)) => {
                 let protocol = response.headers().get("sec-websocket-protocol");
                 let protocol = protocol.map(|value| value.to_str().expect("text").to_owned());
@@ -124,4 +132,17 @@ impl App {
             }
         }
     }
+}
+
+fn request(server: &Server, token: Option<&str>, protocol: Option<&str>, origin: Option<&str>) -> Request<()> {
+    let mut request = format!("ws://{}/v1/stream", server.address).into_client_request().expect("a request");
+    let bearer = token.map(|token| format!("Bearer {token}"));
+    for (name, value) in
+        [("authorization", bearer.as_deref()), ("sec-websocket-protocol", protocol), ("origin", origin)]
+    {
+        if let Some(value) = value {
+            request.headers_mut().insert(name, HeaderValue::from_str(value).expect("a header"));
+        }
+    }
+    request
 }

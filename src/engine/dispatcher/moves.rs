@@ -1,6 +1,10 @@
 //! What people do to offers and bookings: the transaction, then what follows from it.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use tokio::task::JoinError;
+use uuid::Uuid;
 
 use super::effects::took;
 use super::{DispatcherHandle, Shared};
@@ -20,6 +24,15 @@ use crate::wire::stream::{OfferEnd, ServerMessage};
 /// A transaction that lost against another (a deadlock, a lock timeout) is tried again so often.
 const TRIES: u32 = 3;
 
+/// When it is looked again for a booking whose commit was not answered. Later ones are found by the next reconciliation.
+const LOOK_AGAIN: [Duration; 5] = [
+    Duration::from_millis(50),
+    Duration::from_millis(200),
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+    Duration::from_secs(10),
+];
+
 /// Runs a transaction, again when it lost a conflict.
 macro_rules! retried {
     ($transaction:expr) => {{
@@ -34,22 +47,37 @@ macro_rules! retried {
 }
 
 impl DispatcherHandle {
-    /// Makes a booking and, once it is committed, starts dispatch and tells the customer's sessions.
+    /// Makes a booking and, once it is committed, starts dispatch and tells the customer's sessions. When the answer to its
+    /// commit is lost, it is looked for.
     pub async fn create(&self, mut new: NewBooking, key: Option<Key>) -> Result<CreateOutcome, StoreError> {
-        new.lease = Some(self.shared.claims.lease());
+        let uuid = Uuid::new_v4();
+        (new.lease, new.uuid) = (Some(self.shared.claims.lease()), Some(uuid));
         self.run(move |shared| async move {
             let began = clock::monotonic();
-            let outcome = retried!(bookings::create(&shared.pool, &new, key.as_ref()))?;
+            let outcome = match retried!(bookings::create(&shared.pool, &new, key.as_ref())) {
+                Err(StoreError::Undecided(error)) => return shared.undecided(uuid, error).await,
+                outcome => outcome?,
+            };
             took("create", began);
-            if let CreateOutcome::Created { view, .. } = &outcome {
-                shared.claims.note(view.id, true);
-                shared.search_for(view, &new).await;
-                shared.tell_booking(view, None);
-                shared.announce(view, None);
+            match &outcome {
+                CreateOutcome::Created { view, .. } => {
+                    shared.claims.note(view.id, true);
+                    shared.search_for(view, &new).await;
+                    shared.tell_booking(view, None);
+                    shared.announce(view, None);
+                }
+                CreateOutcome::Replay { body, .. } => shared.surely_made_known(body).await,
+                CreateOutcome::KeyReused | CreateOutcome::InFlight | CreateOutcome::Refused(_) => {}
             }
             Ok(outcome)
         })
         .await
+    }
+
+    /// A request to book was answered as it was before: the booking of that answer starts its search, and is told of, if
+    /// nobody has heard of it.
+    pub async fn booked_before(&self, answer: &serde_json::Value) {
+        self.shared.surely_made_known(answer).await;
     }
 
     /// Accepts an offer. The winner's sessions get `offer.closed` (`accepted`) and the booking, also when he repeats
@@ -146,12 +174,12 @@ impl DispatcherHandle {
     }
 
     /// In a task of its own, so that it ends even when the caller does not wait for it.
-    pub(super) async fn run<T, F>(&self, work: impl FnOnce(std::sync::Arc<Shared>) -> F) -> Result<T, StoreError>
+    pub(super) async fn run<T, F>(&self, work: impl FnOnce(Arc<Shared>) -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
         T: Send + 'static,
     {
-        let task = self.shared.moves.spawn(work(std::sync::Arc::clone(&self.shared)));
+        let task = self.shared.moves.spawn(work(Arc::clone(&self.shared)));
         task.await.unwrap_or_else(|error| Err(not_finished(error)))
     }
 }
@@ -173,6 +201,50 @@ impl Shared {
             None => Input::Changed { booking },
         })
         .await;
+    }
+
+    /// The answer to a booking's commit was lost. It is looked for at once; and for a while, since it may yet be committed.
+    async fn undecided(self: Arc<Self>, uuid: Uuid, lost: sqlx::Error) -> Result<CreateOutcome, StoreError> {
+        if let Ok(Some(created)) = bookings::find_created(&self.pool, uuid).await {
+            if let CreateOutcome::Created { view, .. } = &created {
+                self.make_known(view).await;
+            }
+            return Ok(created);
+        }
+        let shared = Arc::clone(&self);
+        self.moves.spawn(async move {
+            for pause in LOOK_AGAIN {
+                tokio::select! {
+                    // The next start reads the rows.
+                    () = shared.inputs.closed() => return,
+                    () = tokio::time::sleep(pause) => {}
+                }
+                if let Ok(Some(view)) = bookings::view(&shared.pool, uuid).await {
+                    return shared.make_known(&view).await;
+                }
+            }
+        });
+        Err(StoreError::Undecided(lost))
+    }
+
+    /// An answer is given again, perhaps because it was lost the first time, with that to the commit.
+    async fn surely_made_known(&self, answer: &serde_json::Value) {
+        let Some(uuid) = answer["uuid"].as_str().and_then(|uuid| uuid.parse().ok()) else { return };
+        match bookings::view(&self.pool, uuid).await {
+            Ok(Some(view)) => self.make_known(&view).await,
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(%error, booking = %uuid, "a booking that was asked for again could not be read; if nobody knows of it, the next reconciliation finds it");
+            }
+        }
+    }
+
+    /// A booking that nobody may have heard of. What was told before is not told again.
+    async fn make_known(&self, view: &BookingView) {
+        if self.tell_booking_if_news(view) {
+            self.announce(view, None);
+            self.feed(Input::Changed { booking: view.id }).await;
+        }
     }
 
     /// What a move led to. If it failed, its answer may have been lost after the commit: his duty is read again.

@@ -1,13 +1,16 @@
-//! Commands of one socket, in the order they came, beside its pings.
+//! Commands of one socket, in the order they came, beside its pings and its writes: they run in a task of their own, so
+//! that a connection to the database is given back when a command is done, however slowly the app reads.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
+
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::core::ids::BookingId;
 use crate::wire::stream::ServerMessage;
 
-/// Commands that may wait for the one that runs.
-const WAITING: usize = 32;
+/// Commands that may be without an answer, that of the one that runs included.
+const OPEN: usize = 32;
 
 /// What a command leads to.
 #[derive(Default)]
@@ -17,46 +20,88 @@ pub(super) struct Answer {
     pub(super) watch: Option<BookingId>,
 }
 
-type Running = Pin<Box<dyn Future<Output = Answer> + Send>>;
+type Command = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
-/// A queue of one worker, driven by the session's own loop. Dropping it drops what runs: every command is one
+/// A queue of one worker, which is there while something is open. Dropping it drops what runs: every command is one
 /// transaction, so that it happens whole or not at all. Who said something and left is still heard: [`Self::end`].
 #[derive(Default)]
 pub(super) struct Commands {
-    waiting: VecDeque<Running>,
+    worker: Option<Worker>,
+    /// Taken, and their answers not yet given.
+    open: usize,
 }
 
 impl Commands {
-    /// False: too many wait already, this one was not taken.
+    /// False: too many wait for their answers already, this one was not taken.
     pub(super) fn push(&mut self, command: impl Future<Output = Answer> + Send + 'static) -> bool {
-        if self.waiting.len() >= WAITING {
+        if self.open >= OPEN {
             return false;
         }
-        self.waiting.push_back(Box::pin(command));
+        self.open += 1;
+        let worker = self.worker.get_or_insert_with(Worker::start);
+        // There is room for all that may be open. A worker that has died takes nothing, which `next` tells.
+        let _taken = worker.commands.try_send(Box::pin(command));
         true
     }
 
     /// Whether none runs or waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.open == 0
     }
 
     /// Does what is left; nobody hears the answers.
     pub(super) async fn end(self) {
-        for command in self.waiting {
-            command.await;
+        if let Some(worker) = self.worker {
+            worker.end().await;
         }
     }
 
     /// The next answer; never, while there is no command. Cancel safe.
     pub(super) async fn next(&mut self) -> Answer {
-        match self.waiting.front_mut() {
-            Some(running) => {
-                let answer = running.await;
-                self.waiting.pop_front();
-                answer
+        if let Some(worker) = &mut self.worker {
+            if let Some(answer) = worker.answers.recv().await {
+                self.open -= 1;
+                if self.open == 0 {
+                    self.worker = None;
+                }
+                return answer;
             }
-            None => std::future::pending().await,
+            if let Some(died) = self.worker.take() {
+                died.end().await;
+            }
+        }
+        std::future::pending().await
+    }
+}
+
+struct Worker {
+    commands: mpsc::Sender<Command>,
+    answers: mpsc::Receiver<Answer>,
+    task: AbortOnDropHandle<()>,
+}
+
+impl Worker {
+    fn start() -> Self {
+        let (commands, mut taken) = mpsc::channel::<Command>(OPEN);
+        // Room for all: the worker never waits for the socket.
+        let (given, answers) = mpsc::channel(OPEN);
+        let task = tokio::spawn(async move {
+            while let Some(command) = taken.recv().await {
+                let answer = command.await;
+                // Who has left hears nothing, and what he asked for is done all the same.
+                let _heard = given.send(answer).await;
+            }
+        });
+        Self { commands, answers, task: AbortOnDropHandle::new(task) }
+    }
+
+    /// Until all that was taken is done. A panic goes on in the caller.
+    async fn end(self) {
+        drop((self.commands, self.answers));
+        if let Err(error) = self.task.await
+            && let Ok(panic) = error.try_into_panic()
+        {
+            std::panic::resume_unwind(panic);
         }
     }
 }

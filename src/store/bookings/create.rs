@@ -2,6 +2,7 @@
 
 use sqlx::types::Decimal;
 use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
 
 use super::lease::Lease;
 use super::view::{BookingView, view_by_id};
@@ -12,13 +13,15 @@ use crate::core::money::Money;
 use crate::core::pricing::Price;
 use crate::core::time::Timestamp;
 use crate::store::idempotency::{self, Claim, Key};
-use crate::store::tx::begin_move;
+use crate::store::tx::{begin_move, commit};
 use crate::store::{StoreError, promos};
 use crate::wire::time::to_chrono;
 
 /// What a customer asks for, checked and priced: at home or at a store, now or at a time.
 #[derive(Clone, Debug)]
 pub struct NewBooking {
+    /// `bookings.uuid`, chosen by who has to find it again; `None`: the database chooses.
+    pub uuid: Option<Uuid>,
     /// Who asks.
     pub customer: UserId,
     /// At home or at a store.
@@ -112,6 +115,9 @@ const CREATED: u16 = 201;
 /// Writes the booking and, with `idempotency`, the answer to it, in one transaction.
 ///
 /// A concurrent request with the same key waits for this one's commit and then is a [`CreateOutcome::Replay`].
+///
+/// # Errors
+/// [`StoreError::Undecided`] when its commit was not answered: see [`find_created`].
 pub async fn create(pool: &PgPool, new: &NewBooking, idempotency: Option<&Key>) -> Result<CreateOutcome, StoreError> {
     let mut tx = begin_move(pool, Some(new.customer)).await?;
     if let Some(key) = idempotency {
@@ -133,12 +139,26 @@ pub async fn create(pool: &PgPool, new: &NewBooking, idempotency: Option<&Key>) 
         return Ok(CreateOutcome::Refused(CreateRefused::PromoUsedUp));
     }
     let view = view_by_id(&mut tx, booking).await?.ok_or(StoreError::Database(sqlx::Error::RowNotFound))?;
-    let body = serde_json::to_value(&view.booking).map_err(|e| sqlx::Error::Encode(Box::new(e)))?;
+    let body = answer_with(&view)?;
     if let Some(key) = idempotency {
         idempotency::answer(&mut tx, new.customer, key, CREATED, &body).await?;
     }
-    tx.commit().await?;
+    commit(tx).await?;
     Ok(CreateOutcome::Created { view: Box::new(view), body })
+}
+
+/// After [`StoreError::Undecided`]: the booking, if it was made. `None` is not the last word: its commit may be under way.
+///
+/// # Errors
+/// [`StoreError::Database`]: it could not be looked for.
+pub async fn find_created(pool: &PgPool, uuid: Uuid) -> Result<Option<CreateOutcome>, StoreError> {
+    let Some(view) = super::view(pool, uuid).await? else { return Ok(None) };
+    let body = answer_with(&view)?;
+    Ok(Some(CreateOutcome::Created { view: Box::new(view), body }))
+}
+
+fn answer_with(view: &BookingView) -> Result<serde_json::Value, StoreError> {
+    Ok(serde_json::to_value(&view.booking).map_err(|e| sqlx::Error::Encode(Box::new(e)))?)
 }
 
 fn refused(error: &StoreError) -> Option<CreateRefused> {
@@ -159,10 +179,11 @@ async fn insert(tx: &mut PgConnection, new: &NewBooking) -> Result<BookingId, St
                  dispatch_timeout_s, max_price, price_is_estimate, promo_code_id, service_price, distance_surcharge,
                  platform_fee, tip_amount, promo_discount, total_amount, provider_earnings, commission_amount,
                  commission_rate, customer_notes, type, booking_type, scheduled_at, lease_owner, lease_token, lease_until,
-                 requested_at, created_at)
+                 requested_at, created_at, uuid)
              VALUES ($1, $2, $3, $4::payment_method, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
                      $20::booking_service_type, $21::booking_schedule_type, $22, $23, ($23 IS NOT NULL)::int,
-                     clock_timestamp() + make_interval(secs => $24), clock_timestamp(), clock_timestamp())
+                     clock_timestamp() + make_interval(secs => $24), clock_timestamp(), clock_timestamp(),
+                     COALESCE($31, gen_random_uuid()))
              RETURNING id)
          INSERT INTO booking_locations (booking_id, address, unit_number, building_name, landmark, latitude, longitude)
          SELECT made.id, $25, $26, $27, $28, $29, $30 FROM made RETURNING booking_id",
@@ -197,6 +218,7 @@ async fn insert(tx: &mut PgConnection, new: &NewBooking) -> Result<BookingId, St
     .bind(&place.landmark)
     .bind(Decimal::new(place.at.lat_e7().into(), 7))
     .bind(Decimal::new(place.at.lng_e7().into(), 7))
+    .bind(new.uuid)
     .fetch_one(tx)
     .await?;
     Ok(BookingId(id))

@@ -15,7 +15,6 @@ use crate::core::dispatch::{Job, LiveOffer, Rules, Standing};
 use crate::core::geo::{LatLng, Meters};
 use crate::core::ids::{BookingId, OfferId, ProviderId};
 use crate::core::settings::{DispatchSettings, Settings};
-use crate::core::time::Timestamp;
 use crate::store::StoreError;
 use crate::wire::time::from_chrono;
 
@@ -63,21 +62,6 @@ impl SearchRules {
             round: 1,
         })
     }
-}
-
-/// Bookings whose status changed within this time, oldest change first, each with its `updated_at`; of the last 20,000 changes,
-/// so that the history's primary key finds them.
-pub async fn moved_lately(pool: &PgPool, within: Duration) -> Result<Vec<(BookingId, Timestamp)>, StoreError> {
-    let rows: Vec<(i64, DateTime<Utc>)> = sqlx::query_as(
-        "SELECT b.id, b.updated_at FROM booking_status_history h JOIN bookings b ON b.id = h.booking_id
-         WHERE h.created_at > now() - make_interval(secs => $1)
-           AND h.id > (SELECT COALESCE(max(id), 0) - 20000 FROM booking_status_history)
-         GROUP BY b.id ORDER BY max(h.id)",
-    )
-    .bind(within.as_secs_f64())
-    .fetch_all(pool)
-    .await?;
-    Ok(rows.into_iter().map(|(id, version)| (BookingId(id), from_chrono(version))).collect())
 }
 
 /// One SELECT: a booking with its offers, in one snapshot. `$tail`: which bookings.

@@ -110,6 +110,21 @@ pub async fn fleet(pool: &PgPool, plan: &FleetPlan) -> Result<Vec<RosterEntry>, 
     Ok(roster)
 }
 
+/// Takes all seeded therapists off duty: who was seeded before, and whose apps are gone without a word, is not asked any more.
+///
+/// # Errors
+/// [`SeedError::Store`]
+pub async fn send_home(pool: &PgPool) -> Result<(), SeedError> {
+    sqlx::query(
+        "UPDATE providers p SET is_available = FALSE FROM users u
+         WHERE u.id = p.user_id AND p.type = 'therapist' AND p.is_available AND starts_with(u.phone, $1)",
+    )
+    .bind(PHONE_PREFIX)
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
 fn batches(total: u32) -> impl Iterator<Item = usize> {
     let total = total as usize;
     (0..total).step_by(BATCH).map(move |from| BATCH.min(total - from))

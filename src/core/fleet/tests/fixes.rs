@@ -276,3 +276,27 @@ fn those_who_stay_are_known_however_many_come_and_go() {
     }
     assert!((0..20).all(|id| fleet.therapist(ProviderId(id)).is_some_and(|t| t.provider.0 == id)));
 }
+
+#[test]
+fn a_position_is_taken_back_only_while_it_is_the_shown_one() {
+    let fleet = Fleet::new();
+    fleet.put(willing(5));
+    let (him, at) = (ProviderId(5), |second: u64, latitude: f64| {
+        Fix::new(NOW.plus(Duration::from_secs(second)), LatLng::new(latitude, 121.02).unwrap())
+    });
+    let shown = |fix: Fix| (fix.place, fix.at);
+    let (stored, phantom, newer) = (at(0, 14.5), at(9, 14.6), at(10, 14.6001));
+    fleet.restore_position(him, stored);
+    fleet.set_duty(him, Duty::Offered { until: NOW });
+    assert!(fleet.apply_fix(him, &phantom, &any_speed()).unwrap().newest);
+    assert!(!fleet.take_back(him, shown(stored), None), "he has moved on");
+    assert!(fleet.take_back(him, shown(phantom), Some(stored)));
+    assert_eq!(fleet.position(him), Some(shown(stored)));
+    assert_eq!(fleet.therapist(him).unwrap().duty, Duty::Offered { until: NOW }, "all else is as it was");
+    assert!(fleet.apply_fix(him, &newer, &any_speed()).unwrap().newest);
+    assert!(!fleet.take_back(him, shown(phantom), Some(stored)));
+    assert_eq!(fleet.position(him), Some(shown(newer)));
+    assert!(fleet.take_back(him, shown(newer), None));
+    assert_eq!((fleet.position(him), fleet.len()), (None, 1));
+    assert!(!fleet.take_back(ProviderId(6), shown(newer), None));
+}

@@ -1,0 +1,79 @@
+//! Therapists whose rows this node wants read, ahead of a notification or without one. The applier reads them, in turn with
+//! what it hears: rows that were read elsewhere could be put into the index after newer ones.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, oneshot};
+
+use crate::core::ids::ProviderId;
+
+/// Each therapist once: as many as there are, at most. None is ever turned away.
+#[derive(Default)]
+pub(super) struct Refresh {
+    waiting: Mutex<Wanted>,
+    some: Notify,
+}
+
+/// What is to be read, and who waits for it.
+#[derive(Default)]
+pub(super) struct Wanted {
+    pub(super) therapists: BTreeSet<ProviderId>,
+    /// Told when these have been applied; dropped when that failed, after which everything is read anew.
+    pub(super) askers: Vec<oneshot::Sender<()>>,
+}
+
+impl Refresh {
+    /// Never waits.
+    pub(super) fn add(&self, therapists: impl IntoIterator<Item = ProviderId>) {
+        self.lock().therapists.extend(therapists);
+        self.some.notify_one();
+    }
+
+    /// The same; hears when the index shows what was read.
+    pub(super) fn ask(&self, therapists: impl IntoIterator<Item = ProviderId>) -> oneshot::Receiver<()> {
+        let (asker, done) = oneshot::channel();
+        let mut waiting = self.lock();
+        waiting.therapists.extend(therapists);
+        waiting.askers.push(asker);
+        drop(waiting);
+        self.some.notify_one();
+        done
+    }
+
+    /// Returns when somebody was added since; perhaps taken already. Cancel safe.
+    pub(super) async fn some(&self) {
+        self.some.notified().await;
+    }
+
+    /// All that waits.
+    pub(super) fn take(&self) -> Wanted {
+        std::mem::take(&mut *self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Wanted> {
+        // Nothing panics half way through a change under this lock.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_is_added_is_taken_once_however_many_they_are() {
+        let refresh = Refresh::default();
+        let mut done = refresh.ask([ProviderId(7)]);
+        for id in (0..100_000).chain(0..10) {
+            refresh.add([ProviderId(id)]);
+        }
+        refresh.some().await;
+        let taken = refresh.take();
+        assert_eq!((taken.therapists.len(), taken.askers.len()), (100_000, 1));
+        assert!(refresh.take().therapists.is_empty());
+        assert!(done.try_recv().is_err(), "not yet");
+        taken.askers.into_iter().for_each(|asker| asker.send(()).expect("he waits"));
+        done.await.expect("told");
+    }
+}

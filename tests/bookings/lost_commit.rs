@@ -1,0 +1,174 @@
+//! The connection is lost between COMMIT and its answer: what was made is found, and dispatch starts.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use spacall::core::ids::UserId;
+use spacall::store::bookings::{self, CreateOutcome, NewBooking};
+use spacall::store::idempotency::Key;
+use spacall::store::{self, StoreError};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Notify;
+
+use super::dispatcher::{Node, hear_offer, hear_status};
+use super::world::{Therapist, World};
+
+/// A door to the database that loses the answer to one commit of one user.
+struct Door {
+    dir: PathBuf,
+    lose: Arc<Lose>,
+}
+
+struct Lose {
+    /// Of the transaction, as it names its actor.
+    actor: Mutex<Option<String>>,
+    /// The commit itself comes through only after this.
+    late: Option<Notify>,
+}
+
+static DOOR: AtomicU32 = AtomicU32::new(0);
+
+impl Door {
+    async fn open(w: &World, late: bool) -> (Self, sqlx::PgPool) {
+        let options = w.db.options();
+        let real: Arc<Path> = options.get_socket().expect("a unix socket").join(".s.PGSQL.5432").into();
+        // On the short side: unix sockets have short paths.
+        let nth = DOOR.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("spacall-lost-{}-{nth}", std::process::id()));
+        std::fs::create_dir(&dir).expect("a directory");
+        let listener = UnixListener::bind(dir.join(".s.PGSQL.5432")).expect("a door");
+        let lose = Arc::new(Lose { actor: Mutex::default(), late: late.then(Notify::new) });
+        let losing = Arc::clone(&lose);
+        tokio::spawn(async move {
+            while let Ok((from, _)) = listener.accept().await {
+                let (real, lose) = (Arc::clone(&real), Arc::clone(&losing));
+                tokio::spawn(async move {
+                    let to = UnixStream::connect(&*real).await.expect("the database");
+                    pass(from, to, &lose).await;
+                });
+            }
+        });
+        let pool = store::connect(options.socket(&dir).port(5_432), 8).await.expect("a pool");
+        (Self { dir, lose }, pool)
+    }
+
+    fn lose_the_next_commit_of(&self, user: UserId) {
+        *self.lose.actor.lock().expect("not poisoned") = Some(format!("spacall.actor_id = '{user}'"));
+    }
+
+    fn let_the_late_one_through(&self) {
+        self.lose.late.as_ref().expect("a late one").notify_one();
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.dir).expect("removed");
+    }
+}
+
+/// Until the commit that is to be lost: then the client's side breaks off.
+async fn pass(mut from: UnixStream, mut to: UnixStream, lose: &Lose) {
+    let (mut said, mut his) = (vec![0; 65_536], false);
+    loop {
+        let mut answer = [0; 8_192];
+        tokio::select! {
+            read = from.read(&mut said) => {
+                let Ok(read @ 1..) = read else { return };
+                let text = String::from_utf8_lossy(&said[..read]).into_owned();
+                let wanted = lose.actor.lock().expect("not poisoned").clone();
+                his |= wanted.as_ref().is_some_and(|wanted| text.contains(wanted));
+                if his && wanted.is_some() && text.contains("COMMIT") {
+                    *lose.actor.lock().expect("not poisoned") = None;
+                    if let Some(late) = &lose.late {
+                        from.shutdown().await.expect("broken off");
+                        late.notified().await;
+                    }
+                    to.write_all(&said[..read]).await.expect("written");
+                    to.read_exact(&mut answer[..1]).await.expect("committed");
+                    return;
+                }
+                to.write_all(&said[..read]).await.expect("written");
+            }
+            read = to.read(&mut answer) => {
+                let Ok(read @ 1..) = read else { return };
+                if from.write_all(&answer[..read]).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// A customer's request, and the one therapist who may be asked.
+async fn asked(w: &World, node: &Node) -> (NewBooking, Therapist) {
+    let (customer, therapist) = (w.customer().await, w.therapist().await);
+    node.place(w, therapist, 1.0).await;
+    (w.new_booking(customer).await, therapist)
+}
+
+fn key() -> Key {
+    Key { key: "k".to_owned(), request_hash: [1; 32] }
+}
+
+async fn bookings_made(w: &World) -> i64 {
+    w.one("SELECT count(*) FROM bookings", 0).await
+}
+
+#[tokio::test]
+async fn a_booking_whose_commit_was_not_answered_is_found_at_once_and_its_search_starts() {
+    let w = World::new().await;
+    let (door, pool) = Door::open(&w, false).await;
+    let node = Node::over(pool, |_| {});
+    let (new, therapist) = asked(&w, &node).await;
+    let (mut app, mut his) = (node.bus.connect(new.customer, false), node.bus.connect(therapist.user, true));
+    door.lose_the_next_commit_of(new.customer);
+    let made = node.dispatcher.create(new.clone(), Some(key())).await.expect("found");
+    let CreateOutcome::Created { view, body } = made else { panic!("{made:?}") };
+    assert_eq!(hear_status(&mut app).await, "pending");
+    hear_offer(&mut his).await;
+
+    let again = node.dispatcher.create(new, Some(key())).await.expect("a statement");
+    assert!(matches!(&again, CreateOutcome::Replay { body: kept, .. } if *kept == body), "{again:?}");
+    assert_eq!((bookings_made(&w).await, view.booking.status.as_str()), (1, "pending"));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_commit_that_happens_after_its_connection_was_lost_is_found_too() {
+    let w = World::new().await;
+    let (door, pool) = Door::open(&w, true).await;
+    let node = Node::over(pool, |_| {});
+    let (new, therapist) = asked(&w, &node).await;
+    let (mut app, mut his) = (node.bus.connect(new.customer, false), node.bus.connect(therapist.user, true));
+    door.lose_the_next_commit_of(new.customer);
+    let lost = node.dispatcher.create(new, None).await.expect_err("nobody knows");
+    assert!(matches!(lost, StoreError::Undecided(_)) && lost.is_unavailable(), "{lost}");
+    assert_eq!(bookings_made(&w).await, 0);
+    door.let_the_late_one_through();
+    assert_eq!(hear_status(&mut app).await, "pending");
+    hear_offer(&mut his).await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_that_is_sent_again_starts_the_search_that_nobody_has_started() {
+    let w = World::new().await;
+    let node = Node::start(&w, |_| {});
+    let (new, therapist) = asked(&w, &node).await;
+    let (mut app, mut his) = (node.bus.connect(new.customer, false), node.bus.connect(therapist.user, true));
+    // The first time at a node that was killed before it told anybody.
+    let made = bookings::create(w.pool(), &new, Some(&key())).await.expect("a statement");
+    assert!(matches!(made, CreateOutcome::Created { .. }), "{made:?}");
+    for _ in 0..2 {
+        let again = node.dispatcher.create(new.clone(), Some(key())).await.expect("a statement");
+        assert!(matches!(again, CreateOutcome::Replay { .. }), "{again:?}");
+    }
+    assert_eq!(hear_status(&mut app).await, "pending");
+    hear_offer(&mut his).await;
+    let nothing = tokio::time::timeout(std::time::Duration::from_millis(200), app.next()).await;
+    assert!(nothing.is_err(), "told once: {nothing:?}");
+    node.stop().await;
+}
