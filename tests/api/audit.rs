@@ -238,7 +238,7 @@ async fn a_repair_undoes_no_change_that_came_after_it_had_read() {
         .await
         .expect("a change");
     let (fleet, provider) = (Arc::clone(&server.engine().fleet), ProviderId(therapist.provider_id));
-    let rating = move || fleet.therapist(provider).map(|t| t.average_rating.to_string());
+    let rating = move || fleet.therapist(provider).map(|t| t.average_rating.decimal().to_string());
     // Who hears of the change need not wait for the repair; if he does not, he must not show it before what is older.
     for _ in 0..50 {
         if rating().as_deref() == Some("3.50") {

@@ -35,7 +35,6 @@ pub(super) struct Point {
     /// [`pack`]ed.
     pub(super) place: u64,
     pub(super) slot: u32,
-    pub(super) class: u16,
 }
 
 /// The points of a chunk.
@@ -129,7 +128,7 @@ impl Spots {
     pub(super) fn get(&self, at: usize, corner: Corner) -> Point {
         let spot = self.spots[at].load(FREE);
         let (lat_e7, lng_e7) = corner.plus(spot);
-        Point { place: packed(lat_e7, lng_e7), slot: slot_of(spot), class: self.classes[at].load(FREE) }
+        Point { place: packed(lat_e7, lng_e7), slot: slot_of(spot) }
     }
 
     /// A place, in the cell that begins at `corner`.

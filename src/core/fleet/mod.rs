@@ -232,17 +232,7 @@ impl Fleet {
     /// Takes a position back that should not be shown: puts him where `fix` says, or nowhere, if `shown` is what is shown
     /// still. False if he has moved on, or is unknown.
     pub fn take_back(&self, provider: ProviderId, shown: Shown, fix: Option<Fix>) -> bool {
-        self.write(|writer| {
-            let Some(slot) = writer.tables().find(provider) else { return false };
-            let therapist = writer.tables().person(slot).and_then(|person| person.therapist().load_full());
-            let Some(therapist) = therapist.filter(|_| writer.position(slot) == Some(shown)) else { return false };
-            writer.remove(provider);
-            writer.put(therapist, public_position);
-            if let Some(fix) = fix {
-                writer.restore(provider, &fix, Neighbours::default().position(fix.place));
-            }
-            true
-        })
+        self.write(|writer| writer.take_back(provider, shown, fix.as_ref()))
     }
 
     /// A therapist as he is now.

@@ -297,6 +297,19 @@ impl Writer {
         true
     }
 
+    /// Shows an older fix, or none, if this one is still shown. False if not.
+    pub(super) fn take_back(&mut self, provider: ProviderId, shown: Shown, fix: Option<&Fix>) -> bool {
+        let Some(slot) = self.tables.find(provider).filter(|slot| self.position(*slot) == Some(shown)) else {
+            return false;
+        };
+        self.suspects.remove(&slot);
+        match fix {
+            Some(fix) => self.show(slot, &fix.into(), Some(public_position(fix.place))),
+            None => self.change(slot, [(Layer::Fix, Step::Gone)], None, |_, _| ()),
+        }
+        true
+    }
+
     /// With the public position if it may have changed.
     fn show(&mut self, slot: u32, mark: &Mark, public: Option<PublicPosition>) {
         self.change(slot, [(Layer::Fix, Step::To(mark.place, public))], None, |person, _| person.set_fix(mark));

@@ -292,7 +292,7 @@ fn a_position_is_taken_back_only_while_it_is_the_shown_one() {
     assert!(!fleet.take_back(him, shown(stored), None), "he has moved on");
     assert!(fleet.take_back(him, shown(phantom), Some(stored)));
     assert_eq!(fleet.position(him), Some(shown(stored)));
-    assert_eq!(fleet.therapist(him).unwrap().duty, Duty::Offered { until: NOW }, "all else is as it was");
+    assert_eq!(fleet.therapist(him).unwrap().ties.duty(), Duty::Offered { until: NOW }, "all else is as it was");
     assert!(fleet.apply_fix(him, &newer, &any_speed()).unwrap().newest);
     assert!(!fleet.take_back(him, shown(phantom), Some(stored)));
     assert_eq!(fleet.position(him), Some(shown(newer)));
