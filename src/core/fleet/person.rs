@@ -1,6 +1,7 @@
 //! What the index knows of one therapist besides where he is, on half a cache line: what the next fix is judged by, and
 //! what decides most requests. All of him is read for those alone who are in the answer or whom this does not settle.
 
+use super::classes::ANY;
 use super::sync::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 use super::traits::has_own_bit;
 use super::{Therapist, Ties};
@@ -15,7 +16,8 @@ const FREE: Ordering = Ordering::Relaxed;
 /// The id of who was removed.
 const NOBODY: i64 = i64::MIN;
 
-/// Of one slot. Readers read it within a search; the writer writes it within a change of every cell that he is in.
+/// Of one slot. Readers read it within a search; the writer writes it within a change of every cell that he is in. (Of
+/// the H3 cell only if more than time and accuracy of the fix change.)
 #[derive(Debug, Default)]
 #[repr(align(32))]
 pub(super) struct Person {
@@ -30,7 +32,7 @@ pub(super) struct Person {
     accuracy: AtomicU32,
     /// One more than the kilometres that he goes for each of his services; 0 if more than traits and distance decides.
     reach: AtomicU16,
-    /// As in each grid that he is in; for the writer, who puts him into another.
+    /// As wherever he is met.
     class: AtomicU16,
 }
 
@@ -70,7 +72,9 @@ impl Person {
     /// Whether he surely may take a quick request whose needed traits he has, if his fix is young enough. If not, all of
     /// him must be judged.
     pub(super) fn surely_may_take(&self, request: &Request, distance: Meters) -> bool {
-        self.reach().is_some_and(|km| Meters::from_km(f64::from(km)) >= distance)
+        // Whoever is of no class of his own has passed the sieve without being asked.
+        self.class() != ANY
+            && self.reach().is_some_and(|km| Meters::from_km(f64::from(km)) >= distance)
             && self.user.load(FREE) != short(request.customer)
             && !request.exclude.contains(&self.provider())
             && request.only.is_none_or(|only| only == self.provider())

@@ -187,7 +187,6 @@ pub(super) fn only(tables: &Tables, slot: u32, request: &Request, now: Timestamp
         }
     };
     if let Some((place, person)) = told.zip(tables.person(slot)) {
-        search.examined = 1;
         if tables.classes().traits(person.class()).may_satisfy(search.needed) {
             search.judge(pack(place), slot);
         }
@@ -293,7 +292,7 @@ impl<'t> Search<'t> {
     /// Sorts the points of a chunk into near, far, and out of the question.
     #[inline]
     fn look(&mut self, met: &mut Met<'t>, points: Points<'t>, window: &Window, reached: f32, limit: f32) {
-        // Else those count who stand in the cells whose middles are near.
+        // Else those count who are judged: of whoever may not be shown nothing is told.
         if !self.by_hexagon {
             self.examined += points.len() as u32;
         }
@@ -376,15 +375,12 @@ impl<'t> Search<'t> {
                 break;
             }
             let mut people = SmallVec::<[u32; FEW]>::new();
-            let mut examined = 0;
             self.tables.hexagons().visit(middle.slot, self.layer, witness, |slot, class| {
-                examined += 1;
                 if self.may_satisfy(class) {
                     self.tables.prefetch_person(slot);
                     people.push(slot);
                 }
             })?;
-            self.examined += examined;
             for some in people.chunks(AT_ONCE) {
                 if !self.quick {
                     drop(self.hold(some.iter().copied()));
@@ -415,9 +411,13 @@ impl<'t> Search<'t> {
         if distance > self.bound() {
             return false;
         }
+        let fix_at = person.fix_for(self.request.when);
+        if fix_at.is_some_and(|at| self.now.since(at) > self.request.stale_after) {
+            return false;
+        }
+        self.examined += u32::from(self.by_hexagon);
         let provider = person.provider();
         let tie = tie_rank(self.request.precision, provider);
-        let fix_at = person.fix_for(self.request.when);
         let found = Found { distance, tie, provider, place, fix_at, slot };
         let at = self.best.iter().rposition(|other| other.rank() < found.rank()).map_or(0, |before| before + 1);
         if at == self.request.limit || !self.may_take(&found, person) {
@@ -439,9 +439,6 @@ impl<'t> Search<'t> {
     }
 
     fn may_take(&self, &Found { distance, place, fix_at, slot, .. }: &Found, person: &Person) -> bool {
-        if fix_at.is_some_and(|at| self.now.since(at) > self.request.stale_after) {
-            return false;
-        }
         if self.quick && person.surely_may_take(self.request, distance) {
             return true;
         }

@@ -88,10 +88,12 @@ impl Therapist {
             self.profile = Arc::clone(&known.profile);
             return;
         }
-        let (profile, known) = (Arc::make_mut(&mut self.profile), &known.profile);
-        keep(&mut profile.specializations, &known.specializations);
-        keep(&mut profile.languages, &known.languages);
-        keep(&mut profile.schedule, &known.schedule);
+        // Who was read with others shares with them already.
+        if let Some(profile) = Arc::get_mut(&mut self.profile) {
+            keep(&mut profile.specializations, &known.profile.specializations);
+            keep(&mut profile.languages, &known.profile.languages);
+            keep(&mut profile.schedule, &known.profile.schedule);
+        }
     }
 }
 

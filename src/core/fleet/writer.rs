@@ -6,6 +6,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::chain::{Full, Stock};
+use super::chunk::SLOTS;
 use super::classes::ClassBook;
 use super::grid::{Grid, Spot};
 use super::hexagons::{HexagonBook, Hexagons};
@@ -190,6 +191,7 @@ impl Writer {
             return slot;
         }
         let slot = self.slots;
+        assert!(slot < SLOTS, "an index holds no more than {SLOTS} therapists");
         if slot as usize >= self.tables.capacity() {
             self.rebuild();
         }
@@ -472,7 +474,7 @@ impl Writer {
             to.take_over(from);
             let Some(therapist) = self.therapist(slot) else { continue };
             new.learn(therapist.provider, slot)?;
-            let class = books.classes.join(new.classes(), old.classes().traits(from.class()));
+            let class = books.classes.join(new.classes(), Traits::of(&therapist));
             to.set_class(class);
             if let Some(row) = new.row(slot) {
                 row.store(Some(therapist));

@@ -11,9 +11,9 @@ use uuid::Uuid;
 
 use super::world::{any_speed, offer, profile, rating, request, willing};
 use crate::core::fleet::{Duty, Fleet, MANY, Therapist};
-use crate::core::geo::{LatLng, Meters};
+use crate::core::geo::{LatLng, Meters, public_position};
 use crate::core::ids::{BookingId, ProviderId, UserId};
-use crate::core::matching::{Answer, Candidate, Precision, Request};
+use crate::core::matching::{Answer, Candidate, Precision, Request, When};
 use crate::core::money::Money;
 use crate::core::time::Timestamp;
 use crate::core::track::Fix;
@@ -100,9 +100,9 @@ fn read(fleet: &Fleet, writes: &AtomicU64, request: Request) {
             assert_eq!(*c.therapist, version(id.0, seen.into()), "half changed");
             assert_eq!(c.price, Money::centavos(seen.into()), "priced by another moment's attributes");
             let second = (now.since(Timestamp::from_secs(START)) - c.fix_age.unwrap()).as_secs();
-            if request.precision == Precision::Exact {
-                assert_eq!(c.place, place(id.0, second), "the place of one fix with the time of another");
-            }
+            let stood = place(id.0, second);
+            let told = if request.precision == Precision::Exact { stood } else { public_position(stood).centre };
+            assert_eq!(c.place, told, "the place of one fix with the time of another");
             let before = last.insert(id, (second, seen)).unwrap_or_default();
             assert!(before.0 <= second && before.1 <= seen, "{id} went back in time");
         }
@@ -158,6 +158,20 @@ enum Change {
     Move(ProviderId, Fix),
 }
 
+/// In a few cells of a few metres to a few hundred: most moves cross a border, many meet in one cell; and in an H3 cell that
+/// nobody else is in.
+fn near(rng: &mut StdRng) -> LatLng {
+    let far = if rng.random_bool(0.2) { 9_000 } else { 1 };
+    let mut around = |middle: i32| middle + rng.random_range(-3..=3) * rng.random_range(1..9_000) * far;
+    LatLng::from_e7(around(145_500_000), around(1_210_200_000)).unwrap()
+}
+
+/// Starting from somewhere else, or from nowhere.
+fn based(mut therapist: Therapist, rng: &mut StdRng) -> Therapist {
+    therapist.base_location = Some(near(rng)).filter(|_| rng.random_bool(0.9));
+    therapist
+}
+
 impl Change {
     fn random(turn: i64, rng: &mut StdRng) -> Self {
         let provider = ProviderId(rng.random_range(0..PEOPLE));
@@ -165,16 +179,11 @@ impl Change {
             Duty::Booked { booking: BookingId(1), booking_uuid: Uuid::nil(), customer: UserId(2), en_route_to: None };
         match rng.random_range(0..20) {
             0 => Self::Remove(provider),
-            1 | 2 => Self::Put(Box::new(version(provider.0, turn as u64))),
+            1 | 2 => Self::Put(Box::new(based(version(provider.0, turn as u64), rng))),
             // Somebody new, whom nobody finds yet: in time the index outgrows its tables.
             3 | 4 => Self::Put(Box::new(version(PEOPLE + turn, turn as u64))),
             5 | 6 => Self::Duty(provider, [Duty::Idle, booked][rng.random_range(0..2)]),
-            _ => {
-                // A few cells of a few metres to a few hundred: most moves cross a border, many meet in one cell.
-                let mut near = |middle: i32| middle + rng.random_range(-3..=3) * rng.random_range(1..9_000);
-                let place = LatLng::from_e7(near(145_500_000), near(1_210_200_000)).unwrap();
-                Self::Move(provider, Fix::new(Timestamp::from_micros(START * 1_000_000 + turn), place))
-            }
+            _ => Self::Move(provider, Fix::new(Timestamp::from_micros(START * 1_000_000 + turn), near(rng))),
         }
     }
 
@@ -246,12 +255,15 @@ fn ask_until(fleet: &Fleet, made: &AtomicU64, asked: &AtomicU64, all: u64, now: 
     let mut heard = Vec::new();
     loop {
         let from = made.load(Ordering::SeqCst);
-        let mut near = |middle: i32| middle + rng.random_range(-20_000..20_000);
-        let place = LatLng::from_e7(near(145_500_000), near(1_210_200_000)).unwrap();
+        let mut around = |middle: i32| middle + rng.random_range(-20_000..20_000);
+        let place = LatLng::from_e7(around(145_500_000), around(1_210_200_000)).unwrap();
         let radius = Meters::new([50.0, 400.0, 5_000.0][rng.random_range(0..3)]);
         let mut request = request(place, radius, [1, 3, 10, 1_000][rng.random_range(0..4)]);
         if rng.random_bool(0.4) {
             request.precision = Precision::Public { tie_key: seed };
+        }
+        if rng.random_bool(0.3) {
+            request.when = When::At { start: now.plus(Duration::from_secs(86_400)) };
         }
         let answer = fleet.nearest(&request, now);
         // One more may have become visible and not been counted yet.

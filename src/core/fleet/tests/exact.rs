@@ -1,15 +1,19 @@
 //! nearest == brute force.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
 
 use super::world::{World, any_speed, offer, request, willing};
-use crate::core::fleet::Fleet;
+use crate::core::fleet::{Fleet, Therapist};
 use crate::core::geo::{LatLng, Meters};
-use crate::core::ids::ProviderId;
+use crate::core::ids::{ProviderId, ServiceId};
 use crate::core::matching::Precision;
+use crate::core::offerings::Offerings;
+use crate::core::people::{Gender, GendersServed};
+use crate::core::pricing::Offering;
 use crate::core::time::Timestamp;
 use crate::core::track::Fix;
 
@@ -162,4 +166,44 @@ fn a_crowded_city_is_searched_exactly() {
             assert!(got.certificate.examined < 1_500, "case {case}: {} of 6000 looked at", got.certificate.examined);
         }
     }
+}
+
+/// More kinds of therapists than there are classes for: whoever has none is not taken for somebody who has passed the sieve.
+#[test]
+fn whoever_is_of_no_class_is_judged_in_full() {
+    let (fleet, now) = (Fleet::new(), Timestamp::from_secs(1_795_000_000));
+    let place = LatLng::new(14.55, 121.02).unwrap();
+    let unfit: [fn(&mut Therapist); 5] = [
+        |t| t.available = false,
+        |t| Arc::make_mut(&mut t.profile).verified = false,
+        |t| Arc::make_mut(&mut t.profile).accepts_home_service = false,
+        |t| Arc::make_mut(&mut t.profile).accepts_genders = GendersServed::only([Gender::Female]),
+        |t| t.services = offering_only(t, &[20]),
+    ];
+    for id in 0..64 {
+        let mut kind = willing(id);
+        let others: Vec<i64> = (0..6).filter(|bit| id >> bit & 1 == 1).map(|bit| bit + 2).collect();
+        kind.services = offering_only(&kind, &[&[1], &others[..]].concat());
+        if id >= 50 {
+            unfit[id as usize % unfit.len()](&mut kind);
+        }
+        fleet.put(kind);
+        fleet.apply_fix(ProviderId(id), &Fix::new(now, place), &any_speed());
+    }
+    for precision in [Precision::Exact, Precision::Public { tie_key: 1 }] {
+        let request = crate::core::matching::Request { precision, ..request(place, Meters::new(1_000.0), 64) };
+        let found: BTreeSet<_> = fleet.ranking(&request, now).into_iter().map(|(provider, _)| provider.0).collect();
+        assert_eq!(found, (0..50).collect(), "{precision:?}");
+        for only in 50..64 {
+            let request = crate::core::matching::Request { only: Some(ProviderId(only)), ..request.clone() };
+            assert_eq!(fleet.nearest(&request, now).candidates, [], "{only}, {precision:?}");
+        }
+    }
+}
+
+/// What he offers, but of these services.
+fn offering_only(t: &Therapist, services: &[i64]) -> Offerings {
+    let first = t.services.iter().next().expect("he offers something");
+    let all: Vec<_> = services.iter().map(|service| Offering { service: ServiceId(*service), ..first }).collect();
+    Offerings::new(&all).expect("as before")
 }

@@ -166,7 +166,8 @@ impl Region {
             Self::CellBorders => {
                 let rows = rng.random_range(23_200..23_260);
                 let lat = rows * 45_000 - 900_000_000 + rng.random_range(-1..=1);
-                e7(lat, 1_210_200_000 + rng.random_range(-40..40) * 46_500 + rng.random_range(-1..=1))
+                // There columns are 46,875 wide.
+                e7(lat, rng.random_range(64_200..64_260) * 46_875 - 1_800_000_000 + rng.random_range(-1..=1))
             }
             Self::Globe => {
                 let sine: f64 = rng.random_range(-1.0..1.0);
