@@ -62,6 +62,7 @@ impl Json {
     }
 
     /// A whole number.
+    #[inline]
     pub(super) fn integer(&mut self, number: impl Into<u64>) -> &mut Self {
         let number = number.into();
         if number >= LARGEST_QUICK {
@@ -128,6 +129,7 @@ impl Json {
     }
 
     /// With as many decimals as it needs, and no fewer than `fewest`.
+    #[inline]
     fn point<const DECIMALS: u32>(&mut self, units: i64, fewest: u32) -> &mut Self {
         let one = const { 10_u64.pow(DECIMALS) };
         let (whole, part) = (units.unsigned_abs() / one, units.unsigned_abs() % one);
@@ -141,6 +143,7 @@ impl Json {
         self.digits(digits.whole(whole))
     }
 
+    #[inline]
     fn digits(&mut self, digits: Digits) -> &mut Self {
         self.first(&digits.text.to_le_bytes(), digits.length)
     }
@@ -199,6 +202,7 @@ struct Digits {
 
 impl Digits {
     /// A number below [`LARGEST_QUICK`]: two digits for one division.
+    #[inline]
     fn whole(mut self, mut number: u64) -> Self {
         while number >= 100 {
             self = self.pair(number % 100);
@@ -208,6 +212,7 @@ impl Digits {
     }
 
     /// The point and at most seven decimals, as few as are needed and no fewer than `fewest`.
+    #[inline]
     fn fraction(mut self, mut units: u64, mut decimals: u32, fewest: u32) -> Self {
         while decimals > fewest && units.is_multiple_of(10) {
             units /= 10;
@@ -223,11 +228,13 @@ impl Digits {
         self.byte(b'.')
     }
 
+    #[inline]
     fn pair(self, number: u64) -> Self {
         let pair = u16::from_le_bytes(PAIRS[number as usize]);
         Self { text: self.text << 16 | u128::from(pair), length: self.length + 2 }
     }
 
+    #[inline]
     fn byte(self, byte: u8) -> Self {
         Self { text: self.text << 8 | u128::from(byte), length: self.length + 1 }
     }
