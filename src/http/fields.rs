@@ -1,6 +1,8 @@
 //! The fields of a request: every wrong value becomes an error that names field, value and what is allowed, and all of
 //! them are told at once. Query strings and JSON bodies are read by the same functions, so they speak with one voice.
 
+use std::ops::Range;
+
 use serde_json::{Map, Value};
 use smallvec::SmallVec;
 
@@ -45,35 +47,70 @@ enum Values {
 /// More fields than a query has, but for who does not mean well.
 const USUAL: usize = 16;
 
-/// The pairs of a query string, decoded, one after another in one text: an allocation for each name and value would
-/// cost as much as reading them.
+/// The pairs of a query string, decoded, in one text: an allocation for each name and value would cost as much as
+/// reading them.
 struct Pairs {
     text: String,
-    /// Where in it each name begins, its value begins, and that ends.
-    at: Vec<[usize; 3]>,
+    /// Where in it each name and its value stand.
+    at: Vec<(Range<usize>, Range<usize>)>,
 }
 
 impl Pairs {
     fn parse(query: &str) -> Self {
+        let mut at = Vec::with_capacity(USUAL);
+        let (mut name, mut equals) = (0, None);
+        let mut pair = |name: usize, equals: Option<usize>, end: usize| {
+            if name < end {
+                at.push((name..equals.unwrap_or(end), equals.map_or(end, |equals| equals + 1)..end));
+            }
+        };
+        for (here, byte) in query.bytes().enumerate() {
+            match byte {
+                b'&' => {
+                    pair(name, equals.take(), here);
+                    name = here + 1;
+                }
+                b'=' => equals = equals.or(Some(here)),
+                b'%' | b'+' => return Self::decode(query),
+                _ => {}
+            }
+        }
+        pair(name, equals, query.len());
+        Self { text: query.to_owned(), at }
+    }
+
+    fn decode(query: &str) -> Self {
         let mut pairs = Self { text: String::with_capacity(query.len()), at: Vec::with_capacity(USUAL) };
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let begin = pairs.text.len();
             pairs.text.push_str(&name);
             pairs.text.push_str(&value);
-            pairs.at.push([begin, begin + name.len(), pairs.text.len()]);
+            let middle = begin + name.len();
+            pairs.at.push((begin..middle, middle..pairs.text.len()));
         }
         pairs
     }
 
     fn names_given_twice(&self) -> FieldErrors {
         let mut names: SmallVec<[&str; USUAL]> = self.iter().map(|(name, _)| name).collect();
+        // To look at each with each is quicker than to sort few.
+        if names.len() <= USUAL && (1..names.len()).all(|at| !names[..at].contains(&names[at])) {
+            return FieldErrors::new();
+        }
         names.sort_unstable();
         let twice = names.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]);
         twice.map(|name| (name.to_owned(), vec![format!("The {name} field is given more than once.")])).collect()
     }
 
     fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.at.iter().map(|&[name, value, end]| (&self.text[name..value], &self.text[value..end]))
+        self.at.iter().map(|(name, value)| (&self.text[name.clone()], &self.text[value.clone()]))
+    }
+
+    /// What was given for a name, unless it is empty.
+    fn find(&self, name: &str) -> Option<&str> {
+        let is_it = |at: &Range<usize>| self.text.as_bytes()[at.clone()] == *name.as_bytes();
+        let (_, value) = self.at.iter().find(|(at, value)| is_it(at) && !value.is_empty())?;
+        Some(&self.text[value.clone()])
     }
 }
 
@@ -98,10 +135,7 @@ impl Fields {
 
     fn given(&self, field: &str) -> Option<Given<'_>> {
         match &self.values {
-            Values::Query(pairs) => {
-                let given = pairs.iter().find(|(name, value)| *name == field && !value.is_empty());
-                given.map(|(_, value)| Given::Text(value))
-            }
+            Values::Query(pairs) => pairs.find(field).map(Given::Text),
             Values::Body(map) => map.get(field).filter(|value| !value.is_null()).map(Given::Json),
         }
     }
@@ -351,6 +385,14 @@ mod tests {
     fn a_name_given_twice_is_an_error() {
         let fields = Fields::of_query("limit=1&sort=eta&limi%74=2&limit");
         assert_eq!(texts(fields), json!({"limit": ["The limit field is given more than once."]}));
+    }
+
+    #[test]
+    fn a_query_without_escapes_is_split_as_one_with_them() {
+        for query in ["", "&", "=", "a", "a=", "=b", "a=b", "a=b=c&&d&", "a==&=&b=é", "a=1&a=2&b=%", "a=b&c=d+e"] {
+            let (split, decoded) = (Pairs::parse(query), Pairs::decode(query));
+            assert_eq!(split.iter().collect::<Vec<_>>(), decoded.iter().collect::<Vec<_>>(), "{query:?}");
+        }
     }
 
     #[test]

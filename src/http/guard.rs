@@ -3,7 +3,8 @@
 use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -62,7 +63,7 @@ impl Guard {
     /// Answers one request: gives it its id, one span, one log line, its metrics, and turns panics into 500.
     ///
     /// The span holds the route's pattern, never the query (customers' places) nor a header (tokens).
-    pub async fn answer(&self, request: Request) -> Response {
+    pub async fn answer(self: Arc<Self>, request: Request) -> Response {
         let started = clock::monotonic();
         let method = request.method().clone();
         let found = self.table.find(method.as_str(), request.uri().path());
@@ -80,7 +81,7 @@ impl Guard {
             span.record("parent_span_id", parent);
         }
         async {
-            let admitted = AssertUnwindSafe(self.admit(request, found.route, started)).catch_unwind();
+            let admitted = pin!(AssertUnwindSafe(self.admit(request, found.route, started)).catch_unwind());
             let mut response = match within(ANSWER_WITHIN, admitted).await {
                 Some(Ok(response)) => response,
                 Some(Err(panic)) => {
@@ -136,19 +137,16 @@ impl Guard {
         response
     }
 
-    async fn handle(&self, mut request: Request) -> Response {
+    fn handle(&self, mut request: Request) -> impl Future<Output = Response> + use<> {
         if !request.body().is_end_stream() {
             DefaultBodyLimit::max(BODY_LIMIT).apply(&mut request);
         }
-        match self.router.clone().call(request).await {
-            Ok(response) => response,
-        }
+        self.router.clone().call(request).map(|Ok(response)| response)
     }
 }
 
 /// What the future gives, or `None` when the time is up first. One that gives it at once needs no timer.
-async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
+async fn within<T>(limit: Duration, mut future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     let mut late = None;
     poll_fn(|cx| {
         if let Poll::Ready(done) = future.as_mut().poll(cx) {
@@ -218,9 +216,9 @@ mod tests {
         HeaderMap::from_iter([(name, HeaderValue::from_static(value))])
     }
 
-    async fn ask(guard: &Guard, path: &str) -> Response {
+    async fn ask(guard: &Arc<Guard>, path: &str) -> Response {
         let request = axum::http::Request::get(path).header(REQUEST_ID, "req-1").body(Body::empty());
-        guard.answer(request.expect("a request")).await
+        Arc::clone(guard).answer(request.expect("a request")).await
     }
 
     #[tokio::test]
@@ -229,7 +227,7 @@ mod tests {
             .route("/panics", get(|| async { panic!("a bug") as () }))
             .route("/panics_later", get(|| tokio::task::yield_now().map(|()| panic!("a bug") as ())))
             .route("/works", get(|| async {}));
-        let guard = Guard::of_none(router);
+        let guard = Arc::new(Guard::of_none(router));
         for path in ["/panics", "/panics_later"] {
             let response = ask(&guard, path).await;
             assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
@@ -244,8 +242,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_handler_that_does_not_answer_in_time_is_given_up_and_a_slow_one_is_not() {
         let slow = || tokio::time::sleep(ANSWER_WITHIN - Duration::from_secs(1));
-        let guard =
-            Guard::of_none(Router::new().route("/never", get(std::future::pending::<()>)).route("/slow", get(slow)));
+        let router = Router::new().route("/never", get(std::future::pending::<()>)).route("/slow", get(slow));
+        let guard = Arc::new(Guard::of_none(router));
         let patience = ANSWER_WITHIN + Duration::from_secs(1);
         let response = tokio::time::timeout(patience, ask(&guard, "/never")).await.expect("given up");
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);

@@ -1,8 +1,12 @@
 //! Connections: HTTP/1.1 on each, straight from hyper to the guard.
 
+mod silence;
+
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
@@ -17,56 +21,128 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::silence::{Marked, Marks};
 use super::guard::Guard;
 use super::problem::Problem;
+use crate::clock;
+
+/// Answers that follow each other this fast are sent together.
+const TOGETHER: Duration = Duration::from_micros(40);
 
 /// Serves whoever connects until `closing`, then waits until every request under way is answered. Sockets that were
 /// upgraded are not waited for.
 pub(super) async fn serve(mut listener: TcpListener, guard: Arc<Guard>, closing: CancellationToken) {
     let connections = TaskTracker::new();
+    let answers = Arc::new(Answers::default());
     // What cannot be accepted is left out, and tried again a little later when it is for want of file descriptors.
     while let Some((stream, _)) = closing.run_until_cancelled(Listener::accept(&mut listener)).await {
-        connections.spawn(answer_all(stream, Arc::clone(&guard), closing.clone()));
+        let connection = Connection::new(Arc::clone(&guard), Arc::clone(&answers));
+        connections.spawn(connection.answer_all(stream, closing.clone()));
     }
     drop(listener);
     connections.close();
     connections.wait().await;
 }
 
-/// Every request of a connection, one after another.
-async fn answer_all(stream: TcpStream, guard: Arc<Guard>, closing: CancellationToken) {
-    // Answers and messages are written whole: to wait for more of them would only make them late.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection waits for full packets");
+/// One client's.
+struct Connection {
+    guard: Arc<Guard>,
+    /// Of all connections.
+    answers: Arc<Answers>,
+    /// When this one was last answered, as [`Answers::last`].
+    answered: AtomicU64,
+    marks: Arc<Marks>,
+}
+
+impl Connection {
+    fn new(guard: Arc<Guard>, answers: Arc<Answers>) -> Self {
+        Self { guard, answers, answered: AtomicU64::default(), marks: Arc::default() }
     }
-    let service = service_fn(|request| carry_through(Arc::clone(&guard), with_body(request)).map(Ok::<_, Infallible>));
-    let mut connection = pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades());
-    let ended = tokio::select! {
-        biased;
-        ended = connection.as_mut() => ended,
-        () = closing.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+
+    /// Every request, one after another.
+    async fn answer_all(self, stream: TcpStream, closing: CancellationToken) {
+        // Answers and messages are written whole: to wait for more of them would only make them late.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection waits for full packets");
         }
-    };
-    if let Err(error) = ended {
-        tracing::trace!(%error, "a connection broke off");
+        let stream = TokioIo::new(Marked::new(stream, Arc::clone(&self.marks)));
+        let service = service_fn(|request| self.answer(with_body(request)).map(Ok::<_, Infallible>));
+        let mut connection = pin!(http1::Builder::new().serve_connection(stream, service).with_upgrades());
+        let mut silence = pin!(self.marks.silence());
+        let ended = tokio::select! {
+            biased;
+            ended = connection.as_mut() => ended,
+            () = silence.as_mut() => return,
+            () = closing.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    biased;
+                    ended = connection => ended,
+                    () = silence => return,
+                }
+            }
+        };
+        if let Err(error) = ended {
+            tracing::trace!(%error, "a connection broke off");
+        }
+    }
+
+    async fn answer(&self, request: Request) -> Response {
+        self.marks.request();
+        let response = self.carry_through(request).await;
+        self.marks.answer();
+        response
+    }
+
+    /// The answer. A request that has to wait for it is answered by a task of its own, which ends what it began even if
+    /// nobody waits any more: when thousands of sockets break off at once, each request dropped in the middle would cost the
+    /// database a connection, and each of those who wait for one would begin to open it and leave in turn.
+    async fn carry_through(&self, request: Request) -> Response {
+        let mut answer = Box::pin(Arc::clone(&self.guard).answer(request));
+        let Some(response) = answer.as_mut().now_or_never() else {
+            // Panics of handlers are answered; what ends such a task is the end of the process.
+            return tokio::spawn(answer).await.unwrap_or_else(|_| Problem::internal().into_response());
+        };
+        // To wake a reader on this machine costs more than to answer him, and one that is awake need not be woken for each
+        // answer: so whatever else is ready is answered before this is sent. Who asks alone would only wait for others.
+        if self.answers.follow(&self.answered, self.answers.now()) {
+            tokio::task::yield_now().await;
+            self.answers.note(&self.answered, self.answers.now());
+        }
+        response
     }
 }
 
-/// The answer. A request that has to wait for it is answered by a task of its own, which ends what it began even if nobody waits
-/// any more: when thousands of sockets break off at once, each request dropped in the middle would cost the database a
-/// connection, and each of those who wait for one would begin to open it and leave in turn.
-async fn carry_through(guard: Arc<Guard>, request: Request) -> Response {
-    let mut answer = Box::pin(async move { guard.answer(request).await });
-    let Some(response) = answer.as_mut().now_or_never() else {
-        // Panics of handlers are answered; what ends such a task is the end of the process.
-        return tokio::spawn(answer).await.unwrap_or_else(|_| Problem::internal().into_response());
-    };
-    // Whatever else is ready is answered before this is sent: to wake a reader on this machine costs more than to answer
-    // him, and one that is awake need not be woken for each answer.
-    tokio::task::yield_now().await;
-    response
+/// When somebody was last answered, of all connections of a listener.
+struct Answers {
+    begin: Instant,
+    /// Microseconds after that.
+    last: AtomicU64,
+}
+
+impl Default for Answers {
+    fn default() -> Self {
+        Self { begin: clock::monotonic(), last: AtomicU64::default() }
+    }
+}
+
+impl Answers {
+    fn now(&self) -> u64 {
+        u64::try_from(self.begin.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether the answer of a connection follows closely on another's. `own`: when it was last answered itself.
+    fn follow(&self, own: &AtomicU64, now: u64) -> bool {
+        let (last, own_last) = (self.last.load(Ordering::Relaxed), own.load(Ordering::Relaxed));
+        self.note(own, now);
+        last != own_last && Duration::from_micros(now.saturating_sub(last)) < TOGETHER
+    }
+
+    /// That this connection is answered.
+    fn note(&self, own: &AtomicU64, now: u64) {
+        self.last.store(now, Ordering::Relaxed);
+        own.store(now, Ordering::Relaxed);
+    }
 }
 
 /// Most requests have none, and for none nothing is allocated.
@@ -86,7 +162,7 @@ mod tests {
 
     use super::*;
 
-    async fn start(router: Router) -> (SocketAddr, CancellationToken, JoinHandle<()>) {
+    pub(super) async fn start(router: Router) -> (SocketAddr, CancellationToken, JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let (address, closing) = (listener.local_addr().expect("an address"), CancellationToken::new());
         let server = tokio::spawn(serve(listener, Arc::new(Guard::of_none(router)), closing.clone()));
@@ -112,6 +188,23 @@ mod tests {
         let answers = rest(stream).await;
         let bodies: Vec<_> = answers.split("\r\n\r\n").skip(1).map(|body| &body[..3]).collect();
         assert_eq!(bodies, ["hel", "abc", "hel"], "{answers}");
+    }
+
+    #[test]
+    fn an_answer_waits_for_others_only_right_after_anothers() {
+        let (answers, [one, other]) = (Answers::default(), [AtomicU64::default(), AtomicU64::default()]);
+        let expected = [
+            (&one, 1_000, false),
+            (&one, 1_010, false),
+            (&other, 1_020, true),
+            (&one, 1_059, true),
+            (&one, 1_060, false),
+            (&other, 1_100, false),
+            (&one, 1_110, true),
+        ];
+        for (own, now, follows) in expected {
+            assert_eq!(answers.follow(own, now), follows, "at {now} us");
+        }
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ use axum::response::{IntoResponse, Response};
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 use serde::Serialize;
+use smallvec::SmallVec;
 use uuid::Uuid;
 
 use crate::core::geo::km_2;
@@ -126,12 +127,20 @@ pub(super) struct ApproximateLocation {
 impl Nearby<'_> {
     fn write(&self, json: &mut Json) {
         // All are made before the first is written: so they come from memory, where no near cache has them, side by side.
-        let shown: Vec<_> = self.data.candidates.iter().map(|candidate| self.data.show(candidate)).collect();
-        json.raw(r#"{"data":"#)
-            .list(&shown, |json, therapist| therapist.write(json))
-            .raw(r#","meta":"#)
-            .any(&self.meta)
-            .raw("}");
+        let shown: SmallVec<[_; 10]> = self.data.candidates.iter().map(|candidate| self.data.show(candidate)).collect();
+        json.raw(r#"{"data":"#).list(&shown, |json, therapist| therapist.write(json)).raw(r#","meta":"#);
+        self.meta.write(json);
+        json.raw("}");
+    }
+}
+
+impl NearbyMeta {
+    fn write(&self, json: &mut Json) {
+        json.raw(r#"{"considered":"#).integer(self.considered).raw(r#","as_of":"#).time(self.as_of);
+        if let Some(certificate) = &self.certificate {
+            json.raw(r#","certificate":"#).any(certificate);
+        }
+        json.raw("}");
     }
 }
 
@@ -196,7 +205,9 @@ impl NearbyTherapist<'_> {
 
 /// Of a number that has no finer parts, as kilometres have none here.
 fn hundredths(mut number: Decimal) -> i64 {
-    number.rescale(2);
+    if number.scale() != 2 {
+        number.rescale(2);
+    }
     number.mantissa() as i64
 }
 
@@ -280,6 +291,16 @@ mod tests {
         let nearby = Nearby { data: Shown { candidates: &[], when, currency: "PHP", now }, meta };
         let expected = json!({"data": [], "meta": {"considered": 3, "as_of": "2026-11-18T11:06:40Z"}});
         assert_eq!(written(|json| nearby.write(json)), expected);
+    }
+
+    #[test]
+    fn what_is_told_about_an_answer_is_what_serde_would_tell() {
+        let certified =
+            Certified { version: 7, proven_km: 1.25, examined: 3, stale_could_be_nearer: true, top_speed_kmh: 60.0 };
+        for certificate in [None, Some(certified)] {
+            let meta = NearbyMeta { considered: 3, as_of: WireTime(Timestamp::from_micros(1)), certificate };
+            assert_eq!(written(|json| meta.write(json)), serde_json::to_value(&meta).expect("JSON"));
+        }
     }
 
     #[test]
