@@ -186,10 +186,10 @@ pub(super) fn only(tables: &Tables, slot: u32, request: &Request, now: Timestamp
             hexagons.number_of(slot, search.layer).and_then(|number| hexagons.position(number)).map(|at| at.centre)
         }
     };
-    if let Some((place, person)) = told.zip(tables.person(slot)) {
-        if tables.classes().traits(person.class()).may_satisfy(search.needed) {
-            search.judge(pack(place), slot);
-        }
+    if let Some((place, person)) = told.zip(tables.person(slot))
+        && search.may_satisfy(person.class())
+    {
+        search.judge(pack(place), slot);
     }
     let mut taken = search.take(version);
     // Nobody else was looked at.
