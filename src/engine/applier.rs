@@ -204,6 +204,8 @@ async fn apply(engine: &Arc<Engine>, mut changes: Changes, news: &mpsc::Sender<M
         engine.reload_settings().await?;
     }
     if changes.catalog {
+        // All rows are read, which may take seconds: the parties of a booking do not wait for that.
+        tell_of(std::mem::take(&mut changes.bookings), news).await;
         // A service switched off is part of what each of its therapists and stores offers.
         engine.reload_catalog().await?;
         return everything(engine).await;
@@ -220,9 +222,13 @@ async fn apply(engine: &Arc<Engine>, mut changes: Changes, news: &mpsc::Sender<M
         }
         stores::some(engine, &ids).await?;
     }
-    // Full: bookings change faster than they can be told of, and the index waits for that rather than lose news.
-    if !changes.bookings.is_empty() && news.send(changes.bookings).await.is_err() {
+    tell_of(changes.bookings, news).await;
+    Ok(())
+}
+
+/// Full: bookings change faster than they can be told of, and the index waits for that rather than lose news.
+async fn tell_of(bookings: Moved, news: &mpsc::Sender<Moved>) {
+    if !bookings.is_empty() && news.send(bookings).await.is_err() {
         tracing::debug!("nobody is told of changed bookings any more: the node goes away");
     }
-    Ok(())
 }
