@@ -194,7 +194,7 @@ fn compare(truth: &Side, [before, after]: [&Side; 2], now: Timestamp, stale_afte
             _ => (!same(row, seen, now)).then_some(Difference::Different),
         };
         if let Some(difference) = difference {
-            let phantom = seen_at.filter(|(_, seen)| !agree && at.is_none_or(|(_, at)| at <= *seen));
+            let phantom = if agree { None } else { phantom(first, *at, *seen_at) };
             differences.insert(*provider, (difference, row.uuid, phantom));
         }
     }
@@ -216,6 +216,12 @@ fn between(first: Shown, row: Shown, last: Shown) -> bool {
         (Some(earlier), Some(later)) => earlier == later || earlier.1 < later.1,
     };
     follows(first, row) && follows(row, last)
+}
+
+/// The fix that the index shows and no table has, given that the row is not one of those between the looks. One that came only
+/// after the first look is not it: it may be on its way to the table.
+fn phantom(first: Shown, row: Shown, last: Shown) -> Shown {
+    last.filter(|(_, seen)| first == last && row.is_none_or(|(_, at)| at <= *seen))
 }
 
 /// Whether this therapist could be offered a booking of now, as far as he himself goes.
@@ -265,6 +271,23 @@ mod tests {
             (at(1, 0), at(1, 9), at(1, 0), false), // another place at that time
         ] {
             assert_eq!(between(first, row, last), agree, "{first:?} {row:?} {last:?}");
+        }
+    }
+
+    #[test]
+    fn a_phantom_was_shown_at_both_looks_and_is_not_older_than_the_row() {
+        let at =
+            |second: i64, north: i32| Some((LatLng::from_e7(north, 0).expect("a place"), Timestamp::from_secs(second)));
+        for (first, row, last, taken_back) in [
+            (at(2, 0), None, at(2, 0), at(2, 0)),
+            (at(2, 0), at(1, 0), at(2, 0), at(2, 0)),
+            (at(2, 0), at(2, 9), at(2, 0), at(2, 0)), // another place at that time
+            (at(2, 0), at(1, 0), at(3, 0), None),     // a fix of now came over the phantom
+            (at(2, 0), None, at(3, 0), None),
+            (at(2, 0), at(3, 0), at(2, 0), None), // behind its row: nothing is to be taken back
+            (at(2, 0), at(1, 0), None, None),
+        ] {
+            assert_eq!(phantom(first, row, last), taken_back, "{first:?} {row:?} {last:?}");
         }
     }
 }
