@@ -72,6 +72,13 @@ impl Commands {
         std::future::pending().await
     }
 
+    /// An answer that is there already.
+    pub(super) fn ready(&mut self) -> Option<Answer> {
+        let answer = self.worker.as_mut()?.answers.try_recv().ok()?;
+        self.answered();
+        Some(answer)
+    }
+
     fn answered(&mut self) {
         self.open -= 1;
         if self.open == 0 {
@@ -124,6 +131,25 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
+
+    fn said(answer: Option<Answer>) -> Option<BookingId> {
+        answer.and_then(|answer| answer.watch)
+    }
+
+    #[tokio::test]
+    async fn answers_that_are_there_are_taken_without_waiting_in_their_order() {
+        let mut commands = Commands::default();
+        assert!(said(commands.ready()).is_none());
+        for id in [1, 2] {
+            assert!(commands.push(async move { Answer { watch: Some(BookingId(id)), ..Answer::default() } }));
+        }
+        assert!(commands.push(std::future::pending()));
+        while commands.worker.as_ref().is_some_and(|worker| worker.answers.len() < 2) {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!([1, 2].map(BookingId).map(Some), [commands.ready(), commands.ready()].map(said));
+        assert!(commands.ready().is_none() && !commands.is_empty(), "one still runs");
+    }
 
     /// A select drops `next` wherever it waits: at each place at which its task's turn can be over.
     #[tokio::test]
