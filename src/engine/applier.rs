@@ -162,8 +162,14 @@ async fn catch_up(engine: Arc<Engine>, behind: Arc<Notify>) {
             () = engine.shutdown.cancelled() => return,
             told = engine.dispatcher.catch_up() => told,
         };
+        let failed_before = std::mem::replace(&mut failed, told.is_err());
         if let Err(error) = told {
-            tracing::warn!(%error, "bookings that moved unheard could not be read; tried again soon");
+            // Said once: the database may be away for long.
+            if failed_before {
+                tracing::debug!(%error, "bookings that moved unheard still cannot be read");
+            } else {
+                tracing::warn!(%error, "bookings that moved unheard could not be read; tried again until they are");
+            }
             behind.notify_one();
             tokio::select! {
                 () = engine.shutdown.cancelled() => return,
