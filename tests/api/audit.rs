@@ -319,3 +319,15 @@ async fn a_repair_goes_on_when_who_asked_for_it_has_left() {
     held.let_go().await;
     crate::support::until("the place is taken back", || fleet.position(provider) == Some(true_place)).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_stops_does_not_wait_for_rows_that_nobody_reads_any_more() {
+    let server = Server::start().await;
+    let therapist = therapist_at(&server, "Mayumi", 300.0).await;
+    in_silence(&server, "UPDATE providers SET is_available = FALSE WHERE id = $1", therapist.provider_id).await;
+    server.engine().shutdown.cancel();
+    let audit = spacall::engine::audit::run(server.engine());
+    // Its looks alone take little more than a second; for rows it would wait 8 s more.
+    let found = tokio::time::timeout(std::time::Duration::from_secs(7), audit).await.expect("an end").expect("rows");
+    assert_eq!(found.extra, [therapist.provider_uuid]);
+}

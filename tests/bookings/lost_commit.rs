@@ -187,8 +187,11 @@ async fn a_request_that_is_sent_again_withdraws_the_offers_of_a_booking_that_was
     let CreateOutcome::Created { view, .. } = made else { panic!("{made:?}") };
     assert_eq!(hear_status(&mut app).await, "pending");
     let offer = hear_offer(&mut his).await;
+    node.stop().await;
     w.run("UPDATE bookings SET status = 'cancelled', cancelled_by = customer_id WHERE id = $1", view.id.0).await;
-    // Nobody has heard of that when the request comes again, and its state is told once.
+    // Another node, which knows of neither: its state is told once, so all that follows from it must be done then.
+    let node = Node::start(&w, |_| {});
+    let (mut app, mut his) = (node.bus.connect(new.customer, false), node.bus.connect(therapist.user, true));
     let again = node.dispatcher.create(new, Some(key())).await.expect("a statement");
     assert!(matches!(again, CreateOutcome::Replay { .. }), "{again:?}");
     assert_eq!(hear_status(&mut app).await, "cancelled");
