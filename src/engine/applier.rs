@@ -26,6 +26,8 @@ const GATHER: Duration = Duration::from_millis(5);
 const PULSE_EVERY: Duration = Duration::from_secs(5);
 const PULSE_WITHIN: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_millis(500);
+/// Therapists whose rows are read in one statement: after a large repair they may be the whole fleet.
+const PART: usize = 5_000;
 
 /// Bookings, each with its `updated_at` if that was told.
 type Moved = BTreeSet<(BookingId, Option<Timestamp>)>;
@@ -106,8 +108,7 @@ impl Ears {
 /// One connection's life: listen first, then read everything, so that nothing falls between.
 async fn listen(engine: &Arc<Engine>, ears: &mut Ears) -> Result<(), StoreError> {
     let mut listener = Listener::open(&engine.pool).await?;
-    everything(engine).await?;
-    ears.are_open();
+    all_rows(engine, ears).await?;
     let mut reconcile = tokio::time::interval(RECONCILE_EVERY);
     reconcile.reset();
     let mut pulse = tokio::time::interval(PULSE_EVERY);
@@ -125,27 +126,33 @@ async fn listen(engine: &Arc<Engine>, ears: &mut Ears) -> Result<(), StoreError>
                 continue;
             }
             _ = reconcile.tick() => {
-                everything(engine).await?;
-                ears.are_open();
+                all_rows(engine, ears).await?;
                 continue;
             }
         }
         let heard_on = listener.gather(&mut changes, GATHER, BURST).await?;
         let wanted = engine.refresh.take();
-        changes.providers.extend(wanted.therapists);
+        changes.providers.extend(wanted.therapists.iter().copied());
         apply(engine, changes, &ears.news).await?;
-        for asker in wanted.askers {
-            // Who has left does not want to know.
-            let _told = asker.send(());
-        }
+        wanted.are_applied();
         if !heard_on {
             return Ok(());
         }
     }
 }
 
+/// Everything, those who are waited for among it.
+async fn all_rows(engine: &Arc<Engine>, ears: &mut Ears) -> Result<(), StoreError> {
+    let wanted = engine.refresh.take();
+    everything(engine).await?;
+    ears.are_open();
+    wanted.are_applied();
+    Ok(())
+}
+
 /// Tells of bookings that moved while nobody listened, beside the applier: however many they are, the index does not wait.
 async fn catch_up(engine: Arc<Engine>, behind: Arc<Notify>) {
+    let mut failed = false;
     loop {
         tokio::select! {
             () = engine.shutdown.cancelled() => return,
@@ -155,8 +162,14 @@ async fn catch_up(engine: Arc<Engine>, behind: Arc<Notify>) {
             () = engine.shutdown.cancelled() => return,
             told = engine.dispatcher.catch_up() => told,
         };
+        let failed_before = std::mem::replace(&mut failed, told.is_err());
         if let Err(error) = told {
-            tracing::warn!(%error, "bookings that moved unheard could not be read; tried again soon");
+            // Said once: the database may be away for long.
+            if failed_before {
+                tracing::debug!(%error, "bookings that moved unheard still cannot be read");
+            } else {
+                tracing::warn!(%error, "bookings that moved unheard could not be read; tried again until they are");
+            }
             behind.notify_one();
             tokio::select! {
                 () = engine.shutdown.cancelled() => return,
@@ -204,6 +217,8 @@ async fn apply(engine: &Arc<Engine>, mut changes: Changes, news: &mpsc::Sender<M
         engine.reload_settings().await?;
     }
     if changes.catalog {
+        // All rows are read, which may take seconds: the parties of a booking do not wait for that.
+        tell_of(std::mem::take(&mut changes.bookings), news).await;
         // A service switched off is part of what each of its therapists and stores offers.
         engine.reload_catalog().await?;
         return everything(engine).await;
@@ -214,15 +229,21 @@ async fn apply(engine: &Arc<Engine>, mut changes: Changes, news: &mpsc::Sender<M
     }
     if !changes.providers.is_empty() {
         let ids: Vec<_> = changes.providers.iter().copied().collect();
-        let read = rebuild::some(&engine.pool, &engine.fleet, &ids, &engine.settings(), clock::now()).await?;
-        if read.supply {
-            engine.dispatcher.supply_appeared();
+        for part in ids.chunks(PART) {
+            let read = rebuild::some(&engine.pool, &engine.fleet, part, &engine.settings(), clock::now()).await?;
+            if read.supply {
+                engine.dispatcher.supply_appeared();
+            }
+            stores::some(engine, part).await?;
         }
-        stores::some(engine, &ids).await?;
     }
-    // Full: bookings change faster than they can be told of, and the index waits for that rather than lose news.
-    if !changes.bookings.is_empty() && news.send(changes.bookings).await.is_err() {
+    tell_of(changes.bookings, news).await;
+    Ok(())
+}
+
+/// Full: bookings change faster than they can be told of, and the index waits for that rather than lose news.
+async fn tell_of(bookings: Moved, news: &mpsc::Sender<Moved>) {
+    if !bookings.is_empty() && news.send(bookings).await.is_err() {
         tracing::debug!("nobody is told of changed bookings any more: the node goes away");
     }
-    Ok(())
 }

@@ -26,8 +26,10 @@ const SETTLE: Duration = Duration::from_millis(400);
 const LOOKS: usize = 4;
 /// For the journal to write what it holds, over all looks.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(5);
-/// For the applier to read the rows that differ: it may have a whole fleet to read first.
-const APPLIED_WITHIN: Duration = Duration::from_secs(30);
+/// For the applier to read the rows that differ: it may have a whole fleet to read first. Well within the time that a request has.
+const APPLIED_WITHIN: Duration = Duration::from_secs(8);
+/// Therapists who are named in the log when they differ.
+const NAMED: usize = 100;
 /// Therapists whose difference is looked at again at once: so few that the index hardly moves while their rows are read.
 const AT_ONCE: usize = 1_000;
 
@@ -62,8 +64,9 @@ enum Difference {
 type Shown = Option<(LatLng, Timestamp)>;
 type Side = BTreeMap<ProviderId, (Arc<Therapist>, Shown)>;
 
-/// Compares, repairs, tells. Costs one read of every therapist and of his newest fix.
-pub async fn run(engine: &Engine) -> Result<Drift, StoreError> {
+/// Compares, repairs, tells. Costs one read of every therapist and of his newest fix. A caller that goes away takes no repair that
+/// has begun along.
+pub async fn run(engine: &Arc<Engine>) -> Result<Drift, StoreError> {
     let as_of = clock::now();
     let patience = clock::monotonic() + WRITTEN_WITHIN;
     let mut found = look(engine, None, patience).await?;
@@ -79,11 +82,16 @@ pub async fn run(engine: &Engine) -> Result<Drift, StoreError> {
             found.differences.extend(look(engine, Some(part), patience).await?.differences);
         }
     }
-    if !found.differences.is_empty() {
-        repair(engine, &found.differences).await?;
-    }
     metrics::gauge!("spacall_index_drift").set(found.differences.len() as f64);
-    metrics::counter!("spacall_index_repairs_total").increment(found.differences.len() as u64);
+    if !found.differences.is_empty() {
+        let (engine, differences) = (Arc::clone(engine), found.differences.clone());
+        let repaired = tokio::spawn(async move { repair(&engine, &differences).await }).await;
+        repaired.unwrap_or_else(|ended| match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime goes away, and the index with it.
+            Err(_) => Ok(()),
+        })?;
+    }
     let of = |kind: Difference| -> Vec<Uuid> {
         found.differences.values().filter(|(d, ..)| *d == kind).map(|(_, uuid, _)| *uuid).collect()
     };
@@ -111,8 +119,13 @@ struct Look {
 /// read, in turn with the changes that it hears of, and a position is taken back only where it is still the shown one.
 async fn repair(engine: &Engine, differences: &Differences) -> Result<(), StoreError> {
     let ids: Vec<_> = differences.keys().copied().collect();
-    tracing::error!(providers = ?ids, "the index differs from the database: it is repaired");
-    let applied = tokio::time::timeout(APPLIED_WITHIN, engine.reread(ids.iter().copied())).await;
+    let first = &ids[..ids.len().min(NAMED)];
+    tracing::error!(count = ids.len(), ?first, "the index differs from the database: it is repaired");
+    let applied = tokio::select! {
+        // The applier has gone, and the index goes.
+        () = engine.shutdown.cancelled() => return Ok(()),
+        applied = tokio::time::timeout(APPLIED_WITHIN, engine.reread(ids.iter().copied())) => applied,
+    };
     if !matches!(applied, Ok(Ok(()))) {
         tracing::warn!("the rows that differ are not read yet: they are once the applier has got to them");
     }
@@ -125,6 +138,7 @@ async fn repair(engine: &Engine, differences: &Differences) -> Result<(), StoreE
         }
     }
     engine.fleet.restore_all(&fixes);
+    metrics::counter!("spacall_index_repairs_total").increment(differences.len() as u64);
     Ok(())
 }
 
@@ -180,7 +194,7 @@ fn compare(truth: &Side, [before, after]: [&Side; 2], now: Timestamp, stale_afte
             _ => (!same(row, seen, now)).then_some(Difference::Different),
         };
         if let Some(difference) = difference {
-            let phantom = seen_at.filter(|(_, seen)| !agree && at.is_none_or(|(_, at)| at <= *seen));
+            let phantom = if agree { None } else { phantom(first, *at, *seen_at) };
             differences.insert(*provider, (difference, row.uuid, phantom));
         }
     }
@@ -202,6 +216,12 @@ fn between(first: Shown, row: Shown, last: Shown) -> bool {
         (Some(earlier), Some(later)) => earlier == later || earlier.1 < later.1,
     };
     follows(first, row) && follows(row, last)
+}
+
+/// The fix that the index shows and no table has, given that the row is not one of those between the looks. One that came only
+/// after the first look is not it: it may be on its way to the table.
+fn phantom(first: Shown, row: Shown, last: Shown) -> Shown {
+    last.filter(|(_, seen)| first == last && row.is_none_or(|(_, at)| at <= *seen))
 }
 
 /// Whether this therapist could be offered a booking of now, as far as he himself goes.
@@ -251,6 +271,23 @@ mod tests {
             (at(1, 0), at(1, 9), at(1, 0), false), // another place at that time
         ] {
             assert_eq!(between(first, row, last), agree, "{first:?} {row:?} {last:?}");
+        }
+    }
+
+    #[test]
+    fn a_phantom_was_shown_at_both_looks_and_is_not_older_than_the_row() {
+        let at =
+            |second: i64, north: i32| Some((LatLng::from_e7(north, 0).expect("a place"), Timestamp::from_secs(second)));
+        for (first, row, last, taken_back) in [
+            (at(2, 0), None, at(2, 0), at(2, 0)),
+            (at(2, 0), at(1, 0), at(2, 0), at(2, 0)),
+            (at(2, 0), at(2, 9), at(2, 0), at(2, 0)), // another place at that time
+            (at(2, 0), at(1, 0), at(3, 0), None),     // a fix of now came over the phantom
+            (at(2, 0), None, at(3, 0), None),
+            (at(2, 0), at(3, 0), at(2, 0), None), // behind its row: nothing is to be taken back
+            (at(2, 0), at(1, 0), None, None),
+        ] {
+            assert_eq!(phantom(first, row, last), taken_back, "{first:?} {row:?} {last:?}");
         }
     }
 }

@@ -23,6 +23,16 @@ pub(super) struct Wanted {
     pub(super) askers: Vec<oneshot::Sender<()>>,
 }
 
+impl Wanted {
+    /// The index shows what was read of them.
+    pub(super) fn are_applied(self) {
+        for asker in self.askers {
+            // Who has left does not want to know.
+            let _told = asker.send(());
+        }
+    }
+}
+
 impl Refresh {
     /// Never waits.
     pub(super) fn add(&self, therapists: impl IntoIterator<Item = ProviderId>) {
@@ -73,7 +83,7 @@ mod tests {
         assert_eq!((taken.therapists.len(), taken.askers.len()), (100_000, 1));
         assert!(refresh.take().therapists.is_empty());
         assert!(done.try_recv().is_err(), "not yet");
-        taken.askers.into_iter().for_each(|asker| asker.send(()).expect("he waits"));
+        taken.are_applied();
         done.await.expect("told");
     }
 }

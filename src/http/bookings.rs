@@ -17,10 +17,11 @@ use super::new_booking::{self, BookingRequest};
 use super::new_visit;
 use super::page::{Cursor, Page, PageQuery};
 use super::payment;
-use super::problem::{Problem, ProblemBody};
+use super::problem::{Problem, ProblemBody, UNAVAILABLE_RETRY_S};
 use crate::core::booking::{Refusal, Status};
 use crate::core::ids::BookingId;
 use crate::engine::Engine;
+use crate::store::StoreError;
 use crate::store::bookings::{
     self, Actor, BookingView, CreateOutcome, CreateRefused, PageFrom, TransitionOutcome, Wish,
 };
@@ -53,6 +54,7 @@ const STATUSES: &[&str] =
     responses(
         (status = 201, body = Booking, headers(("location" = String, description = "Of the booking"))),
         (status = 409, description = "`idempotency_in_flight`; `store_full` with `free_from`", body = ProblemBody),
+        (status = 503, description = "The database is not reachable; `Retry-After` says when to try again. `undecided`: whether it was booked is not known: repeat with the same Idempotency-Key; without one there is no `Retry-After`, and `GET /v1/bookings` tells", body = ProblemBody),
         (status = 422, description = "`invalid`, `provider_unavailable`, `store_closed` with `opens_at` or `closes_at`, `promo_refused`, `insufficient_balance` with `balance`, `idempotency_key_reused`", body = ProblemBody)
     )
 )]
@@ -68,7 +70,8 @@ pub async fn create(
         // A repeated request may no longer be possible because of what the first one did.
         Err(problem) => return answered_before(&engine, &caller, key.as_ref()).await?.ok_or(problem),
     };
-    match engine.dispatcher.create(new, key).await? {
+    let keyed = key.is_some();
+    match engine.dispatcher.create(new, key).await.map_err(|error| not_done(error, keyed))? {
         CreateOutcome::Created { body, .. } => Ok(created(StatusCode::CREATED, body)),
         CreateOutcome::Replay { status, body } => Ok(replay(status, body)),
         CreateOutcome::KeyReused => Err(idempotency::reused()),
@@ -101,6 +104,17 @@ fn created(status: StatusCode, body: Value) -> Response {
         response.headers_mut().insert(header::LOCATION, location);
     }
     response
+}
+
+/// A booking may have been made though nobody can tell: who asks again without a key may book twice, and is not asked to.
+fn not_done(error: StoreError, keyed: bool) -> Problem {
+    if !matches!(error, StoreError::Undecided(_)) {
+        return error.into();
+    }
+    tracing::warn!(%error, "whether a booking was made is not known");
+    let text = "Whether it was booked is not known. Repeat the request with the same Idempotency-Key, or look in GET /v1/bookings.";
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "undecided", text);
+    if keyed { problem.retry_after(UNAVAILABLE_RETRY_S) } else { problem }
 }
 
 fn not_created(refused: CreateRefused) -> Problem {
@@ -274,5 +288,17 @@ mod tests {
         let json = refused(&why, Status::Completed).to_json();
         assert_eq!((&json["code"], &json["current_status"]), (&"not_allowed".into(), &"completed".into()));
         assert_eq!(json["message"], "Not allowed: a booking that is completed cannot become cancelled this way.");
+    }
+
+    #[test]
+    fn who_has_no_key_is_not_told_to_book_again_when_nobody_knows_whether_he_has() {
+        for (keyed, again_in) in [(true, Some(HeaderValue::from(UNAVAILABLE_RETRY_S))), (false, None)] {
+            let problem = not_done(StoreError::Undecided(sqlx::Error::WorkerCrashed), keyed);
+            assert_eq!((problem.status().as_u16(), problem.code()), (503, "undecided"));
+            assert!(problem.message().contains("Idempotency-Key"), "{}", problem.message());
+            assert_eq!(problem.into_response().headers().get(header::RETRY_AFTER).cloned(), again_in);
+        }
+        let gone = not_done(StoreError::Database(sqlx::Error::PoolTimedOut), false);
+        assert_eq!((gone.status().as_u16(), gone.code()), (503, "unavailable"), "nothing was booked");
     }
 }

@@ -14,7 +14,7 @@ use crate::store::StoreError;
 pub type FieldErrors = BTreeMap<String, Vec<String>>;
 
 /// Seconds that a client should wait before it asks a service again whose database is gone.
-const UNAVAILABLE_RETRY_S: u32 = 2;
+pub(super) const UNAVAILABLE_RETRY_S: u32 = 2;
 
 /// A refusal on its way to the client. Boxed: it travels in many `Result`s that are nearly always `Ok`.
 #[derive(Debug)]

@@ -40,7 +40,16 @@ pub async fn connect(options: PgConnectOptions, max_connections: u32) -> Result<
         .acquire_timeout(ACQUIRE_WITHIN)
         .test_before_acquire(false)
         .before_acquire(|connection, lately| {
-            Box::pin(async move { Ok(is_trusted(lately.idle_for) || connection.ping().await.is_ok()) })
+            Box::pin(async move {
+                if is_trusted(lately.idle_for) {
+                    return Ok(true);
+                }
+                let answers = connection.ping().await.is_ok();
+                if !answers {
+                    found_dead();
+                }
+                Ok(answers)
+            })
         });
     match let_in(|| pool.clone().connect_with(options.clone())).await {
         // A pool tries until its time is over, and keeps what was in the way to itself.

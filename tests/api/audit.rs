@@ -297,3 +297,37 @@ async fn a_fix_that_comes_while_a_place_is_repaired_is_shown_and_stays() {
     assert_eq!(fleet.position(provider).map(|(place, _)| place), Some(there));
     assert_eq!(server.api(&admin.token).get("/v1/ops/consistency").await.json["drift"], 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repair_goes_on_when_who_asked_for_it_has_left() {
+    let server = Server::start().await;
+    let admin = people::admin(server.pool()).await;
+    let therapist = therapist_at(&server, "Luzviminda", 300.0).await;
+    assert_eq!(server.api(&admin.token).get("/v1/ops/consistency").await.json["drift"], 0);
+    let (fleet, provider) = (Arc::clone(&server.engine().fleet), ProviderId(therapist.provider_id));
+    let true_place = fleet.position(provider).expect("a position");
+    // Shown, and in no table.
+    let nowhere = Fix::new(spacall::clock::now(), LatLng::new(14.6, 121.0).expect("a place"));
+    fleet.restore_position(provider, nowhere);
+    assert_ne!(fleet.position(provider), Some(true_place));
+    let held = hold_the_next_read(&server).await;
+    let engine = Arc::clone(server.engine());
+    let audit = tokio::spawn(async move { spacall::engine::audit::run(&engine).await });
+    held.until_somebody_waits(&server).await;
+    audit.abort();
+    assert!(audit.await.is_err_and(|ended| ended.is_cancelled()));
+    held.let_go().await;
+    crate::support::until("the place is taken back", || fleet.position(provider) == Some(true_place)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_stops_does_not_wait_for_rows_that_nobody_reads_any_more() {
+    let server = Server::start().await;
+    let therapist = therapist_at(&server, "Mayumi", 300.0).await;
+    in_silence(&server, "UPDATE providers SET is_available = FALSE WHERE id = $1", therapist.provider_id).await;
+    server.engine().shutdown.cancel();
+    let audit = spacall::engine::audit::run(server.engine());
+    // Its looks alone take little more than a second; for rows it would wait 8 s more.
+    let found = tokio::time::timeout(std::time::Duration::from_secs(7), audit).await.expect("an end").expect("rows");
+    assert_eq!(found.extra, [therapist.provider_uuid]);
+}

@@ -78,3 +78,19 @@ async fn a_newcomers_first_fix_shows_him_though_nobody_has_told_of_him_yet() {
     stand(&server.api(&therapist.person.token), 1, latitude, longitude).await;
     assert!(server.engine().fleet.position(ProviderId(therapist.provider_id)).is_some(), "acked, and shown to nobody");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_booking_that_changes_with_the_catalog_is_told_of_at_once() {
+    let server = Server::start().await;
+    let customer = people::customer(server.pool()).await;
+    let booking = book(&server, &customer, wanted()).await;
+    let (mut app, _) = Stream::open(&server.base, &customer.token).await;
+    let mut tx = server.pool().begin().await.expect("a transaction");
+    let cancel = "UPDATE bookings SET status = 'cancelled', cancelled_by = customer_id WHERE uuid = $1::uuid";
+    sqlx::query(cancel).bind(uuid(&booking)).execute(&mut *tx).await.expect("a change");
+    sqlx::query("UPDATE services SET base_price = base_price + 1").execute(&mut *tx).await.expect("another");
+    tx.commit().await.expect("committed");
+    // Long before the minute's reconciliation would find it.
+    let told = async { while app.expect("booking").await["status"] != "cancelled" {} };
+    tokio::time::timeout(Duration::from_secs(20), told).await.expect("within 20 s");
+}

@@ -15,7 +15,7 @@ use super::world::World;
 const SOON: Duration = Duration::from_secs(20);
 
 /// What is heard until all of `wanted` are; each at most once.
-async fn heard(listener: &mut Listener, wanted: impl IntoIterator<Item = Change>) {
+pub(super) async fn heard(listener: &mut Listener, wanted: impl IntoIterator<Item = Change>) {
     let mut wanted: BTreeSet<_> = wanted.into_iter().collect();
     while !wanted.is_empty() {
         let change = tokio::time::timeout(SOON, listener.next()).await.expect("heard in time").expect("a connection");
@@ -25,7 +25,7 @@ async fn heard(listener: &mut Listener, wanted: impl IntoIterator<Item = Change>
 }
 
 impl World {
-    async fn version(&self, booking: BookingId) -> Change {
+    pub(super) async fn version(&self, booking: BookingId) -> Change {
         let view =
             spacall::store::bookings::view_by_id(&mut self.pool().acquire().await.expect("a connection"), booking)
                 .await

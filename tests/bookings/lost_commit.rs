@@ -4,15 +4,19 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
+use spacall::core::booking::Status;
 use spacall::core::ids::UserId;
-use spacall::store::bookings::{self, CreateOutcome, NewBooking};
+use spacall::store::bookings::{self, Actor, CreateOutcome, NewBooking, Wish};
+use spacall::store::changes::{Change, Listener};
 use spacall::store::idempotency::Key;
 use spacall::store::{self, StoreError};
+use spacall::wire::stream::OfferEnd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Notify;
 
-use super::dispatcher::{Node, hear_offer, hear_status};
+use super::announced::heard;
+use super::dispatcher::{Asked, Node, hear_closed, hear_offer, hear_status};
 use super::world::{Therapist, World};
 
 /// A door to the database that loses the answer to one commit of one user.
@@ -170,5 +174,48 @@ async fn a_request_that_is_sent_again_starts_the_search_that_nobody_has_started(
     hear_offer(&mut his).await;
     let nothing = tokio::time::timeout(std::time::Duration::from_millis(200), app.next()).await;
     assert!(nothing.is_err(), "told once: {nothing:?}");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_request_that_is_sent_again_withdraws_the_offers_of_a_booking_that_was_ended_in_sql() {
+    let w = World::new().await;
+    let node = Node::start(&w, |_| {});
+    let (new, therapist) = asked(&w, &node).await;
+    let (mut app, mut his) = (node.bus.connect(new.customer, false), node.bus.connect(therapist.user, true));
+    let made = node.dispatcher.create(new.clone(), Some(key())).await.expect("a statement");
+    let CreateOutcome::Created { view, .. } = made else { panic!("{made:?}") };
+    assert_eq!(hear_status(&mut app).await, "pending");
+    let offer = hear_offer(&mut his).await;
+    node.stop().await;
+    w.run("UPDATE bookings SET status = 'cancelled', cancelled_by = customer_id WHERE id = $1", view.id.0).await;
+    // Another node, which knows of neither: its state is told once, so all that follows from it must be done then.
+    let node = Node::start(&w, |_| {});
+    let (mut app, mut his) = (node.bus.connect(new.customer, false), node.bus.connect(therapist.user, true));
+    let again = node.dispatcher.create(new, Some(key())).await.expect("a statement");
+    assert!(matches!(again, CreateOutcome::Replay { .. }), "{again:?}");
+    assert_eq!(hear_status(&mut app).await, "cancelled");
+    assert_eq!(hear_closed(&mut his).await, (offer, OfferEnd::Withdrawn));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_move_whose_commit_was_not_answered_is_told_and_its_therapist_is_read_again() {
+    let w = World::new().await;
+    let (door, pool) = Door::open(&w, false).await;
+    let node = Node::over(pool, |_| {});
+    let Asked { booking, offer, therapist, customers: mut app, .. } = Asked::by(&node, &w).await;
+    node.dispatcher.accept(offer, therapist.provider).await.expect("a statement");
+    assert_eq!(hear_status(&mut app).await, "accepted");
+    let uuid: String = w.text("SELECT uuid::text FROM bookings WHERE id = $1", booking.0).await;
+    let actor = Actor { user: therapist.user, admin: false };
+    let wish = Wish { booking: uuid.parse().expect("a uuid"), actor, to: Status::EnRoute, reason: None };
+    node.dispatcher.announce_rest().await;
+    let mut listener = Listener::open(w.pool()).await.expect("a connection");
+    door.lose_the_next_commit_of(therapist.user);
+    let lost = node.dispatcher.transition(wish).await.expect_err("its answer was lost");
+    assert!(matches!(lost, StoreError::Undecided(_)), "{lost}");
+    assert_eq!(hear_status(&mut app).await, "en_route");
+    heard(&mut listener, [w.version(booking).await, Change::Provider(therapist.provider)]).await;
     node.stop().await;
 }

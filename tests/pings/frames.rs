@@ -177,3 +177,32 @@ async fn a_customer_follows_his_therapist_and_nobody_elses() {
     let (_, shown_at) = server.desk.position().expect("a position");
     assert_eq!(json!(WireTime(shown_at)), fixes[4]["recorded_at"]);
 }
+
+/// An accept that waits for its transaction; one thread, so that who is woken first runs first.
+async fn accepting() -> (Server, App) {
+    let server = Server::start().await;
+    let mut app = App::sign_in(&server, THERAPIST).await;
+    server.desk.answers.forget_permits(100);
+    app.send(json!({"type": "offer.accept", "offer_id": 9})).await;
+    app.send(location(&[fix(1, 0.0)])).await;
+    app.until_ack(1).await;
+    (server, app)
+}
+
+#[tokio::test]
+async fn an_answer_is_sent_before_what_is_told_after_it() {
+    let (server, mut app) = accepting().await;
+    server.desk.answers.add_permits(1);
+    server.desk.bus().tell(server.desk.therapists[0].0, ServerMessage::Availability { available: true });
+    assert_eq!(app.next().await["type"], "offer.closed");
+    assert_eq!(app.next().await["type"], "availability");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_there_when_the_node_drains_is_sent_before_the_socket_closes() {
+    let (server, mut app) = accepting().await;
+    server.desk.answers.add_permits(1);
+    let ((heard, closed), ()) =
+        tokio::join!(async { (app.next().await, app.closed().await) }, server.desk.sockets().drain());
+    assert_eq!((&heard["type"], closed), (&json!("offer.closed"), Some(1012)));
+}

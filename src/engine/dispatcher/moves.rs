@@ -160,7 +160,11 @@ impl DispatcherHandle {
     pub async fn transition(&self, wish: Wish) -> Result<TransitionOutcome, StoreError> {
         self.run(move |shared| async move {
             let rules = MoveRules::from(&**shared.settings.load());
-            let outcome = retried!(bookings::transition(&shared.pool, &wish, &rules))?;
+            let outcome = retried!(bookings::transition(&shared.pool, &wish, &rules));
+            if matches!(outcome, Err(StoreError::Undecided(_))) {
+                shared.perhaps_moved(&wish);
+            }
+            let outcome = outcome?;
             match &outcome {
                 TransitionOutcome::Moved(moved) => shared.after_move(moved).await,
                 TransitionOutcome::Unpaid(ended) => shared.after_unpaid(&ended.view, &ended.closed).await,
@@ -207,11 +211,28 @@ impl Shared {
     async fn undecided(self: Arc<Self>, uuid: Uuid, lost: sqlx::Error) -> Result<CreateOutcome, StoreError> {
         if let Ok(Some(created)) = bookings::find_created(&self.pool, uuid).await {
             if let CreateOutcome::Created { view, .. } = &created {
-                self.make_known(view).await;
+                let _news = self.make_known(view).await;
             }
             return Ok(created);
         }
-        let shared = Arc::clone(&self);
+        self.look_out_for(uuid, Vec::new());
+        Err(StoreError::Undecided(lost))
+    }
+
+    /// The answer to a move's commit was lost. What it led to, once it is seen, is told; and the duties of those whose it may have
+    /// been are read again.
+    fn perhaps_moved(self: &Arc<Self>, wish: &Wish) {
+        let had_it = self.fleet.snapshot().into_iter().map(|(therapist, _)| therapist).filter(|therapist| {
+            let on_it =
+                matches!(therapist.ties.duty(), Duty::Booked { booking_uuid, .. } if booking_uuid == wish.booking);
+            on_it || therapist.user == wish.actor.user
+        });
+        self.look_out_for(wish.booking, had_it.map(|therapist| therapist.provider).collect());
+    }
+
+    /// A state of this booking that nobody may have heard of may show at once, or in a while.
+    fn look_out_for(self: &Arc<Self>, uuid: Uuid, had_it: Vec<ProviderId>) {
+        let shared = Arc::clone(self);
         self.moves.spawn(async move {
             for pause in LOOK_AGAIN {
                 tokio::select! {
@@ -219,19 +240,20 @@ impl Shared {
                     () = shared.inputs.closed() => return,
                     () = tokio::time::sleep(pause) => {}
                 }
-                if let Ok(Some(view)) = bookings::view(&shared.pool, uuid).await {
-                    return shared.make_known(&view).await;
+                if let Ok(Some(view)) = bookings::view(&shared.pool, uuid).await
+                    && shared.make_known(&view).await
+                {
+                    return shared.announce_duties(had_it);
                 }
             }
         });
-        Err(StoreError::Undecided(lost))
     }
 
     /// An answer is given again, perhaps because it was lost the first time, with that to the commit.
     async fn surely_made_known(&self, answer: &serde_json::Value) {
         let Some(uuid) = answer["uuid"].as_str().and_then(|uuid| uuid.parse().ok()) else { return };
         match bookings::view(&self.pool, uuid).await {
-            Ok(Some(view)) => self.make_known(&view).await,
+            Ok(Some(view)) => drop(self.make_known(&view).await),
             Ok(None) => {}
             Err(error) => {
                 tracing::warn!(%error, booking = %uuid, "a booking that was asked for again could not be read; if nobody knows of it, the next reconciliation finds it");
@@ -239,12 +261,22 @@ impl Shared {
         }
     }
 
-    /// A booking that nobody may have heard of. What was told before is not told again.
-    async fn make_known(&self, view: &BookingView) {
-        if self.tell_booking_if_news(view) {
+    /// A booking that nobody may have heard of. What was told before is not told again: false.
+    async fn make_known(&self, view: &BookingView) -> bool {
+        let news = self.tell_booking_if_news(view);
+        if news {
             self.announce(view, None);
-            self.feed(Input::Changed { booking: view.id }).await;
+            self.go_on_from(view).await;
         }
+        news
+    }
+
+    /// After a state was told that this node did not make, or does not know to have made.
+    async fn go_on_from(&self, view: &BookingView) {
+        if view.booking.status != Status::Pending.as_str() {
+            self.withdraw_orphans(view.id).await;
+        }
+        self.feed(Input::Changed { booking: view.id }).await;
     }
 
     /// What a move led to. If it failed, its answer may have been lost after the commit: his duty is read again.
@@ -370,17 +402,13 @@ impl Shared {
             }
         };
         match view {
-            Some(view) => {
-                if !self.tell_booking_if_news(&view) {
-                    return;
-                }
-                if view.booking.status != Status::Pending.as_str() {
-                    self.withdraw_orphans(booking).await;
-                }
+            Some(view) if self.tell_booking_if_news(&view) => self.go_on_from(&view).await,
+            Some(_) => {}
+            None => {
+                self.withdraw_orphans(booking).await;
+                self.feed(Input::Changed { booking }).await;
             }
-            None => self.withdraw_orphans(booking).await,
         }
-        self.feed(Input::Changed { booking }).await;
     }
 
     async fn view(&self, booking: BookingId) -> Result<Option<BookingView>, StoreError> {

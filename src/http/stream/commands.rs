@@ -4,6 +4,7 @@
 use std::pin::Pin;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::core::ids::BookingId;
@@ -60,17 +61,29 @@ impl Commands {
     pub(super) async fn next(&mut self) -> Answer {
         if let Some(worker) = &mut self.worker {
             if let Some(answer) = worker.answers.recv().await {
-                self.open -= 1;
-                if self.open == 0 {
-                    self.worker = None;
-                }
+                self.answered();
                 return answer;
             }
-            if let Some(died) = self.worker.take() {
-                died.end().await;
-            }
+            // It has died. It is let go only once its end is known: this may be dropped before.
+            let ended = (&mut worker.task).await;
+            *self = Self::default();
+            go_on(ended);
         }
         std::future::pending().await
+    }
+
+    /// An answer that is there already.
+    pub(super) fn ready(&mut self) -> Option<Answer> {
+        let answer = self.worker.as_mut()?.answers.try_recv().ok()?;
+        self.answered();
+        Some(answer)
+    }
+
+    fn answered(&mut self) {
+        self.open -= 1;
+        if self.open == 0 {
+            self.worker = None;
+        }
     }
 }
 
@@ -98,10 +111,65 @@ impl Worker {
     /// Until all that was taken is done. A panic goes on in the caller.
     async fn end(self) {
         drop((self.commands, self.answers));
-        if let Err(error) = self.task.await
-            && let Ok(panic) = error.try_into_panic()
-        {
-            std::panic::resume_unwind(panic);
+        go_on(self.task.await);
+    }
+}
+
+/// A panic goes on in the caller.
+fn go_on(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && let Ok(panic) = error.try_into_panic()
+    {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::AssertUnwindSafe;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn said(answer: Option<Answer>) -> Option<BookingId> {
+        answer.and_then(|answer| answer.watch)
+    }
+
+    #[tokio::test]
+    async fn answers_that_are_there_are_taken_without_waiting_in_their_order() {
+        let mut commands = Commands::default();
+        assert!(said(commands.ready()).is_none());
+        for id in [1, 2] {
+            assert!(commands.push(async move { Answer { watch: Some(BookingId(id)), ..Answer::default() } }));
+        }
+        assert!(commands.push(std::future::pending()));
+        while commands.worker.as_ref().is_some_and(|worker| worker.answers.len() < 2) {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!([1, 2].map(BookingId).map(Some), [commands.ready(), commands.ready()].map(said));
+        assert!(commands.ready().is_none() && !commands.is_empty(), "one still runs");
+    }
+
+    /// A select drops `next` wherever it waits: at each place at which its task's turn can be over.
+    #[tokio::test]
+    async fn a_command_that_panics_is_heard_of_even_if_nobody_waited_to_the_end_the_first_time() {
+        for turns in 0..128 {
+            let mut commands = Commands::default();
+            assert!(commands.push(async { panic!("as it is tested") }));
+            while commands.worker.as_ref().is_some_and(|worker| !worker.task.is_finished()) {
+                tokio::task::yield_now().await;
+            }
+            tokio::task::yield_now().await;
+            for _ in 0..turns {
+                tokio::task::consume_budget().await;
+            }
+            let first = AssertUnwindSafe(commands.next()).catch_unwind().now_or_never();
+            let heard = match first {
+                Some(ended) => ended,
+                None => AssertUnwindSafe(commands.next()).catch_unwind().await,
+            };
+            assert!(heard.is_err() && commands.is_empty(), "after {turns} turns");
         }
     }
 }

@@ -156,10 +156,11 @@ impl<D: Desk> Session<D> {
             biased;
             () = self.desk.sockets().closing().cancelled() => Event::Closing,
             () = self.member.revoked.cancelled() => Event::Revoked,
+            // Before what is told: an answer that is there is older than a state that came since.
+            answer = self.commands.next() => Event::Answer(answer),
             heard = connection.next() => Event::Heard(heard),
             settled = self.receipts.settled() => Event::Settled(settled),
             room = there_is_room(&mut self.waiting) => Event::Room(room),
-            answer = self.commands.next() => Event::Answer(answer),
             position = self.watches.next() => Event::Position(position),
             () = timer => Event::Timer,
             frame = link.next(), if reads => Event::Frame(frame),
@@ -240,7 +241,8 @@ impl<D: Desk> Session<D> {
         link.send(&messages).await
     }
 
-    /// The node drains: nothing more is read, what was read is acked if the database is quick enough.
+    /// The node drains: nothing more is read, what was read is acked if the database is quick enough, and what was asked for and
+    /// is done is answered.
     async fn finish(&mut self, link: &mut Link) -> Close {
         let within = self.timing.drain_within;
         let rest = async {
@@ -259,6 +261,11 @@ impl<D: Desk> Session<D> {
         };
         // Unacked pings are sent again by the app.
         let _in_time = tokio::time::timeout(within, rest).await;
+        while let Some(answer) = self.commands.ready() {
+            if let Err(close) = link.send(&answer.messages).await {
+                return close;
+            }
+        }
         Close::Restart
     }
 

@@ -13,7 +13,7 @@ use crate::core::ids::{BookingId, ProviderId, UserId};
 use crate::core::pricing::{CancelledBy, cancellation_fee};
 use crate::core::settings::{CancellationPolicy, Settings};
 use crate::store::offers::{ClosedOffer, withdraw};
-use crate::store::tx::{begin_move, clock};
+use crate::store::tx::{begin_move, clock, commit};
 use crate::store::{StoreError, promos, wallets};
 use crate::wire::time::from_chrono;
 
@@ -144,7 +144,7 @@ pub async fn transition(pool: &PgPool, wish: &Wish, rules: &MoveRules) -> Result
             Answer::Refused(why) => return Ok(TransitionOutcome::StoreCannot(why)),
             Answer::Unpaid => {
                 let (view, closed) = cancel_pending(&mut tx, id, INSUFFICIENT_BALANCE, now).await?;
-                tx.commit().await?;
+                commit(tx).await?;
                 let ended = Moved { from, to: Status::Cancelled, view, had_it, closed };
                 return Ok(TransitionOutcome::Unpaid(Box::new(ended)));
             }
@@ -158,7 +158,7 @@ pub async fn transition(pool: &PgPool, wish: &Wish, rules: &MoveRules) -> Result
         },
     }
     let view = view_by_id(&mut tx, id).await?.ok_or(sqlx::Error::RowNotFound)?;
-    tx.commit().await?;
+    commit(tx).await?;
     Ok(TransitionOutcome::Moved(Box::new(Moved { from, to: wish.to, view, had_it, closed })))
 }
 
