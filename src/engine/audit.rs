@@ -3,7 +3,8 @@
 //!
 //! Fixes are in the index before they are in the table, and both move on while they are read. So the index is looked at,
 //! the journal writes what it held then, the rows are read in one snapshot, and the index is looked at again: the row
-//! must be no older than the first look and no newer than the second, whatever streams meanwhile.
+//! must be no older than the first look and no newer than the second, whatever streams meanwhile. Attributes differ if the
+//! index has held the same ones for two looks and the row says otherwise.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -70,18 +71,25 @@ pub async fn run(engine: &Arc<Engine>) -> Result<Drift, StoreError> {
     let as_of = clock::now();
     let patience = clock::monotonic() + WRITTEN_WITHIN;
     let mut found = look(engine, None, patience).await?;
-    let checked = found.checked;
+    let (checked, mut before) = (found.checked, BTreeMap::new());
     for _ in 1..LOOKS {
         if found.differences.is_empty() {
             break;
         }
         tokio::time::sleep(SETTLE).await;
         let ids: Vec<_> = found.differences.keys().copied().collect();
-        found = Look::default();
+        let former = std::mem::take(&mut found);
         for part in ids.chunks(AT_ONCE) {
-            found.differences.extend(look(engine, Some(part), patience).await?.differences);
+            let looked = look(engine, Some(part), patience).await?;
+            found.differences.extend(looked.differences);
+            found.seen.extend(looked.seen);
         }
+        before = former.seen;
     }
+    // Whom the index has read anew since the last look is behind by a notification: rows that change all the time always are.
+    let stands =
+        |id: &ProviderId| before.get(id).zip(found.seen.get(id)).is_some_and(|(then, now)| Arc::ptr_eq(then, now));
+    found.differences.retain(|id, (difference, ..)| *difference != Difference::Different || stands(id));
     metrics::gauge!("spacall_index_drift").set(found.differences.len() as f64);
     if !found.differences.is_empty() {
         let (engine, differences) = (Arc::clone(engine), found.differences.clone());
@@ -113,6 +121,8 @@ type Differences = BTreeMap<ProviderId, (Difference, Uuid, Shown)>;
 struct Look {
     checked: usize,
     differences: Differences,
+    /// Of those who differ in attributes, as the index has them.
+    seen: BTreeMap<ProviderId, Arc<Therapist>>,
 }
 
 /// Makes the index show what the rows say by now. Nothing that came after the last look is undone: rows are the applier's to
@@ -163,7 +173,9 @@ async fn look(engine: &Engine, only: Option<&[ProviderId]>, patience: Instant) -
         // phantoms: taken out of the index, they would move people back.
         differences.values_mut().for_each(|(_, _, phantom)| *phantom = None);
     }
-    Ok(Look { checked: truth.len(), differences })
+    let different = differences.iter().filter(|(_, (difference, ..))| *difference == Difference::Different);
+    let seen = different.filter_map(|(id, _)| Some((*id, Arc::clone(&after.get(id)?.0)))).collect();
+    Ok(Look { checked: truth.len(), differences, seen })
 }
 
 fn index(engine: &Engine, wanted: Option<&BTreeSet<ProviderId>>) -> Side {
