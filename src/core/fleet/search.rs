@@ -189,6 +189,7 @@ pub(super) fn only(tables: &Tables, slot: u32, request: &Request, now: Timestamp
     if let Some((place, person)) = told.zip(tables.person(slot))
         && search.may_satisfy(person.class())
     {
+        search.examined = u32::from(!search.by_hexagon);
         search.judge(pack(place), slot);
     }
     let mut taken = search.take(version);
@@ -292,7 +293,7 @@ impl<'t> Search<'t> {
     /// Sorts the points of a chunk into near, far, and out of the question.
     #[inline]
     fn look(&mut self, met: &mut Met<'t>, points: Points<'t>, window: &Window, reached: f32, limit: f32) {
-        // Else those count who are judged: of whoever may not be shown nothing is told.
+        // By hexagon only those count who are judged: of whoever may not be shown nothing is told.
         if !self.by_hexagon {
             self.examined += points.len() as u32;
         }
