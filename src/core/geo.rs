@@ -318,12 +318,12 @@ impl Neighbours {
         (place.lat_e7() >> 13, place.lng_e7 >> 13)
     }
 
-    /// The public position of a place, and the circle in its cell.
-    pub fn position(&mut self, place: LatLng) -> (PublicPosition, InnerCircle) {
+    /// The public position of a place.
+    pub fn position(&mut self, place: LatLng) -> PublicPosition {
         let holds = |known: &&(PublicPosition, InnerCircle)| known.1.holds(place);
         // Mostly whoever is asked for next is near. A cell is some eleven squares large.
         if let Some(last) = self.last.as_ref().filter(holds) {
-            return *last;
+            return last.0;
         }
         let (row, column) = Self::square(place);
         let known = [(row, column), (row - 1, column), (row, column - 1)].map(|square| self.squares.get(&square));
@@ -333,7 +333,7 @@ impl Neighbours {
         });
         self.squares.insert((row, column), found);
         self.last = Some(found);
-        found
+        found.0
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use super::chain::{Chains, Chunk, Full, Head, Link, Stock};
 use super::chunk::{FREE, pack, place_of};
+use super::classes::ANY;
 use super::grid::{Grid, Spot};
 use super::pool::Pool;
 use super::prefetch::prefetch;
@@ -128,7 +129,8 @@ impl Hexagons {
         }
     }
 
-    fn word(&self, number: u32, layer: Layer) -> Option<&Word> {
+    /// The word on which those in a cell hang.
+    pub(super) fn word(&self, number: u32, layer: Layer) -> Option<&Word> {
         Some(&self.cells.get(number)?.people[layer as usize])
     }
 
@@ -143,11 +145,6 @@ impl Hexagons {
     /// The number of the cell that somebody stands in.
     pub(super) fn number_of(&self, slot: u32, layer: Layer) -> Option<u32> {
         self.people[layer as usize].owner_of(slot)
-    }
-
-    /// The word on which those in a cell hang.
-    pub(super) fn word_of(&self, number: Option<u32>, layer: Layer) -> Option<&Word> {
-        self.word(number?, layer)
     }
 
     /// Whether a place is surely in a cell.
@@ -184,17 +181,18 @@ impl Hexagons {
             hexagon.circle.store(InnerCircle::of(public.centre).radius_dm().into(), FREE);
         }
         let _change = Change::of([[self.middles.word(to)]]);
-        self.middles.relocate(number, &Spot { place: public.centre, class: 0 }, to, &mut book.middles, || ());
+        self.middles.relocate(number, &Spot { place: public.centre, class: ANY }, to, &mut book.middles, || ());
         Ok(number)
     }
 
     /// Puts somebody into a cell that was prepared for him, out of the one that he is in, if any. Within the change of both.
     pub(super) fn relocate(&self, slot: u32, layer: Layer, to: Option<u32>, class: u16, book: &mut HexagonBook) {
         let (people, stock) = (&self.people[layer as usize], &mut book.people[layer as usize]);
-        if let Some(word) = self.word_of(self.number_of(slot, layer), layer) {
+        if let Some(word) = self.number_of(slot, layer).and_then(|from| self.word(from, layer)) {
             people.remove(slot, word, stock);
         }
-        if let Some((to, word)) = to.zip(self.word_of(to, layer))
+        if let Some(to) = to
+            && let Some(word) = self.word(to, layer)
             && let Some((chunk, at)) = people.insert(slot, word, to, stock)
         {
             chunk.slots[at].store(slot, FREE);

@@ -196,7 +196,7 @@ impl Fleet {
             self.write(|writer| {
                 writer.prefetch(some.iter().map(|therapist| therapist.provider));
                 for therapist in some {
-                    writer.put(therapist, |place| public.position(place).0);
+                    writer.put(therapist, |place| public.position(place));
                 }
             });
         }
@@ -222,7 +222,7 @@ impl Fleet {
             self.write(|writer| {
                 writer.prefetch(some.iter().map(|(provider, _)| *provider));
                 for (provider, fix) in some {
-                    writer.restore(*provider, fix, public.position(fix.place).0);
+                    writer.restore(*provider, fix, public.position(fix.place));
                 }
             });
         }

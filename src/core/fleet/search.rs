@@ -97,12 +97,7 @@ struct Search<'t> {
     /// Whether few are expected to have that: then all who are met are asked first.
     few: bool,
     layer: Layer,
-    /// Whether people are where the public may know them to be.
-    public: bool,
-    /// Whether they are looked for by H3 cells.
-    by_hexagon: bool,
-    /// How far people may be from the points that are scanned for them.
-    haze: Meters,
+    by: By,
     /// The last distance that was measured: in public answers many stand at one place.
     measured: Option<(u64, Meters)>,
     /// The best so far, in order; at most as many as asked for.
@@ -179,17 +174,17 @@ pub(super) fn ranking(
 pub(super) fn only(tables: &Tables, slot: u32, request: &Request, now: Timestamp, version: u64) -> Taken {
     let mut search = Search::new(tables, request, now);
     let hexagons = tables.hexagons();
-    let told = match request.precision {
-        Precision::Exact if search.layer == Layer::Fix => tables.fixes().place(slot),
-        Precision::Exact => base_of(tables, slot).and_then(place_of),
-        Precision::Public { .. } => {
+    let told = match search.by {
+        By::Fix => tables.fixes().place(slot),
+        By::Base => base_of(tables, slot).and_then(place_of),
+        By::Middle => {
             hexagons.number_of(slot, search.layer).and_then(|number| hexagons.position(number)).map(|at| at.centre)
         }
     };
     if let Some((place, person)) = told.zip(tables.person(slot))
         && search.may_satisfy(person.class())
     {
-        search.examined = u32::from(!search.by_hexagon);
+        search.examined = u32::from(search.by == By::Fix);
         search.judge(pack(place), slot);
     }
     let mut taken = search.take(version);
@@ -198,18 +193,39 @@ pub(super) fn only(tables: &Tables, slot: u32, request: &Request, now: Timestamp
     taken
 }
 
-fn is_public(request: &Request) -> bool {
-    matches!(request.precision, Precision::Public { .. })
+/// What is scanned for people, and where they are said to be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// The grid of fixes: there.
+    Fix,
+    /// The middles of the H3 cells that they are in: there, as far as the public may know.
+    Middle,
+    /// The middles of the H3 cells that they start from: where their rows say.
+    Base,
 }
 
-/// Whether people are looked for by the H3 cells in which they are said to be: all but fixes to the centimetre are.
-fn is_by_hexagon(request: &Request) -> bool {
-    is_public(request) || request.when != When::Now
-}
+impl By {
+    fn of(request: &Request) -> Self {
+        match (request.precision, request.when) {
+            (Precision::Public { .. }, _) => Self::Middle,
+            (Precision::Exact, When::Now) => Self::Fix,
+            (Precision::Exact, When::At { .. }) => Self::Base,
+        }
+    }
 
-/// How far they may be from the middles of these.
-fn haze(request: &Request) -> Meters {
-    if is_by_hexagon(request) && !is_public(request) { CELL_REACH } else { Meters::ZERO }
+    fn grid(self, tables: &Tables) -> &Grid {
+        if self == Self::Fix { tables.fixes() } else { tables.hexagons().middles() }
+    }
+
+    /// How far people may be from the points that are scanned for them.
+    fn haze(self) -> Meters {
+        if self == Self::Base { CELL_REACH } else { Meters::ZERO }
+    }
+
+    /// Where somebody is said to be who was met at this point; [`pack`]ed.
+    fn place(self, tables: &Tables, point: u64, slot: u32) -> Option<u64> {
+        if self == Self::Base { base_of(tables, slot) } else { Some(point) }
+    }
 }
 
 /// Where somebody starts from, [`pack`]ed.
@@ -228,9 +244,7 @@ impl<'t> Search<'t> {
             quick: person::is_quick(request),
             few: request.filters != Filters::default(),
             layer: Layer::of(request.when),
-            public: is_public(request),
-            by_hexagon: is_by_hexagon(request),
-            haze: haze(request),
+            by: By::of(request),
             measured: None,
             best: Vec::with_capacity(request.limit.min(FEW)),
             examined: 0,
@@ -238,25 +252,24 @@ impl<'t> Search<'t> {
     }
 
     fn run(&mut self, witness: &mut Witness<'t>) -> Result<(), Overlap> {
-        let hexagons = self.tables.hexagons();
+        let grid = self.by.grid(self.tables);
         // How many are met with each point.
-        let (grid, crowd) =
-            if self.by_hexagon { (hexagons.middles(), hexagons.crowd(self.layer)) } else { (self.tables.fixes(), 1.0) };
+        let crowd = if self.by == By::Fix { 1.0 } else { self.tables.hexagons().crowd(self.layer) };
         let (mut met, mut done) = (Met::default(), None::<Window>);
         let mut reach = first_reach(grid, self.request.limit as f64 / crowd);
         loop {
             let scanned = reach.min(self.bound().get());
-            let hazy = Meters::new(scanned + self.haze.get());
+            let hazy = Meters::new(scanned + self.by.haze().get());
             let window = Window::around(grid.tiling(), self.request.place, hazy, done.as_ref());
             let (reached, limit) = (haversine_at_most(hazy), self.limit());
             for chunk in 0..met.chunks.len() {
                 self.come_near(&mut met, chunk, &window, reached);
             }
             grid.scan(&window, done.as_ref(), witness, |points| self.look(&mut met, points, &window, reached, limit))?;
-            if self.by_hexagon {
-                self.judge_hexagons(&mut met, witness)?;
-            } else {
+            if self.by == By::Fix {
                 self.judge_near(&mut met);
+            } else {
+                self.judge_hexagons(&mut met, witness)?;
             }
             // Everybody within `scanned` has been met. Who matters is within the bound, and it only shrinks.
             if self.bound().get() <= scanned || window.is_whole_earth() {
@@ -277,7 +290,7 @@ impl<'t> Search<'t> {
 
     /// Above this lower bound of his haversine a point tells of nobody who matters.
     fn limit(&self) -> f32 {
-        haversine_at_most(Meters::new(self.bound().get() + self.haze.get()))
+        haversine_at_most(Meters::new(self.bound().get() + self.by.haze().get()))
     }
 
     /// How far to look next: as far as is needed if that is known, else where enough should be found if they are as
@@ -293,8 +306,8 @@ impl<'t> Search<'t> {
     /// Sorts the points of a chunk into near, far, and out of the question.
     #[inline]
     fn look(&mut self, met: &mut Met<'t>, points: Points<'t>, window: &Window, reached: f32, limit: f32) {
-        // By hexagon only those count who are judged: of whoever may not be shown nothing is told.
-        if !self.by_hexagon {
+        // By H3 cells only those count who are judged: of whoever may not be shown nothing is told.
+        if self.by == By::Fix {
             self.examined += points.len() as u32;
         }
         let mut all = (1 << points.len()) - 1;
@@ -336,10 +349,10 @@ impl<'t> Search<'t> {
         for at in each(near) {
             if self.may_satisfy(points.class(at)) {
                 met.near.push(key(bounds[at], chunk, at));
-                if self.by_hexagon {
-                    self.tables.hexagons().prefetch(points.slot(at));
-                } else {
+                if self.by == By::Fix {
                     self.tables.prefetch_person(points.slot(at));
+                } else {
+                    self.tables.hexagons().prefetch(points.slot(at));
                 }
             }
         }
@@ -387,8 +400,9 @@ impl<'t> Search<'t> {
                     drop(self.hold(some.iter().copied()));
                 }
                 for slot in some {
-                    let place = if self.public { Some(middle.place) } else { base_of(self.tables, *slot) };
-                    place.map(|place| self.judge(place, *slot));
+                    if let Some(place) = self.by.place(self.tables, middle.place, *slot) {
+                        self.judge(place, *slot);
+                    }
                 }
             }
         }
@@ -416,7 +430,7 @@ impl<'t> Search<'t> {
         if fix_at.is_some_and(|at| self.now.since(at) > self.request.stale_after) {
             return false;
         }
-        self.examined += u32::from(self.by_hexagon);
+        self.examined += u32::from(self.by != By::Fix);
         let provider = person.provider();
         let tie = tie_rank(self.request.precision, provider);
         let found = Found { distance, tie, provider, place, fix_at, slot };
@@ -484,21 +498,19 @@ type Standing = (Arc<Therapist>, Stand);
 
 /// Everybody within the asked radius.
 pub(super) fn standing(tables: &Tables, request: &Request) -> Result<Vec<Standing>, Overlap> {
-    let (layer, hexagons) = (Layer::of(request.when), tables.hexagons());
-    let grid = if is_by_hexagon(request) { hexagons.middles() } else { tables.fixes() };
+    let by = By::of(request);
+    let (grid, reach) = (by.grid(tables), Meters::new(request.radius.get() + by.haze().get()));
     let (mut witness, mut points, mut met) = (Witness::new(), Vec::new(), Vec::new());
-    let window =
-        Window::around(grid.tiling(), request.place, Meters::new(request.radius.get() + haze(request).get()), None);
+    let window = Window::around(grid.tiling(), request.place, reach, None);
     grid.scan(&window, None, &mut witness, |some| points.extend(some.iter()))?;
     for Point { place, slot, .. } in points {
-        if is_by_hexagon(request) {
-            hexagons.visit(slot, layer, &mut witness, |slot, _| {
-                let place = if is_public(request) { Some(place) } else { base_of(tables, slot) };
-                met.extend(place.map(|place| (place, slot)));
-            })?;
-        } else {
+        if by == By::Fix {
             met.push((place, slot));
+            continue;
         }
+        tables.hexagons().visit(slot, Layer::of(request.when), &mut witness, |slot, _| {
+            met.extend(by.place(tables, place, slot).map(|place| (place, slot)));
+        })?;
     }
     let vantage = Vantage::of(request.place);
     let standing = |(place, slot): (u64, u32)| {

@@ -142,14 +142,15 @@ impl Writer {
         if self.slots > 0 {
             return self.rebuild_for(capacity);
         }
+        let suits = |places: &Sample| {
+            let tiling = Tiling::usual().suited_to(places.company(&Tiling::usual()));
+            let blocks = 2 * places.blocks(&tiling) + SPARE_BLOCKS;
+            (tiling, blocks)
+        };
         let bases: Sample = therapists.iter().filter_map(|therapist| therapist.base_location).collect();
-        let tiling = Tiling::usual().suited_to(bases.company(&Tiling::usual()));
-        let blocks = bases.blocks(&tiling);
-        let fixes = Grid::new(tiling, capacity, 2 * blocks + SPARE_BLOCKS);
-        let middles = bases.middles();
-        let tiling = Tiling::usual().suited_to(middles.company(&Tiling::usual()));
-        let blocks = middles.blocks(&tiling);
-        let hexagons = Hexagons::new(tiling, capacity, 2 * blocks + SPARE_BLOCKS);
+        let ((tiling, blocks), (middles, blocks_of_middles)) = (suits(&bases), suits(&bases.middles()));
+        let fixes = Grid::new(tiling, capacity, blocks);
+        let hexagons = Hexagons::new(middles, capacity, blocks_of_middles);
         self.tables = Arc::new(Tables::new(fixes, hexagons, capacity));
         self.books = Books::default();
     }
@@ -170,7 +171,7 @@ impl Writer {
         let provider = therapist.provider;
         let Some(slot) = self.tables.find(provider) else {
             let slot = self.add();
-            self.write_therapist(slot, therapist, public);
+            self.write_therapist(slot, None, therapist, public);
             if self.tables.learn(provider, slot).is_err() {
                 self.rebuild();
             }
@@ -178,10 +179,10 @@ impl Writer {
         };
         let known = self.therapist(slot);
         if known.as_ref() != Some(&therapist) {
-            if let Some(known) = known {
-                Arc::make_mut(&mut therapist).share_with(&known);
+            if let Some(known) = &known {
+                Arc::make_mut(&mut therapist).share_with(known);
             }
-            self.write_therapist(slot, therapist, public);
+            self.write_therapist(slot, known.and_then(|known| known.base_location), therapist, public);
         }
     }
 
@@ -200,14 +201,16 @@ impl Writer {
         slot
     }
 
+    /// `from`: where he started from before.
     fn write_therapist(
         &mut self,
         slot: u32,
+        from: Option<LatLng>,
         therapist: Arc<Therapist>,
         mut public: impl FnMut(LatLng) -> PublicPosition,
     ) {
         let base = match therapist.base_location {
-            base if base == self.therapist(slot).and_then(|known| known.base_location) => Step::Touch,
+            base if base == from => Step::Touch,
             Some(base) => Step::To(base, Some(public(base))),
             None => Step::Gone,
         };
@@ -228,7 +231,7 @@ impl Writer {
         if therapist.ties.duty() != duty {
             // Copied, because readers hold it: what they hold does not change.
             Arc::make_mut(&mut therapist).ties.set_duty(duty);
-            self.write_therapist(slot, therapist, public_position);
+            self.write_therapist(slot, therapist.base_location, therapist, public_position);
         }
         true
     }
@@ -385,7 +388,8 @@ impl Writer {
         let class = traits.map_or(before, |traits| books.classes.join(tables.classes(), traits));
         let words = ways.map(|way| {
             let [from, to] = way.cells.map(|cell| cell.and_then(|cell| tables.fixes().word(cell)));
-            let [left, entered] = way.hexagons.map(|number| tables.hexagons().word_of(number, way.layer));
+            let [left, entered] =
+                way.hexagons.map(|number| number.and_then(|number| tables.hexagons().word(number, way.layer)));
             [from, to, left, entered]
         });
         *changes += 1;
@@ -458,15 +462,16 @@ impl Writer {
     /// With room for 2^`room` times the blocks that are in use, and some.
     fn built_anew(&self, capacity: usize, room: u32) -> Result<(Tables, Books), Full> {
         let (old, mut books) = (&self.tables, Books::default());
-        let fixes = old.fixes();
-        let tiling = fixes.suited_tiling();
-        // Smaller cells make smaller blocks: more of them for the same people.
-        let finer = (fixes.tiling().row_e7() / tiling.row_e7()).max(1) as usize;
-        let blocks = (fixes.blocks_in_use() * finer * finer).min(fixes.len());
-        let fixes = Grid::new(tiling, capacity, (blocks << room) + SPARE_BLOCKS);
-        let middles = old.hexagons().middles();
-        let blocks = middles.blocks_in_use().max(1) << room;
-        let hexagons = Hexagons::new(middles.suited_tiling(), capacity, blocks + SPARE_BLOCKS);
+        let suits = |grid: &Grid| {
+            let tiling = grid.suited_tiling();
+            // Smaller cells make smaller blocks: more of them for the same people.
+            let finer = (grid.tiling().row_e7() / tiling.row_e7()).max(1) as usize;
+            let blocks = (grid.blocks_in_use() * finer * finer).min(grid.len());
+            (tiling, (blocks << room) + SPARE_BLOCKS)
+        };
+        let ((tiling, blocks), (middles, blocks_of_middles)) = (suits(old.fixes()), suits(old.hexagons().middles()));
+        let fixes = Grid::new(tiling, capacity, blocks);
+        let hexagons = Hexagons::new(middles, capacity, blocks_of_middles);
         let new = Tables::new(fixes, hexagons, capacity);
         for slot in 0..self.slots {
             new.ensure(slot);

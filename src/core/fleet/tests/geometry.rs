@@ -7,6 +7,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::world::Region;
 use crate::core::fleet::chain::Stock;
+use crate::core::fleet::classes::ANY;
 use crate::core::fleet::grid::{Grid, Spot};
 use crate::core::fleet::tiling::{CIRCLE_E7, SIDE, Sample, Tiling};
 use crate::core::fleet::window::{Window, haversine_at_most};
@@ -24,7 +25,7 @@ fn at_distance(from: LatLng, distance: f64, rng: &mut StdRng) -> LatLng {
 }
 
 fn spot(place: LatLng) -> Spot {
-    Spot { place, class: 0 }
+    Spot { place, class: ANY }
 }
 
 /// A grid and its stock, with room for what the tests put into it.

@@ -4,6 +4,7 @@
 use loom::sync::Arc;
 
 use crate::core::fleet::chain::Stock;
+use crate::core::fleet::classes::ANY;
 use crate::core::fleet::grid::{Grid, Spot};
 use crate::core::fleet::tiling::Tiling;
 use crate::core::fleet::window::Window;
@@ -18,7 +19,7 @@ fn at((lat_e7, lng_e7): (i32, i32)) -> LatLng {
 }
 
 fn spot(place: (i32, i32)) -> Spot {
-    Spot { place: at(place), class: 0 }
+    Spot { place: at(place), class: ANY }
 }
 
 /// A grid with points in the slots 0.. at these places.
