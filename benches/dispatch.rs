@@ -3,7 +3,6 @@
 //! *Bookings*: request, matching in the live index of 100,000 therapists, offer, decline, offer, accept, through the pure
 //! machine. *Matching*: a window of 1,000 bookings and 5,000 therapists, 50 edges a booking.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -12,7 +11,7 @@ use spacall::cities::{Places, metro_manila};
 use spacall::clock;
 use spacall::core::assignment::{Edge, assign};
 use spacall::core::dispatch::{Dispatch, Effect, Found, Input, Job, Merit};
-use spacall::core::fleet::{Duty, Fleet, Profile, Therapist, Ties};
+use spacall::core::fleet::{Duty, Fleet, Therapist};
 use spacall::core::geo::{LatLng, Meters};
 use spacall::core::hundredths::Rating;
 use spacall::core::ids::{BookingId, OfferId, ProviderId, ServiceId, UserId};
@@ -24,7 +23,6 @@ use spacall::core::settings::Settings;
 use spacall::core::time::Timestamp;
 use spacall::core::track::Fix;
 use spacall::core::travel::travel_time_over;
-use uuid::Uuid;
 
 const THERAPISTS: i64 = 100_000;
 const BOOKINGS: i64 = 50_000;
@@ -132,35 +130,18 @@ fn request(place: LatLng, radius: Meters, exclude: std::collections::BTreeSet<Pr
 }
 
 fn therapist(provider: ProviderId) -> Therapist {
-    Therapist {
-        services: Offerings::new(&[Offering {
-            service: ServiceId(1),
-            price: Money::centavos(80_000),
-            base_distance_km: 5,
-            per_km_surcharge: Money::centavos(1_000),
-            max_travel_km: 20,
-            home: true,
-            store: false,
-        }])
-        .expect("within the columns"),
-        first_name: "".into(),
-        profile: Arc::new(Profile {
-            service_radius_km: 20,
-            verified: true,
-            active: true,
-            accepts_home_service: true,
-            ..Profile::default()
-        }),
-        uuid: Uuid::from_u128(provider.0 as u128),
-        total_reviews: 10,
-        average_rating: Rating::from_hundredths(400).expect("a rating"),
-        gender: None,
-        available: true,
-        ties: Ties::NONE,
-        base_location: None,
-        provider,
-        user: UserId(provider.0),
-    }
+    let services = Offerings::new([Offering {
+        service: ServiceId(1),
+        price: Money::centavos(80_000),
+        base_distance_km: 5,
+        per_km_surcharge: Money::centavos(1_000),
+        max_travel_km: 20,
+        home: true,
+        store: false,
+    }]);
+    let average_rating = Rating::from_hundredths(400).expect("a rating");
+    let plain = Therapist::plain(provider, services.expect("within the columns"), 20);
+    Therapist { total_reviews: 10, average_rating, ..plain }
 }
 
 /// Therapists on a square of 20 km, 1,000 bookings on one of `width` metres; each booking has edges to its 50 nearest

@@ -127,7 +127,7 @@ impl Town {
             accepts_home_service: true,
         };
         let row = Therapist {
-            services: Offerings::new(&[1, 2, 3].map(|service| offering(service, rng))).expect("within the columns"),
+            services: Offerings::new([1, 2, 3].map(|service| offering(service, rng))).expect("within the columns"),
             first_name: "Maricel".into(),
             profile: Arc::new(profile),
             uuid,

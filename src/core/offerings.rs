@@ -46,12 +46,8 @@ impl Offerings {
     ///
     /// # Errors
     /// An amount that is negative or beyond its column, or a service id that is negative or beyond 2^32 - 1.
-    pub fn new(offerings: &[Offering]) -> Result<Self, InvalidOffering> {
-        let mut packed = Vec::with_capacity(offerings.len());
-        for offering in offerings {
-            packed.push(Packed::new(offering)?);
-        }
-        Ok(Self(packed.into()))
+    pub fn new(offerings: impl IntoIterator<Item = Offering>) -> Result<Self, InvalidOffering> {
+        offerings.into_iter().map(Packed::new).collect::<Result<_, _>>().map(Self)
     }
 
     /// Each as it was given.
@@ -72,8 +68,8 @@ impl Offerings {
 }
 
 impl Packed {
-    fn new(offering: &Offering) -> Result<Self, InvalidOffering> {
-        let &Offering { service, price, base_distance_km, per_km_surcharge, max_travel_km, home, store } = offering;
+    fn new(offering: Offering) -> Result<Self, InvalidOffering> {
+        let Offering { service, price, base_distance_km, per_km_surcharge, max_travel_km, home, store } = offering;
         let refused =
             |field, value: String, [least, most]: [String; 2]| InvalidOffering { service, field, value, least, most };
         let amount = |field, amount: Money, most: u64| {
@@ -149,7 +145,7 @@ mod tests {
             };
             // A neighbour, so that what one has is not taken for the other's.
             let other = Offering { service: ServiceId(i64::from(u32::MAX) - service), home: !home, ..PLAIN };
-            let offerings = Offerings::new(&[other, offering]).expect("within the columns");
+            let offerings = Offerings::new([other, offering]).expect("within the columns");
             prop_assert_eq!(offerings.iter().collect::<Vec<_>>(), [other, offering]);
             prop_assert_eq!(offerings.at_home(offering.service), Some(offering).filter(|_| home));
             prop_assert_eq!(offerings.at_home(other.service), Some(other).filter(|_| !home));
@@ -176,7 +172,7 @@ mod tests {
             home: false,
             store: false,
         };
-        let offerings = Offerings::new(&[most, least]).expect("within the columns");
+        let offerings = Offerings::new([most, least]).expect("within the columns");
         assert_eq!(offerings.iter().collect::<Vec<_>>(), [most, least]);
     }
 
@@ -193,13 +189,13 @@ mod tests {
             (service(-1), "service -1: service_id -1 is not within 0 to 4294967295"),
             (service(1 << 32), "service 4294967296: service_id 4294967296 is not within 0 to 4294967295"),
         ] {
-            assert_eq!(Offerings::new(&[PLAIN, offering]).expect_err(text).to_string(), text);
+            assert_eq!(Offerings::new([PLAIN, offering]).expect_err(text).to_string(), text);
         }
     }
 
     #[test]
     fn services_that_nobody_can_offer_are_not_found() {
-        let offerings = Offerings::new(&[PLAIN]).expect("within the columns");
+        let offerings = Offerings::new([PLAIN]).expect("within the columns");
         for id in [-1, 0, 2, (1 << 32) + 1, i64::MIN, i64::MAX] {
             assert_eq!(offerings.at_home(ServiceId(id)), None, "{id}");
         }
@@ -209,7 +205,7 @@ mod tests {
     #[test]
     fn kilometres_that_are_cut_off_change_nothing_on_earth() {
         let far = Offering { base_distance_km: u32::MAX, max_travel_km: 2_000_000_000, ..PLAIN };
-        let offerings = Offerings::new(&[far]).expect("within the columns");
+        let offerings = Offerings::new([far]).expect("within the columns");
         let kept = offerings.at_home(PLAIN.service).expect("offered");
         assert_eq!((kept.base_distance_km, kept.max_travel_km), (65_535, 65_535));
         let antipodes = Meters::from_km(20_016.0);

@@ -239,22 +239,14 @@ fn phantom(first: Shown, row: Shown, last: Shown) -> Shown {
 /// Whether this therapist could be offered a booking of now, as far as he himself goes.
 pub fn matchable(t: &Therapist, at: Shown, now: Timestamp, stale_after: Duration) -> bool {
     let fresh = at.is_some_and(|(_, at)| now.since(at) <= stale_after);
-    t.profile.verified && t.profile.active && t.available && idle(t.ties.duty(), now) && fresh
-}
-
-fn idle(duty: Duty, now: Timestamp) -> bool {
-    match duty {
-        Duty::Idle => true,
-        Duty::Offered { until } => until <= now,
-        Duty::Booked { .. } => false,
-    }
+    t.may_work(now) && fresh
 }
 
 /// Attributes and state; an offer that is over is no offer, whoever has noticed.
 fn same(row: &Therapist, seen: &Therapist, now: Timestamp) -> bool {
     let plain = |t: &Therapist| {
         let mut t = t.clone();
-        if idle(t.ties.duty(), now) {
+        if t.ties.duty().is_idle(now) {
             t.ties.set_duty(Duty::Idle);
         }
         t

@@ -148,17 +148,8 @@ pub(super) fn horizon(settings: &Settings, now: Timestamp) -> Timestamp {
 
 /// Whether somebody who waits may want him now and could not have him before: he may work, or has time that was taken.
 fn became_free(before: Option<&Therapist>, after: &Therapist, now: Timestamp) -> bool {
-    let had = |t: &Therapist| may_work(t, now) && t.ties.busy().iter().all(|taken| after.ties.busy().contains(taken));
-    may_work(after, now) && !before.is_some_and(had)
-}
-
-fn may_work(t: &Therapist, now: Timestamp) -> bool {
-    let idle = match t.ties.duty() {
-        Duty::Idle => true,
-        Duty::Offered { until } => until <= now,
-        Duty::Booked { .. } => false,
-    };
-    t.profile.verified && t.profile.active && t.available && idle
+    let had = |t: &Therapist| t.may_work(now) && t.ties.busy().iter().all(|taken| after.ties.busy().contains(taken));
+    after.may_work(now) && !before.is_some_and(had)
 }
 
 fn report(unusable: &[therapists::Unusable]) {
@@ -172,35 +163,14 @@ fn report(unusable: &[therapists::Unusable]) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
 
     use super::*;
-    use crate::core::fleet::{Profile, Ties};
-    use crate::core::hundredths::Rating;
-    use crate::core::ids::UserId;
+    use crate::core::fleet::Ties;
+
     use crate::core::offerings::Offerings;
 
     fn idle() -> Therapist {
-        Therapist {
-            services: Offerings::default(),
-            first_name: "Luz".into(),
-            profile: Arc::new(Profile {
-                service_radius_km: 5,
-                verified: true,
-                active: true,
-                accepts_home_service: true,
-                ..Profile::default()
-            }),
-            uuid: uuid::Uuid::nil(),
-            total_reviews: 0,
-            average_rating: Rating::ZERO,
-            gender: None,
-            available: true,
-            ties: Ties::NONE,
-            base_location: None,
-            provider: ProviderId(1),
-            user: UserId(1),
-        }
+        Therapist::plain(ProviderId(1), Offerings::default(), 5)
     }
 
     #[test]

@@ -1,14 +1,11 @@
 //! The fleet of a simulated day, and how therapists behave.
 
-use std::sync::Arc;
 use std::time::Duration;
-
-use uuid::Uuid;
 
 use super::chance;
 use super::demand::Demand;
 use crate::core::dispatch::Merit;
-use crate::core::fleet::{Duty, Fleet, Profile, Therapist, Ties};
+use crate::core::fleet::{Duty, Fleet, Therapist};
 use crate::core::geo::LatLng;
 use crate::core::hundredths::Rating;
 use crate::core::ids::{BookingId, ProviderId, ServiceId, UserId};
@@ -207,24 +204,6 @@ impl Town {
 }
 
 fn therapist(provider: ProviderId, rating: Rating) -> Therapist {
-    Therapist {
-        services: Offerings::new(&[OFFERING]).expect("within the columns"),
-        first_name: "".into(),
-        profile: Arc::new(Profile {
-            service_radius_km: 500,
-            verified: true,
-            active: true,
-            accepts_home_service: true,
-            ..Profile::default()
-        }),
-        uuid: Uuid::from_u128(provider.0 as u128),
-        total_reviews: 10,
-        average_rating: rating,
-        gender: None,
-        available: true,
-        ties: Ties::NONE,
-        base_location: None,
-        provider,
-        user: UserId(provider.0),
-    }
+    let services = Offerings::new([OFFERING]).expect("within the columns");
+    Therapist { total_reviews: 10, average_rating: rating, ..Therapist::plain(provider, services, 500) }
 }

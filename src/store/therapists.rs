@@ -321,8 +321,7 @@ fn offerings(services: &str) -> Result<Offerings, String> {
         home: o.home,
         store: o.store,
     };
-    let rows: Vec<_> = rows.into_iter().map(offering).collect();
-    Offerings::new(&rows).map_err(|e| format!("provider_services: {e}"))
+    Offerings::new(rows.into_iter().map(offering)).map_err(|e| format!("provider_services: {e}"))
 }
 
 fn place(lat_e7: i32, lng_e7: i32) -> Result<LatLng, String> {

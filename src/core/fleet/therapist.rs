@@ -15,6 +15,7 @@ use crate::core::offerings::Offerings;
 use crate::core::people::{Gender, GendersServed};
 use crate::core::pricing::Offering;
 use crate::core::schedule::Schedule;
+use crate::core::time::Timestamp;
 
 /// A therapist as SQL and bookings say. Replaced whole, never changed in place: whoever holds one sees one moment.
 ///
@@ -76,6 +77,35 @@ pub struct Profile {
 }
 
 impl Therapist {
+    /// Somebody who may work, of whom no more is known than what he offers and how far he goes: for simulations.
+    pub fn plain(provider: ProviderId, services: Offerings, service_radius_km: u16) -> Self {
+        Self {
+            services,
+            first_name: ArcStr::new(),
+            profile: Arc::new(Profile {
+                service_radius_km,
+                verified: true,
+                active: true,
+                accepts_home_service: true,
+                ..Profile::default()
+            }),
+            uuid: Uuid::from_u128(provider.0 as u128),
+            total_reviews: 0,
+            average_rating: Rating::ZERO,
+            gender: None,
+            available: true,
+            ties: Ties::NONE,
+            base_location: None,
+            provider,
+            user: UserId(provider.0),
+        }
+    }
+
+    /// Whether he could be offered a booking of now, as far as his state goes.
+    pub fn may_work(&self, now: Timestamp) -> bool {
+        self.profile.verified && self.profile.active && self.available && self.ties.duty().is_idle(now)
+    }
+
     /// How a service is offered at home; `None`: not at all.
     pub fn offering(&self, service: ServiceId) -> Option<Offering> {
         self.services.at_home(service)

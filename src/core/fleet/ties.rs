@@ -30,6 +30,17 @@ pub enum Duty {
     },
 }
 
+impl Duty {
+    /// Whether he does nothing by now: an offer that is over is no offer, whoever has noticed.
+    pub fn is_idle(self, now: Timestamp) -> bool {
+        match self {
+            Self::Idle => true,
+            Self::Offered { until } => until <= now,
+            Self::Booked { .. } => false,
+        }
+    }
+}
+
 /// From, to (not included).
 pub type Span = (Timestamp, Timestamp);
 

@@ -204,6 +204,6 @@ fn whoever_is_of_no_class_is_judged_in_full() {
 /// What he offers, but of these services.
 fn offering_only(t: &Therapist, services: &[i64]) -> Offerings {
     let first = t.services.iter().next().expect("he offers something");
-    let all: Vec<_> = services.iter().map(|service| Offering { service: ServiceId(*service), ..first }).collect();
-    Offerings::new(&all).expect("as before")
+    let all = services.iter().map(|service| Offering { service: ServiceId(*service), ..first });
+    Offerings::new(all).expect("as before")
 }

@@ -33,7 +33,7 @@ pub(super) fn any_speed() -> PingLimits {
 /// A therapist who may take anything anywhere.
 pub(super) fn willing(id: i64) -> Therapist {
     Therapist {
-        services: Offerings::new(&[Offering {
+        services: Offerings::new([Offering {
             service: ServiceId(1),
             price: Money::centavos(80_000),
             base_distance_km: 5,
@@ -82,7 +82,7 @@ pub(super) fn profile(t: &mut Therapist) -> &mut Profile {
 pub(super) fn offer(t: &mut Therapist, change: impl FnOnce(&mut Offering)) {
     let mut offering = t.services.iter().next().unwrap();
     change(&mut offering);
-    t.services = Offerings::new(&[offering]).unwrap();
+    t.services = Offerings::new([offering]).unwrap();
 }
 
 /// A request for anybody within `radius`.
