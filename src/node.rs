@@ -33,12 +33,22 @@ pub struct NodeConfig {
     pub max_connections: u32,
     /// Web pages, besides this service's own, that may open the stream.
     pub origins: Origins,
+    /// How often the whole index is compared with the database.
+    pub compared_every: Duration,
 }
 
 impl NodeConfig {
     /// The defaults of `spacall serve`.
     pub fn new(database: PgConnectOptions, listen: SocketAddr) -> Self {
-        Self { database, listen, migrate: true, rate_limit: 100, max_connections: 20, origins: Origins::default() }
+        Self {
+            database,
+            listen,
+            migrate: true,
+            rate_limit: 100,
+            max_connections: 20,
+            origins: Origins::default(),
+            compared_every: engine::COMPARED_EVERY,
+        }
     }
 }
 
@@ -62,7 +72,7 @@ impl Node {
         if config.migrate {
             store::migrate(&pool).await.context("the schema could not be brought up to date")?;
         }
-        let (engine, running) = engine::start(pool).await?;
+        let (engine, running) = engine::start(pool, config.compared_every).await?;
         let listener = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("SPACALL_LISTEN {} cannot be listened on", config.listen))?;

@@ -1,5 +1,6 @@
 //! The one applier of row changes: it listens, re-reads the rows that were named, and puts what it read into the index,
 //! the stores, the settings and the catalog. One task, so changes apply in commit order; a lost connection ends in a whole rebuild.
+//! Between what it hears it compares the index with the database, part by part ([`Round`]).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 
+use super::round::Round;
 use super::{Engine, rebuild, stores};
 use crate::clock;
 use crate::core::ids::{BookingId, ProviderId, UserId};
@@ -14,8 +16,6 @@ use crate::core::time::Timestamp;
 use crate::store::changes::{Change, Listener};
 use crate::store::{StoreError, therapists};
 
-/// A whole comparison now and then finds what a lost notification would have told.
-const RECONCILE_EVERY: Duration = Duration::from_secs(60);
 /// Notifications of one burst, at most: a flood must not keep the first of them waiting.
 const BURST: usize = 2_000;
 /// Bursts of changed bookings that wait to be told of.
@@ -56,13 +56,13 @@ impl Extend<Change> for Changes {
     }
 }
 
-/// Runs until shutdown.
-pub(super) async fn run(engine: Arc<Engine>) {
+/// Runs until shutdown. The whole index is compared with the database once in `compared_every`.
+pub(super) async fn run(engine: Arc<Engine>, compared_every: Duration) {
     let (news, told) = mpsc::channel(NEWS);
     let behind = Arc::new(Notify::new());
     let mut teller = tokio::spawn(tell(Arc::clone(&engine), told));
     let mut catcher = tokio::spawn(catch_up(Arc::clone(&engine), Arc::clone(&behind)));
-    let mut ears = Ears { news, behind, open: true };
+    let mut ears = Ears { news, behind, open: true, compared_every };
     while !engine.shutdown.is_cancelled() {
         let ended = tokio::select! {
             () = engine.shutdown.cancelled() => return,
@@ -93,6 +93,7 @@ struct Ears {
     behind: Arc<Notify>,
     /// Changes were heard up to now.
     open: bool,
+    compared_every: Duration,
 }
 
 impl Ears {
@@ -101,6 +102,11 @@ impl Ears {
         if !std::mem::replace(&mut self.open, true) {
             tracing::info!("changes made in SQL are heard again");
         }
+        self.look_behind();
+    }
+
+    /// Bookings may have moved without a word.
+    fn look_behind(&self) {
         self.behind.notify_one();
     }
 }
@@ -108,9 +114,7 @@ impl Ears {
 /// One connection's life: listen first, then read everything, so that nothing falls between.
 async fn listen(engine: &Arc<Engine>, ears: &mut Ears) -> Result<(), StoreError> {
     let mut listener = Listener::open(&engine.pool).await?;
-    all_rows(engine, ears).await?;
-    let mut reconcile = tokio::time::interval(RECONCILE_EVERY);
-    reconcile.reset();
+    let mut round = all_rows(engine, ears).await?;
     let mut pulse = tokio::time::interval(PULSE_EVERY);
     pulse.reset();
     loop {
@@ -125,8 +129,13 @@ async fn listen(engine: &Arc<Engine>, ears: &mut Ears) -> Result<(), StoreError>
                 listener.answers(PULSE_WITHIN).await?;
                 continue;
             }
-            _ = reconcile.tick() => {
-                all_rows(engine, ears).await?;
+            () = tokio::time::sleep_until(round.due().into()) => {
+                if round.part(engine).await? {
+                    lists(engine).await?;
+                    bookings(engine).await?;
+                    ears.look_behind();
+                    round.next(engine);
+                }
                 continue;
             }
         }
@@ -141,13 +150,13 @@ async fn listen(engine: &Arc<Engine>, ears: &mut Ears) -> Result<(), StoreError>
     }
 }
 
-/// Everything, those who are waited for among it.
-async fn all_rows(engine: &Arc<Engine>, ears: &mut Ears) -> Result<(), StoreError> {
+/// Everything, those who are waited for among it. The comparison begins after that.
+async fn all_rows(engine: &Arc<Engine>, ears: &mut Ears) -> Result<Round, StoreError> {
     let wanted = engine.refresh.take();
     everything(engine).await?;
     ears.are_open();
     wanted.are_applied();
-    Ok(())
+    Ok(Round::new(engine, clock::monotonic(), ears.compared_every))
 }
 
 /// Tells of bookings that moved while nobody listened, beside the applier: however many they are, the index does not wait.
@@ -179,11 +188,9 @@ async fn catch_up(engine: Arc<Engine>, behind: Arc<Notify>) {
     }
 }
 
-/// Settings, catalog, every store, every therapist, every position.
+/// Settings, catalog, every store, every therapist, every position, every booking that is under way.
 async fn everything(engine: &Arc<Engine>) -> Result<(), StoreError> {
-    engine.reload_settings().await?;
-    engine.reload_catalog().await?;
-    stores::all(engine).await?;
+    lists(engine).await?;
     let started = clock::monotonic();
     let rebuilt = rebuild::all(&engine.pool, &engine.fleet, &engine.settings(), clock::now()).await?;
     if engine.readiness.set_index(true) {
@@ -194,8 +201,21 @@ async fn everything(engine: &Arc<Engine>) -> Result<(), StoreError> {
             "the index is rebuilt"
         );
     }
-    engine.dispatcher.reconcile().await?;
+    bookings(engine).await?;
     engine.readiness.set_dispatch(true);
+    Ok(())
+}
+
+/// What is short enough to be read whole.
+async fn lists(engine: &Engine) -> Result<(), StoreError> {
+    engine.reload_settings().await?;
+    engine.reload_catalog().await?;
+    stores::all(engine).await
+}
+
+/// Those that the dispatch machine may not know; and all that wait look again whether there is somebody.
+async fn bookings(engine: &Engine) -> Result<(), StoreError> {
+    engine.dispatcher.reconcile().await?;
     engine.dispatcher.supply_appeared();
     Ok(())
 }

@@ -8,6 +8,7 @@ mod jobs;
 mod readiness;
 mod rebuild;
 mod refresh;
+mod round;
 mod stores;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use readiness::Readiness;
+pub use round::COMPARED_EVERY;
 
 use crate::clock;
 use crate::cluster::Bus;
@@ -69,8 +71,9 @@ pub struct Running {
     journal: JoinHandle<()>,
 }
 
-/// Reads settings and catalog, starts the tasks. The index fills in the background: [`Readiness`] tells when.
-pub async fn start(pool: PgPool) -> Result<(Arc<Engine>, Running), StoreError> {
+/// Reads settings and catalog, starts the tasks. The index fills in the background: [`Readiness`] tells when. It is compared
+/// with the database once in `compared_every`.
+pub async fn start(pool: PgPool, compared_every: Duration) -> Result<(Arc<Engine>, Running), StoreError> {
     let settings = Arc::new(ArcSwap::from_pointee(settings::load(&pool).await?));
     let catalog = ArcSwap::from_pointee(catalog::load(&pool).await?);
     let (fleet, bus, shutdown) = (Arc::new(Fleet::new()), Arc::new(Bus::new()), CancellationToken::new());
@@ -95,7 +98,7 @@ pub async fn start(pool: PgPool) -> Result<(Arc<Engine>, Running), StoreError> {
     let of = || Arc::clone(&engine);
     let tasks = [
         ("dispatcher", dispatcher_task),
-        ("applier of row changes", tokio::spawn(applier::run(of()))),
+        ("applier of row changes", tokio::spawn(applier::run(of(), compared_every))),
         ("watch of the database", tokio::spawn(jobs::watch_database(of()))),
         ("keeper of partitions", tokio::spawn(jobs::keep_partitions(of()))),
         ("clearing of old rows", tokio::spawn(jobs::clear_old_rows(of()))),

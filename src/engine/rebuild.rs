@@ -1,4 +1,5 @@
-//! The index from the database: whole at start and after a lost connection, or a few therapists whose rows changed.
+//! The index from the database: whole at start and after a lost connection, a few therapists whose rows changed, or a part of
+//! the fleet that is compared.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::store::{StoreError, therapists};
 pub(super) struct Rebuilt {
     /// Therapists in the index.
     pub therapists: usize,
-    /// Of them, with a position.
+    /// Positions that were put into the index.
     pub positions: usize,
     /// Rows that matching cannot use; each was logged.
     pub unusable: usize,
@@ -86,7 +87,7 @@ where
     Ok(parts)
 }
 
-/// Re-reads the rows of these therapists.
+/// Re-reads the rows of these therapists, and where those stand who are new.
 pub(super) async fn some(
     pool: &PgPool,
     fleet: &Fleet,
@@ -94,6 +95,34 @@ pub(super) async fn some(
     settings: &Settings,
     now: Timestamp,
 ) -> Result<Rebuilt, StoreError> {
+    let (mut rebuilt, newcomers) = rows(pool, fleet, ids, now).await?;
+    if !newcomers.is_empty() {
+        rebuilt.positions = positions(pool, fleet, &newcomers, horizon(settings, now)).await?;
+    }
+    Ok(rebuilt)
+}
+
+/// Re-reads the rows of these therapists, and where all of them stand.
+pub(super) async fn part(
+    pool: &PgPool,
+    fleet: &Fleet,
+    ids: &[ProviderId],
+    settings: &Settings,
+    now: Timestamp,
+) -> Result<Rebuilt, StoreError> {
+    let (mut rebuilt, _) = rows(pool, fleet, ids, now).await?;
+    rebuilt.positions = positions(pool, fleet, ids, horizon(settings, now)).await?;
+    rebuilt.supply |= rebuilt.positions > 0;
+    Ok(rebuilt)
+}
+
+/// Makes the index show these therapists as their rows say; tells who of them are new to it.
+async fn rows(
+    pool: &PgPool,
+    fleet: &Fleet,
+    ids: &[ProviderId],
+    now: Timestamp,
+) -> Result<(Rebuilt, Vec<ProviderId>), StoreError> {
     let (rows, unusable) = settled(pool, fleet, ids).await?;
     let mut gone: BTreeSet<ProviderId> = ids.iter().copied().collect();
     let mut rebuilt = Rebuilt { therapists: rows.len(), unusable: unusable.len(), ..Rebuilt::default() };
@@ -112,12 +141,21 @@ pub(super) async fn some(
         fleet.remove(provider);
     }
     report(&unusable);
-    if !newcomers.is_empty() {
-        let fixes = therapists::newest_fixes(pool, Some(&newcomers), horizon(settings, now)).await?;
-        fleet.restore_all(&fixes);
-        rebuilt.positions = fixes.len();
-    }
-    Ok(rebuilt)
+    Ok((rebuilt, newcomers))
+}
+
+/// Shows these therapists where their newest fixes say; tells how many were not shown there.
+async fn positions(
+    pool: &PgPool,
+    fleet: &Fleet,
+    ids: &[ProviderId],
+    since: Timestamp,
+) -> Result<usize, StoreError> {
+    let mut fixes = therapists::newest_fixes(pool, Some(ids), since).await?;
+    // Mostly the index is ahead; the hexagon of a place costs more than this look.
+    fixes.retain(|(provider, fix)| fleet.position(*provider).is_none_or(|(_, at)| at < fix.at));
+    fleet.restore_all(&fixes);
+    Ok(fixes.len())
 }
 
 /// The rows of these, none of them older than a duty that the dispatcher has set meanwhile, after its commit: it would take back

@@ -77,12 +77,33 @@ macro_rules! therapists {
     };
 }
 
-/// All, or so many that a plan of their own is worth its while.
-const MANY: &str = therapists!("($1::bigint[] IS NULL OR p.id = ANY($1))");
-/// Those whose rows changed a moment ago. The planner does not see through the sub-select how many they are, finds a plan for
-/// these few no better than one for any few, and keeps that: planning is six times the work of reading one therapist.
-const FEW: &str = therapists!("p.id = ANY ((SELECT $1::bigint[])::bigint[])");
-const FEW_ARE: usize = 64;
+macro_rules! newest_fixes {
+    ($which:literal) => {
+        concat!(
+            "
+    SELECT p.id, l.lat_e7, l.lng_e7, l.accuracy, l.heading, l.speed, l.is_moving, l.battery_level, l.created_at
+    FROM providers p
+    CROSS JOIN LATERAL (
+        SELECT round(pl.latitude * 10000000)::int AS lat_e7, round(pl.longitude * 10000000)::int AS lng_e7,
+               pl.accuracy::float8 AS accuracy, pl.heading::float8 AS heading, pl.speed::float8 AS speed,
+               pl.is_moving, pl.battery_level, pl.created_at
+        FROM provider_locations pl
+        WHERE pl.provider_id = p.id AND pl.counted AND pl.created_at >= $1
+        ORDER BY pl.created_at DESC LIMIT 1) l
+    WHERE p.type = 'therapist' AND ",
+            $which,
+            " ORDER BY p.id"
+        )
+    };
+}
+
+const ALL: &str = therapists!("TRUE");
+const ALL_FIXES: &str = newest_fixes!("TRUE");
+/// The planner does not see through the sub-select how many they are, finds a plan for these no better than one for any few, and
+/// keeps that: planning is six times the work of reading one therapist. For thousands that plan is as good as any; the one that
+/// it keeps where it sees the array may read the whole table for a few hundred.
+const THESE: &str = therapists!("p.id = ANY ((SELECT $1::bigint[])::bigint[])");
+const THEIR_FIXES: &str = newest_fixes!("p.id = ANY ((SELECT $2::bigint[])::bigint[])");
 
 #[derive(FromRow)]
 struct Row {
@@ -146,9 +167,11 @@ pub async fn load(
     db: impl PgExecutor<'_>,
     only: Option<&[ProviderId]>,
 ) -> Result<(Vec<Therapist>, Vec<Unusable>), StoreError> {
-    let statement = if only.is_some_and(|ids| ids.len() <= FEW_ARE) { FEW } else { MANY };
-    let ids: Option<Vec<i64>> = only.map(|ids| ids.iter().map(|id| id.0).collect());
-    let rows = sqlx::query_as::<_, Row>(statement).bind(ids).fetch_all(db).await?;
+    let rows = match only {
+        Some(ids) => sqlx::query_as::<_, Row>(THESE).bind(plain(ids)),
+        None => sqlx::query_as(ALL),
+    };
+    let rows = rows.fetch_all(db).await?;
     let mut therapists = Vec::with_capacity(rows.len());
     let (mut unusable, mut shared) = (Vec::new(), Shared::default());
     for row in rows {
@@ -170,6 +193,19 @@ pub async fn ids(db: impl PgExecutor<'_>) -> Result<Vec<ProviderId>, StoreError>
     Ok(ids.fetch_all(db).await?.into_iter().map(ProviderId).collect())
 }
 
+/// The first so many therapists after this id.
+pub async fn ids_after(
+    db: impl PgExecutor<'_>,
+    after: ProviderId,
+    most: usize,
+) -> Result<Vec<ProviderId>, StoreError> {
+    let ids = sqlx::query_scalar::<_, i64>(
+        "SELECT id FROM providers WHERE type = 'therapist' AND id > $1 ORDER BY id LIMIT $2",
+    );
+    let ids = ids.bind(after.0).bind(i64::try_from(most).unwrap_or(i64::MAX)).fetch_all(db).await?;
+    Ok(ids.into_iter().map(ProviderId).collect())
+}
+
 /// The providers of these users.
 pub async fn of_users(db: impl PgExecutor<'_>, users: &[UserId]) -> Result<Vec<ProviderId>, StoreError> {
     let users: Vec<i64> = users.iter().map(|u| u.0).collect();
@@ -187,25 +223,16 @@ pub async fn newest_fixes(
     only: Option<&[ProviderId]>,
     since: Timestamp,
 ) -> Result<Vec<(ProviderId, Fix)>, StoreError> {
-    let ids: Option<Vec<i64>> = only.map(|ids| ids.iter().map(|id| id.0).collect());
-    let rows = sqlx::query_as::<_, FixRow>(
-        "SELECT p.id, l.lat_e7, l.lng_e7, l.accuracy, l.heading, l.speed, l.is_moving, l.battery_level, l.created_at
-         FROM providers p
-         CROSS JOIN LATERAL (
-             SELECT round(pl.latitude * 10000000)::int AS lat_e7, round(pl.longitude * 10000000)::int AS lng_e7,
-                    pl.accuracy::float8 AS accuracy, pl.heading::float8 AS heading, pl.speed::float8 AS speed,
-                    pl.is_moving, pl.battery_level, pl.created_at
-             FROM provider_locations pl
-             WHERE pl.provider_id = p.id AND pl.counted AND pl.created_at >= $2
-             ORDER BY pl.created_at DESC LIMIT 1) l
-         WHERE p.type = 'therapist' AND ($1::bigint[] IS NULL OR p.id = ANY($1))
-         ORDER BY p.id",
-    )
-    .bind(ids)
-    .bind(to_chrono(since))
-    .fetch_all(db)
-    .await?;
-    rows.into_iter().map(|row| Ok((ProviderId(row.id), row.fix()?))).collect()
+    let since = to_chrono(since);
+    let rows = match only {
+        Some(ids) => sqlx::query_as::<_, FixRow>(THEIR_FIXES).bind(since).bind(plain(ids)),
+        None => sqlx::query_as(ALL_FIXES).bind(since),
+    };
+    rows.fetch_all(db).await?.into_iter().map(|row| Ok((ProviderId(row.id), row.fix()?))).collect()
+}
+
+fn plain(ids: &[ProviderId]) -> Vec<i64> {
+    ids.iter().map(|id| id.0).collect()
 }
 
 /// Therapists by id and where they stand, at one point in time: what the index is compared with.

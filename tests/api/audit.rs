@@ -179,10 +179,10 @@ async fn an_audit_while_fixes_cannot_be_written_moves_nobody_back() {
 }
 
 /// Somebody reads therapists' rows, and gets them only when this says so: as they were before.
-struct Held(sqlx::Transaction<'static, sqlx::Postgres>);
+pub(super) struct Held(sqlx::Transaction<'static, sqlx::Postgres>);
 
 /// Holds up the next read of therapists' rows that is not one of the audit's looks (which are of one snapshot).
-async fn hold_the_next_read(server: &Server) -> Held {
+pub(super) async fn hold_the_next_read(server: &Server) -> Held {
     sqlx::raw_sql(
         "ALTER TABLE therapist_profiles RENAME TO therapist_profiles_behind;
          CREATE SEQUENCE turns;
@@ -204,14 +204,14 @@ async fn hold_the_next_read(server: &Server) -> Held {
 }
 
 impl Held {
-    async fn until_somebody_waits(&self, server: &Server) {
+    pub(super) async fn until_somebody_waits(&self, server: &Server) {
         let waits = "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE wait_event = 'advisory' AND datname = current_database())";
         while !sqlx::query_scalar::<_, bool>(waits).fetch_one(server.pool()).await.expect("a statement") {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     }
 
-    async fn let_go(self) {
+    pub(super) async fn let_go(self) {
         self.0.rollback().await.expect("let go");
     }
 }

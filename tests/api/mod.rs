@@ -4,6 +4,7 @@ mod asking;
 mod audit;
 mod authorization;
 mod bookings;
+mod compared;
 mod documents;
 mod durability;
 mod events;

@@ -25,19 +25,25 @@ impl Server {
 
     /// A node over a fresh database that lets each token make so many requests a second.
     pub async fn limited(per_second: u32) -> Self {
-        Self::with(database().await, per_second).await
+        Self::with(database().await, |config| config.rate_limit = per_second).await
     }
 
     /// A node over this database.
     pub async fn over(database: TestDatabase) -> Self {
-        Self::with(database, 0).await
+        Self::with(database, |_| {}).await
     }
 
-    async fn with(database: TestDatabase, rate_limit: u32) -> Self {
-        let config = NodeConfig {
-            rate_limit,
+    /// A node over this database that compares its whole index with it so often.
+    pub async fn comparing(database: TestDatabase, every: Duration) -> Self {
+        Self::with(database, |config| config.compared_every = every).await
+    }
+
+    async fn with(database: TestDatabase, change: impl FnOnce(&mut NodeConfig)) -> Self {
+        let mut config = NodeConfig {
+            rate_limit: 0,
             ..NodeConfig::new(database.options(), "127.0.0.1:0".parse().expect("an address"))
         };
+        change(&mut config);
         let node = Node::start(config).await.expect("the node starts");
         node.ready().await;
         Self { base: format!("http://{}", node.address()), database, node: Some(node) }
