@@ -145,12 +145,7 @@ async fn rows(
 }
 
 /// Shows these therapists where their newest fixes say; tells how many were not shown there.
-async fn positions(
-    pool: &PgPool,
-    fleet: &Fleet,
-    ids: &[ProviderId],
-    since: Timestamp,
-) -> Result<usize, StoreError> {
+async fn positions(pool: &PgPool, fleet: &Fleet, ids: &[ProviderId], since: Timestamp) -> Result<usize, StoreError> {
     let mut fixes = therapists::newest_fixes(pool, Some(ids), since).await?;
     // Mostly the index is ahead; the hexagon of a place costs more than this look.
     fixes.retain(|(provider, fix)| fleet.position(*provider).is_none_or(|(_, at)| at < fix.at));

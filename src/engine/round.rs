@@ -132,7 +132,10 @@ mod tests {
             let parts = u32::try_from(fleet.div_ceil(part)).expect("few");
             assert!(parts == 0 || pace.pause * parts <= within, "{fleet}: all are compared in time");
         }
-        assert_eq!(Pace::of(1_000, Duration::ZERO), Pace { part: 1_000, pause: Duration::ZERO, within: Duration::ZERO });
+        assert_eq!(
+            Pace::of(1_000, Duration::ZERO),
+            Pace { part: 1_000, pause: Duration::ZERO, within: Duration::ZERO }
+        );
     }
 
     #[test]

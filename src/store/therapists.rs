@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use futures_util::TryStreamExt;
 use rust_decimal::Decimal;
-use sqlx::{FromRow, PgExecutor, PgPool};
+use sqlx::postgres::PgRow;
+use sqlx::{Column, FromRow, PgExecutor, PgPool, Row as _};
 use uuid::Uuid;
 
 use super::StoreError;
@@ -105,8 +107,27 @@ const ALL_FIXES: &str = newest_fixes!("TRUE");
 const THESE: &str = therapists!("p.id = ANY ((SELECT $1::bigint[])::bigint[])");
 const THEIR_FIXES: &str = newest_fixes!("p.id = ANY ((SELECT $2::bigint[])::bigint[])");
 
-#[derive(FromRow)]
-struct Row {
+/// A row whose fields are the statement's columns in their order: to look each up by its name is a tenth of the work.
+macro_rules! in_order {
+    (struct $row:ident { $($field:ident: $type:ty,)* }) => {
+        struct $row { $($field: $type,)* }
+
+        impl FromRow<'_, PgRow> for $row {
+            fn from_row(row: &PgRow) -> Result<Self, sqlx::Error> {
+                let mut columns = 0;
+                let mut next = || { columns += 1; columns - 1 };
+                $(
+                    let column: usize = next();
+                    debug_assert_eq!(row.column(column).name(), stringify!($field));
+                    let $field = row.try_get(column)?;
+                )*
+                Ok(Self { $($field,)* })
+            }
+        }
+    };
+}
+
+in_order! { struct Row {
     id: i64,
     uuid: Uuid,
     user_id: i64,
@@ -138,7 +159,7 @@ struct Row {
     booking_lng_e7: Option<i32>,
     busy_from: Vec<DateTime<Utc>>,
     busy_until: Vec<DateTime<Utc>>,
-}
+} }
 
 /// Fields in the order of the statement's array: text without names is half the work, for the database and for us.
 #[derive(serde::Deserialize)]
@@ -167,14 +188,16 @@ pub async fn load(
     db: impl PgExecutor<'_>,
     only: Option<&[ProviderId]>,
 ) -> Result<(Vec<Therapist>, Vec<Unusable>), StoreError> {
-    let rows = match only {
+    let statement = match only {
         Some(ids) => sqlx::query_as::<_, Row>(THESE).bind(plain(ids)),
         None => sqlx::query_as(ALL),
     };
-    let rows = rows.fetch_all(db).await?;
-    let mut therapists = Vec::with_capacity(rows.len());
+    let mut therapists = Vec::with_capacity(only.map_or(0, <[_]>::len));
     let (mut unusable, mut shared) = (Vec::new(), Shared::default());
-    for row in rows {
+    // As they come: kept, the rows of a fleet would be several times the fleet, and to make all of them therapists at once
+    // would keep others waiting.
+    let mut rows = statement.fetch(db);
+    while let Some(row) = rows.try_next().await? {
         let provider = ProviderId(row.id);
         match Therapist::try_from(row) {
             Ok(mut therapist) => {
@@ -194,11 +217,7 @@ pub async fn ids(db: impl PgExecutor<'_>) -> Result<Vec<ProviderId>, StoreError>
 }
 
 /// The first so many therapists after this id.
-pub async fn ids_after(
-    db: impl PgExecutor<'_>,
-    after: ProviderId,
-    most: usize,
-) -> Result<Vec<ProviderId>, StoreError> {
+pub async fn ids_after(db: impl PgExecutor<'_>, after: ProviderId, most: usize) -> Result<Vec<ProviderId>, StoreError> {
     let ids = sqlx::query_scalar::<_, i64>(
         "SELECT id FROM providers WHERE type = 'therapist' AND id > $1 ORDER BY id LIMIT $2",
     );

@@ -55,8 +55,12 @@ async fn what_nobody_told_of_is_found_in_every_part_of_the_fleet() {
         let (changed, deleted) = (ids[first], ids[last]);
         run(&silent, RATED, changed).await;
         run(&silent, "DELETE FROM providers WHERE id = $1", deleted).await;
-        run(&silent, "INSERT INTO provider_locations (provider_id, latitude, longitude) VALUES ($1, 14.6, 121.0)", changed)
-            .await;
+        run(
+            &silent,
+            "INSERT INTO provider_locations (provider_id, latitude, longitude) VALUES ($1, 14.6, 121.0)",
+            changed,
+        )
+        .await;
         until("who was changed is", || rating(index, changed).as_deref() == Some("1.25")).await;
         until("who was deleted is gone", || index.therapist(deleted).is_none()).await;
         let there = LatLng::new(14.6, 121.0).expect("a place");
@@ -107,20 +111,4 @@ async fn what_is_told_of_during_a_comparison_does_not_wait_for_its_end() {
     assert_ne!(rating(index, untold).as_deref(), Some("1.25"), "the whole fleet was compared first");
     until("the last part is compared", || rating(index, untold).as_deref() == Some("1.25")).await;
     assert_eq!(rating(index, told).as_deref(), Some("1.25"), "shown, and taken back");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_booking_that_waits_gets_whom_only_the_comparison_found() {
-    let server = Server::comparing(database().await, Duration::from_millis(500)).await;
-    let silent = silent(&server.database).await;
-    let therapist = therapist_at(&server, "Rosario", 300.0).await;
-    run(&silent, "UPDATE providers SET is_available = FALSE WHERE id = $1", ProviderId(therapist.provider_id)).await;
-    let index = &server.engine().fleet;
-    let available = || index.therapist(ProviderId(therapist.provider_id)).is_some_and(|t| t.available);
-    until("he is found to be away", || !available()).await;
-    let customer = people::customer(server.pool()).await;
-    book(&server, &customer, wanted()).await;
-    let mut app = app(&server, &therapist).await;
-    run(&silent, "UPDATE providers SET is_available = TRUE WHERE id = $1", ProviderId(therapist.provider_id)).await;
-    app.expect("offer").await;
 }
