@@ -5,13 +5,15 @@
 //! well-conditioned for the short distances that matter here, defined everywhere, cheap to bound from below.
 //! It differs from PostGIS' spheroid by at most 0.57 %, from its sphere by less than a centimetre over Metro Manila.
 
-use std::collections::HashMap;
+mod public;
+
 use std::fmt;
 use std::num::NonZeroU32;
-use std::sync::LazyLock;
 
-use h3o::Resolution;
 use rust_decimal::Decimal;
+
+pub(crate) use public::{CELL_REACH, SIDES};
+pub use public::{Neighbours, Outline, PublicPosition, area, area_cell, public_position};
 
 /// Mean radius of WGS84, (2a + b) / 3, in metres.
 pub const EARTH_RADIUS_M: f64 = 6_371_008.771_415_06;
@@ -100,7 +102,7 @@ impl LatLng {
     pub fn is_surely_within(self, distance: Meters, other: Self) -> bool {
         let dlat = f64::from(self.lat_e7()) - f64::from(other.lat_e7());
         let dlng = f64::from(self.lng_e7) - f64::from(other.lng_e7);
-        let reach_e7 = distance.get() / EARTH_RADIUS_M / 1e-7f64.to_radians() * (1.0 - 1e-9);
+        let reach_e7 = distance.get() * SURELY_E7_IN_METRE;
         dlat * dlat + dlng * dlng <= reach_e7 * reach_e7
     }
 }
@@ -128,6 +130,9 @@ impl Vantage {
         Meters(2.0 * EARTH_RADIUS_M * arc_sine(h.sqrt().min(1.0)))
     }
 }
+
+/// A little less than 1e-7 degrees of latitude in a metre.
+const SURELY_E7_IN_METRE: f64 = (1.0 - 1e-9) / (EARTH_RADIUS_M * E7_RAD);
 
 /// Radians in 1e-7 degree.
 pub(crate) const E7_RAD: f64 = std::f64::consts::PI / 1_800_000_000.0;
@@ -215,152 +220,6 @@ impl Ord for Meters {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.0.total_cmp(&other.0)
     }
-}
-
-/// Where a therapist is, as far as the public may know: the H3 cell of resolution 9 (about 0.1 km²) and its centre.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PublicPosition {
-    /// The cell's H3 index.
-    pub cell: u64,
-    /// Its centre, rounded like every place here.
-    pub centre: LatLng,
-}
-
-/// A circle around the centre of an H3 cell of resolution 9 that lies within the cell: while somebody moves in it, his
-/// public position is known without asking H3, which costs more than all the rest of a move.
-///
-/// H3 draws equal hexagons on the planes that touch an icosahedron at the middles of its faces, centres
-/// 0.381966 / √7⁹ apart at resolution 9: 383.08 m on the Earth, so 191.54 m from the centre to a side. Projected back
-/// onto the sphere lengths at an angle θ from the middle of the face shrink by cos θ across and cos² θ along.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct InnerCircle {
-    centre: LatLng,
-    radius_dm: u16,
-}
-
-const PLANE_INRADIUS_M: f64 = 191.54;
-
-/// Nobody in an H3 cell of resolution 9 is farther than this from its centre: on the plane a corner is 191.54 m 2/√3 =
-/// 221.17 m away, and lengths only shrink on the way to the sphere.
-pub(crate) const CELL_REACH: Meters = Meters(222.0);
-
-/// For rounding, and for θ being a little more at the side of the cell than at its centre.
-const CAUTION: f64 = 0.998;
-
-/// The middles of the icosahedron's faces, latitude and longitude in radians (H3, `faceCenterGeo`).
-const FACES: [(f64, f64); 20] = [
-    (0.803_582_649_718_989_9, 1.248_397_419_617_396),
-    (1.307_747_883_455_638_2, 2.536_945_009_877_921),
-    (1.054_751_253_523_952, -1.347_517_358_900_396_6),
-    (0.600_191_595_538_186_8, -0.450_603_909_469_755_74),
-    (0.491_715_428_198_773_9, 0.401_988_202_911_306_94),
-    (0.172_745_327_415_618_7, 1.678_146_885_280_433_7),
-    (0.605_929_321_571_350_7, 2.953_923_329_812_411_6),
-    (0.427_370_518_328_979_64, -1.888_876_200_336_285_4),
-    (-0.079_066_118_549_212_83, -0.733_429_513_380_867_7),
-    (-0.230_961_644_455_383_64, 0.506_495_587_332_349),
-    (0.079_066_118_549_212_83, 2.408_163_140_208_925_5),
-    (0.230_961_644_455_383_64, -2.635_097_066_257_444),
-    (-0.172_745_327_415_618_7, -1.463_445_768_309_359_6),
-    (-0.605_929_321_571_350_7, -0.187_669_323_777_381_62),
-    (-0.427_370_518_328_979_64, 1.252_716_453_253_508),
-    (-0.600_191_595_538_186_8, 2.690_988_744_120_037_5),
-    (-0.491_715_428_198_773_9, -2.739_604_450_678_486_3),
-    (-0.803_582_649_718_989_9, -1.893_195_233_972_397),
-    (-1.307_747_883_455_638_2, -0.604_647_643_711_872),
-    (-1.054_751_253_523_952, 1.794_075_294_689_396_6),
-];
-
-/// The same as unit vectors.
-static FACE_VECTORS: LazyLock<[[f64; 3]; 20]> = LazyLock::new(|| FACES.map(|(lat, lng)| unit_vector(lat, lng)));
-
-fn unit_vector(lat: f64, lng: f64) -> [f64; 3] {
-    [lat.cos() * lng.cos(), lat.cos() * lng.sin(), lat.sin()]
-}
-
-impl InnerCircle {
-    /// Of the cell with this centre.
-    pub fn of(centre: LatLng) -> Self {
-        let [x, y, z] = unit_vector(centre.latitude().to_radians(), centre.longitude().to_radians());
-        let cos = FACE_VECTORS.iter().map(|[a, b, c]| a * x + b * y + c * z).fold(0.0, f64::max);
-        // The cast rounds down.
-        Self { centre, radius_dm: (PLANE_INRADIUS_M * CAUTION * cos * cos * 10.0) as u16 }
-    }
-
-    /// One that was computed before.
-    pub const fn new(centre: LatLng, radius_dm: u16) -> Self {
-        Self { centre, radius_dm }
-    }
-
-    /// Its radius in decimetres, rounded down.
-    pub const fn radius_dm(self) -> u16 {
-        self.radius_dm
-    }
-
-    /// True only if the place is in the circle.
-    pub fn holds(self, place: LatLng) -> bool {
-        self.centre.is_surely_within(Meters(f64::from(self.radius_dm) / 10.0), place)
-    }
-}
-
-/// Public positions of many places near each other: asks H3 only where no neighbour's inner circle tells.
-#[derive(Debug, Default)]
-pub struct Neighbours {
-    /// By [`Self::square`]: the cell that was found there last.
-    squares: HashMap<(i32, i32), (PublicPosition, InnerCircle)>,
-    /// The last answer.
-    last: Option<(PublicPosition, InnerCircle)>,
-}
-
-impl Neighbours {
-    /// A square of some 90 m, by row and column: places in one have much in common.
-    pub const fn square(place: LatLng) -> (i32, i32) {
-        (place.lat_e7() >> 13, place.lng_e7 >> 13)
-    }
-
-    /// The public position of a place.
-    pub fn position(&mut self, place: LatLng) -> PublicPosition {
-        let holds = |known: &&(PublicPosition, InnerCircle)| known.1.holds(place);
-        // Mostly whoever is asked for next is near. A cell is some eleven squares large.
-        if let Some(last) = self.last.as_ref().filter(holds) {
-            return last.0;
-        }
-        let (row, column) = Self::square(place);
-        let known = [(row, column), (row - 1, column), (row, column - 1)].map(|square| self.squares.get(&square));
-        let found = known.into_iter().flatten().find(holds).copied().unwrap_or_else(|| {
-            let public = public_position(place);
-            (public, InnerCircle::of(public.centre))
-        });
-        self.squares.insert((row, column), found);
-        self.last = Some(found);
-        found.0
-    }
-}
-
-/// The public position of a place.
-pub fn public_position(place: LatLng) -> PublicPosition {
-    let cell = cell_of(place, Resolution::Nine);
-    PublicPosition { cell: cell.into(), centre: centre_of(cell) }
-}
-
-fn centre_of(cell: h3o::CellIndex) -> LatLng {
-    let centre = h3o::LatLng::from(cell);
-    LatLng::new(centre.lat(), centre.lng()).expect("h3o's centres are within the ranges")
-}
-
-/// The H3 cell of resolution 8 (about 0.7 km²) around a place: where an offer shows the customer to be.
-pub fn area_cell(place: LatLng) -> u64 {
-    area(place).cell
-}
-
-/// That cell and its centre.
-pub fn area(place: LatLng) -> PublicPosition {
-    let cell = cell_of(place, Resolution::Eight);
-    PublicPosition { cell: cell.into(), centre: centre_of(cell) }
-}
-
-fn cell_of(place: LatLng, resolution: Resolution) -> h3o::CellIndex {
-    h3o::LatLng::new(place.latitude(), place.longitude()).expect("degrees of a place are finite").to_cell(resolution)
 }
 
 /// Kilometres to two decimals, half away from zero: the distance that a surcharge is computed from.

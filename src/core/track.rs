@@ -121,12 +121,17 @@ impl Track {
 
 /// Whether one can get from one fix to the other, in either order, within the speed limit and the fixes' uncertainty.
 fn plausible(a: &Mark, b: &Mark, limits: &PingLimits) -> bool {
-    let elapsed = if a.at > b.at { a.at.since(b.at) } else { b.at.since(a.at) };
-    let travelled = limits.max_speed_kmh / 3.6 * elapsed.as_secs_f64();
     let capped = |mark: &Mark| f64::from(mark.accuracy_m.unwrap_or(0.0)).clamp(0.0, limits.max_accuracy_m);
     let slack = JITTER_M.max(capped(a) + capped(b));
-    // Most moves are a few metres: settled without trigonometry.
-    a.place.is_surely_within(Meters::new(slack), b.place) || a.place.distance(b.place) <= Meters::new(travelled + slack)
+    // Most moves are a few metres.
+    if a.place.is_surely_within(Meters::new(slack), b.place) {
+        return true;
+    }
+    let elapsed = if a.at > b.at { a.at.since(b.at) } else { b.at.since(a.at) };
+    let travelled = limits.max_speed_kmh / 3.6 * elapsed.as_secs_f64();
+    let reach = Meters::new(travelled + slack);
+    // And most others are settled without trigonometry.
+    a.place.is_surely_within(reach, b.place) || a.place.distance(b.place) <= reach
 }
 
 #[cfg(test)]

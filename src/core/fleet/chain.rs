@@ -44,6 +44,11 @@ impl Link {
     pub(super) fn next(&self) -> Option<u32> {
         self.next.load(FREE).checked_sub(1)
     }
+
+    /// Whose the list is, for the writer.
+    pub(super) fn owner(&self) -> u32 {
+        self.owner.load(FREE)
+    }
 }
 
 /// Some points of a list.
@@ -100,7 +105,7 @@ impl<C: Chunk> Chains<C> {
     /// Whose list a point is in.
     pub(super) fn owner_of(&self, slot: u32) -> Option<u32> {
         let (chunk, _) = self.here(slot)?;
-        Some(chunk.link().owner.load(FREE))
+        Some(chunk.link().owner())
     }
 
     /// How many are in a list.

@@ -10,7 +10,7 @@
 use smallvec::SmallVec;
 
 use super::chain::{Chains, Chunk, Full, Head, SEGMENT, Stock};
-use super::chunk::{FREE, Point, Points, ROOM, SLOTS, Spots, place_of};
+use super::chunk::{FREE, Points, ROOM, SLOTS, Spots, place_of};
 use super::pool::Pool;
 use super::prefetch::{prefetch, prefetch_whole};
 use super::sync::{AtomicU32, AtomicU64, Ordering};
@@ -50,6 +50,49 @@ impl Default for Block {
 pub(super) struct Spot {
     pub(super) place: LatLng,
     pub(super) class: u16,
+}
+
+/// A cell's word, where it begins, and how large it is.
+#[derive(Clone, Copy, Debug)]
+struct Site<'t> {
+    word: &'t Word,
+    corner: Corner,
+    height_e7: i64,
+    width_e7: i64,
+}
+
+/// Where a point is: its place in a chunk, and the cell.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seat<'t> {
+    chunk: &'t Spots,
+    at: usize,
+    slot: u32,
+    cell: u32,
+    site: Site<'t>,
+}
+
+impl<'t> Seat<'t> {
+    /// The word of the cell.
+    pub(super) const fn word(&self) -> &'t Word {
+        self.site.word
+    }
+
+    /// Where the point is.
+    pub(super) fn place(&self) -> Option<LatLng> {
+        place_of(self.chunk.get(self.at, self.site.corner).place)
+    }
+
+    /// Whether a place is surely in the same cell.
+    pub(super) fn holds(&self, place: LatLng) -> bool {
+        let Site { corner, height_e7, width_e7, .. } = self.site;
+        (0..height_e7).contains(&(i64::from(place.lat_e7()) - i64::from(corner.south_e7)))
+            && (0..width_e7).contains(&(i64::from(place.lng_e7()) - i64::from(corner.west_e7)))
+    }
+
+    /// Moves the point within its cell. Within a change of it.
+    pub(super) fn set(&self, place: LatLng) {
+        self.chunk.set_place(self.at, self.site.corner, place, self.slot);
+    }
 }
 
 /// Points with small slots, by place.
@@ -98,29 +141,31 @@ impl Grid {
         self.points.owner_of(slot)
     }
 
-    /// Where a cell begins.
-    fn corner(&self, cell: u32) -> Option<Corner> {
+    /// What a cell is made of.
+    fn site(&self, cell: u32) -> Option<Site<'_>> {
         let block = self.blocks.get(cell / CELLS as u32)?;
-        let (band, column) = (i64::from(block.band.load(FREE)), i64::from(block.column.load(FREE)));
-        let number = i64::from(cell) % CELLS as i64;
-        Some(self.tiling.corner_of(band * SIDE + number / SIDE, column * SIDE + number % SIDE))
+        let (number, band) = (i64::from(cell) % CELLS as i64, i64::from(block.band.load(FREE)));
+        let column = i64::from(block.column.load(FREE)) * SIDE + number % SIDE;
+        Some(Site {
+            word: block.cells.get(number as usize)?,
+            corner: self.tiling.corner_of(band * SIDE + number / SIDE, column),
+            height_e7: self.tiling.row_e7(),
+            width_e7: self.tiling.width_e7(band),
+        })
     }
 
-    /// Whether a place is surely in this cell.
-    fn surely_holds(&self, cell: u32, place: LatLng) -> bool {
-        let Some((corner, block)) = self.corner(cell).zip(self.blocks.get(cell / CELLS as u32)) else { return false };
-        let width_e7 = self.tiling.width_e7(block.band.load(FREE).into());
-        (0..self.tiling.row_e7()).contains(&(i64::from(place.lat_e7()) - i64::from(corner.south_e7)))
-            && (0..width_e7).contains(&(i64::from(place.lng_e7()) - i64::from(corner.west_e7)))
+    /// Where a point is, with all that a move within its cell needs.
+    pub(super) fn seat(&self, slot: u32) -> Option<Seat<'_>> {
+        let (chunk, at) = self.points.here(slot)?;
+        let cell = chunk.link().owner();
+        Some(Seat { chunk, at, slot, cell, site: self.site(cell)? })
     }
 
     /// The cell of a place, whose block is added if need be, and room for one more point in it.
     pub(super) fn prepare(&self, slot: u32, place: LatLng, stock: &mut Stock) -> Result<u32, Full> {
         // Most moves stay in their cell.
-        if let Some(cell) = self.cell_of(slot)
-            && self.surely_holds(cell, place)
-        {
-            return Ok(cell);
+        if let Some(seat) = self.seat(slot).filter(|seat| seat.holds(place)) {
+            return Ok(seat.cell);
         }
         if slot >= SLOTS {
             return Err(Full);
@@ -169,19 +214,10 @@ impl Grid {
 
     /// Puts a point, which is not there, into a cell that was prepared for it and is marked. Constant time.
     fn insert(&self, slot: u32, spot: &Spot, cell: u32, stock: &mut Stock) {
-        let (Some(word), Some(corner)) = (self.word(cell), self.corner(cell)) else { return };
-        if let Some((chunk, at)) = self.points.insert(slot, word, cell, stock) {
-            chunk.set_place(at, corner, spot.place, slot);
+        let Some(site) = self.site(cell) else { return };
+        if let Some((chunk, at)) = self.points.insert(slot, site.word, cell, stock) {
+            chunk.set_place(at, site.corner, spot.place, slot);
             chunk.set_class(at, spot.class);
-        }
-    }
-
-    /// Moves a point within its cell.
-    pub(super) fn overwrite(&self, slot: u32, place: LatLng) {
-        if let Some((chunk, at)) = self.points.here(slot)
-            && let Some(corner) = self.cell_of(slot).and_then(|cell| self.corner(cell))
-        {
-            chunk.set_place(at, corner, place, slot);
         }
     }
 
@@ -212,15 +248,9 @@ impl Grid {
         }
     }
 
-    /// A point; for the writer.
-    pub(super) fn point(&self, slot: u32) -> Option<Point> {
-        let (chunk, at) = self.points.here(slot)?;
-        Some(chunk.get(at, self.corner(self.cell_of(slot)?)?))
-    }
-
     /// Where a point is, for the writer.
     pub(super) fn place(&self, slot: u32) -> Option<LatLng> {
-        place_of(self.point(slot)?.place)
+        self.seat(slot)?.place()
     }
 
     /// The first two steps towards a move.

@@ -15,7 +15,7 @@ use super::sync::{AtomicU16, AtomicU32, AtomicU64};
 use super::tables::{LAYERS, Layer};
 use super::tiling::Tiling;
 use super::word::{Change, Overlap, Witness, Word};
-use crate::core::geo::{InnerCircle, LatLng, PublicPosition};
+use crate::core::geo::{LatLng, Outline, PublicPosition, SIDES, public_position};
 
 /// People to a chunk.
 const ROOM: usize = 9;
@@ -51,8 +51,6 @@ struct Hexagon {
     cell: AtomicU64,
     /// [`pack`]ed.
     centre: AtomicU64,
-    /// Of the circle in it, in decimetres: within it the next fix is surely in the same cell.
-    circle: AtomicU32,
     /// By layer: who stands there.
     people: [Word; LAYERS],
 }
@@ -65,14 +63,62 @@ pub(super) struct Hexagons {
     people: [Chains<People>; LAYERS],
 }
 
+/// What the writer knows of one: where the next fix of somebody there is.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(64))]
+struct Place {
+    /// `None`: H3 has to be asked, or it was forgotten.
+    outline: Option<Outline>,
+    /// By side: one more than the number of the cell that was found there last, 0 if none was. It may have become
+    /// another's: its outline tells.
+    beyond: [u32; SIDES],
+}
+
+/// Which cell somebody goes to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum To {
+    /// One that is there, by number.
+    Number(u32),
+    /// This one, known or not.
+    Cell(PublicPosition),
+}
+
 /// The writer's book of them.
 #[derive(Debug, Default)]
 pub(super) struct HexagonBook {
+    /// By number.
+    places: Vec<Place>,
     known: HashMap<u64, u32>,
     free: Vec<u32>,
-    used: u32,
     middles: Stock,
     people: [Stock; LAYERS],
+}
+
+impl HexagonBook {
+    /// Whether a place is surely in this cell.
+    pub(super) fn holds(&self, number: u32, place: LatLng) -> bool {
+        let known = self.places.get(number as usize).and_then(|known| known.outline.as_ref());
+        known.is_some_and(|outline| outline.holds(place))
+    }
+
+    /// The cell that a place is in. H3 is asked if it is not surely `from` or the one beside it on that side.
+    pub(super) fn find(&self, from: Option<u32>, place: LatLng) -> To {
+        from.and_then(|from| self.beside(from, place)).map_or_else(|| To::Cell(public_position(place)), To::Number)
+    }
+
+    fn beside(&self, from: u32, place: LatLng) -> Option<u32> {
+        let here = self.places.get(from as usize)?;
+        let Some(side) = here.outline.as_ref()?.side_towards(place) else { return Some(from) };
+        here.beyond[side].checked_sub(1).filter(|beside| self.holds(*beside, place))
+    }
+
+    /// Remembers which cell lies there beside another.
+    pub(super) fn note_way(&mut self, from: u32, to: u32, place: LatLng) {
+        let Some(here) = self.places.get_mut(from as usize) else { return };
+        if let Some(side) = here.outline.and_then(|outline| outline.side_towards(place)) {
+            here.beyond[side] = to + 1;
+        }
+    }
 }
 
 impl Hexagons {
@@ -147,38 +193,30 @@ impl Hexagons {
         self.people[layer as usize].owner_of(slot)
     }
 
-    /// Whether a place is surely in a cell.
-    pub(super) fn surely_holds(&self, number: u32, place: LatLng) -> bool {
-        let Some((hexagon, public)) = self.cells.get(number).zip(self.position(number)) else { return false };
-        InnerCircle::new(public.centre, hexagon.circle.load(FREE) as u16).holds(place)
-    }
-
     /// The number of a cell, and room for one more in it. It is there, though nobody stands in it yet.
-    pub(super) fn prepare(
-        &self,
-        slot: u32,
-        layer: Layer,
-        public: PublicPosition,
-        book: &mut HexagonBook,
-    ) -> Result<u32, Full> {
+    pub(super) fn prepare(&self, slot: u32, layer: Layer, to: To, book: &mut HexagonBook) -> Result<u32, Full> {
         self.people[layer as usize].prepare(slot, &mut book.people[layer as usize])?;
+        let public = match to {
+            To::Number(number) => return Ok(number),
+            To::Cell(public) => public,
+        };
         if let Some(number) = book.known.get(&public.cell) {
             return Ok(*number);
         }
-        let number = book.free.last().copied().unwrap_or(book.used);
+        let number = book.free.last().copied().unwrap_or(book.places.len() as u32);
         if number as usize >= self.cells.capacity() {
             return Err(Full);
         }
         let to = self.middles.prepare(number, public.centre, &mut book.middles)?;
         self.cells.ensure(number);
         if book.free.pop().is_none() {
-            book.used += 1;
+            book.places.push(Place::default());
         }
+        book.places[number as usize] = Place { outline: Outline::of(&public), beyond: [0; SIDES] };
         book.known.insert(public.cell, number);
         if let Some(hexagon) = self.cells.get(number) {
             hexagon.cell.store(public.cell, FREE);
             hexagon.centre.store(pack(public.centre), FREE);
-            hexagon.circle.store(InnerCircle::of(public.centre).radius_dm().into(), FREE);
         }
         let _change = Change::of([[self.middles.word(to)]]);
         self.middles.relocate(number, &Spot { place: public.centre, class: ANY }, to, &mut book.middles, || ());
@@ -218,6 +256,7 @@ impl Hexagons {
         let from = self.middles.cell_of(number).and_then(|cell| self.middles.word(cell));
         let _change = Change::of([[from]]);
         self.middles.remove(number, &mut book.middles);
+        book.places[number as usize] = Place::default();
         book.free.push(number);
     }
 }

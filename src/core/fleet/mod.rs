@@ -43,25 +43,33 @@ use word::Overlap;
 use writer::Writer;
 
 use super::geo::{LatLng, Meters, Neighbours, public_position};
-use super::ids::{BookingId, ProviderId, UserId};
+use super::ids::{BookingId, ProviderId};
 use super::matching::{Answer, Request, Verdict};
 use super::settings::PingLimits;
 use super::time::Timestamp;
 use super::track::Fix;
 
 /// What a fix did.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FixOutcome {
     /// It makes sense: the column `counted`.
     pub counted: bool,
     /// It is now the shown position.
     pub newest: bool,
-    /// If it moved a therapist who is on the way: booking, its uuid, the customer to tell, and where to.
-    pub en_route: Option<EnRoute>,
+    /// If it moved a therapist who is on the way. Few are: apart, so that the others' outcomes are small.
+    pub en_route: Option<Box<EnRoute>>,
 }
 
-/// Booking, its uuid, the customer to tell, and where to.
-pub type EnRoute = (BookingId, Uuid, UserId, LatLng);
+/// Whom a position on the way is to be told of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EnRoute {
+    /// The booking.
+    pub booking: BookingId,
+    /// Its uuid.
+    pub booking_uuid: Uuid,
+    /// Where to.
+    pub destination: LatLng,
+}
 
 /// A shown position and the time of its fix.
 pub type Shown = (LatLng, Timestamp);

@@ -8,8 +8,8 @@ use smallvec::SmallVec;
 use super::chain::{Full, Stock};
 use super::chunk::SLOTS;
 use super::classes::ClassBook;
-use super::grid::{Grid, Spot};
-use super::hexagons::{HexagonBook, Hexagons};
+use super::grid::{Grid, Seat, Spot};
+use super::hexagons::{HexagonBook, Hexagons, To};
 use super::person::Person;
 use super::tables::{LAYERS, Layer, Row, Tables};
 use super::tiling::{Sample, Tiling};
@@ -33,7 +33,7 @@ const ALL: [Layer; LAYERS] = [Layer::Fix, Layer::Base];
 enum Step {
     /// Stays where it is, if it is there; something else of it changes that readers of the layer see.
     Touch,
-    /// With the public position, if it may be another than before.
+    /// With the public position, if that is known.
     To(LatLng, Option<PublicPosition>),
     Gone,
 }
@@ -62,7 +62,11 @@ impl Books {
         let layer = way.layer;
         let (fixes, stock) = (tables.fixes(), &mut self.fixes);
         match (step, way.cells) {
-            (Step::To(place, _), [from, Some(to)]) if from == Some(to) => fixes.overwrite(slot, place),
+            (Step::To(place, _), [from, Some(to)]) if from == Some(to) => {
+                if let Some(seat) = fixes.seat(slot) {
+                    seat.set(place);
+                }
+            }
             (Step::To(place, _), [_, Some(to)]) => fixes.relocate(slot, &Spot { place, class }, to, stock, || ()),
             (Step::Gone, [from, _]) => {
                 if from.is_some() {
@@ -270,25 +274,35 @@ impl Writer {
     }
 
     fn apply(&mut self, slot: u32, fix: &Fix, limits: &PingLimits) -> Option<FixOutcome> {
-        let person = self.tables.person(slot)?;
-        let last = self.tables.fixes().place(slot).map(|place| person.mark(place));
-        let mut track = Track::of(last, self.suspects.get(&slot).copied());
-        let suspect = track.suspect().copied();
+        let Self { tables, books, suspects, changes, .. } = self;
+        let (person, seat) = (tables.person(slot)?, tables.fixes().seat(slot));
+        let last = seat.and_then(|seat| seat.place()).map(|place| person.mark(place));
+        let suspect = suspects.get(&slot).copied();
+        let mut track = Track::of(last, suspect);
         let Applied { counted, newest } = track.apply(fix, limits);
         if suspect != track.suspect().copied() {
             match track.suspect() {
-                Some(suspect) => drop(self.suspects.insert(slot, *suspect)),
-                None => drop(self.suspects.remove(&slot)),
+                Some(suspect) => drop(suspects.insert(slot, *suspect)),
+                None => drop(suspects.remove(&slot)),
             }
         }
         if !newest {
             return Some(FixOutcome { counted, newest, en_route: None });
         }
-        // H3 costs more than the rest of a move, and well within the cell it cannot have changed.
-        let stays = last.is_some() && self.tables.hexagons().surely_holds(person.hexagon(), fix.place);
-        let public = (!stays).then(|| public_position(fix.place));
-        self.show(slot, &fix.into(), public);
-        self.fit();
+        let stays = |seat: &Seat| seat.holds(fix.place) && books.hexagons.holds(person.hexagon(), fix.place);
+        match seat.filter(stays) {
+            // Most moves: what `change` would do of this.
+            Some(seat) => {
+                *changes += 1;
+                let _change = Change::of([[Some(seat.word())]]);
+                person.set_fix(&fix.into());
+                seat.set(fix.place);
+            }
+            None => {
+                self.show(slot, &fix.into(), None);
+                self.fit();
+            }
+        }
         Some(FixOutcome { counted, newest, en_route: self.en_route(slot) })
     }
 
@@ -315,7 +329,7 @@ impl Writer {
         true
     }
 
-    /// With the public position if it may have changed.
+    /// With the public position, if it is known.
     fn show(&mut self, slot: u32, mark: &Mark, public: Option<PublicPosition>) {
         self.change(slot, [(Layer::Fix, Step::To(mark.place, public))], None, |person, _| person.set_fix(mark));
     }
@@ -347,16 +361,16 @@ impl Writer {
         Some((slot, self.therapist(slot)?))
     }
 
-    /// If he is on the way: whom to tell of his new position.
-    fn en_route(&self, slot: u32) -> Option<EnRoute> {
+    /// If he is on the way: what to tell of his new position.
+    fn en_route(&self, slot: u32) -> Option<Box<EnRoute>> {
         let person = self.tables.person(slot)?;
         if person.is_idle() {
             return None;
         }
         let therapist = self.tables.row(slot)?.load();
         match therapist.as_ref()?.ties.duty() {
-            Duty::Booked { booking, booking_uuid, customer, en_route_to: Some(to) } => {
-                Some((booking, booking_uuid, customer, to))
+            Duty::Booked { booking, booking_uuid, en_route_to: Some(destination), .. } => {
+                Some(Box::new(EnRoute { booking, booking_uuid, destination }))
             }
             _ => None,
         }
@@ -420,23 +434,31 @@ impl Writer {
         let Self { tables, books, .. } = self;
         let mut ways = steps.map(|(layer, _)| Way { layer, cells: [None; 2], hexagons: [None; 2] });
         for (way, (layer, step)) in ways.iter_mut().zip(steps) {
-            let stands = || tables.hexagons().number_of(slot, *layer);
             if *layer == Layer::Fix {
                 way.cells[0] = tables.fixes().cell_of(slot);
             }
+            let has_fix = way.cells[0].is_some();
+            let stands = || match layer {
+                // He knows it himself.
+                Layer::Fix => tables.person(slot).filter(|_| has_fix).map(Person::hexagon),
+                Layer::Base => tables.hexagons().number_of(slot, Layer::Base),
+            };
             match step {
                 Step::To(place, public) => {
                     if *layer == Layer::Fix {
                         way.cells[1] = Some(tables.fixes().prepare(slot, *place, &mut books.fixes)?);
                     }
-                    if let Some(public) = public {
-                        let to = tables.hexagons().prepare(slot, *layer, *public, &mut books.hexagons)?;
-                        way.hexagons = match layer {
-                            _ if stands() != Some(to) => [stands(), Some(to)],
-                            // Who stays in his cell disturbs nobody who asks for no more than that.
-                            Layer::Fix => [None; 2],
-                            Layer::Base => [stands(), None],
-                        };
+                    let from = stands();
+                    let found = public.map_or_else(|| books.hexagons.find(from, *place), To::Cell);
+                    let to = tables.hexagons().prepare(slot, *layer, found, &mut books.hexagons)?;
+                    way.hexagons = match layer {
+                        _ if from != Some(to) => [from, Some(to)],
+                        // Who stays in his cell disturbs nobody who asks for no more than that.
+                        Layer::Fix => [None; 2],
+                        Layer::Base => [from, None],
+                    };
+                    if let [Some(from), Some(to)] = way.hexagons {
+                        books.hexagons.note_way(from, to, *place);
                     }
                 }
                 Step::Touch | Step::Gone => way.hexagons[0] = stands(),
@@ -488,7 +510,8 @@ impl Writer {
                 let number = old.hexagons().number_of(slot, layer);
                 let public = number.and_then(|number| old.hexagons().position(number));
                 let Some(public) = public else { continue };
-                let hexagons = [None, Some(new.hexagons().prepare(slot, layer, public, &mut books.hexagons)?)];
+                let hexagons =
+                    [None, Some(new.hexagons().prepare(slot, layer, To::Cell(public), &mut books.hexagons)?)];
                 let place = old.fixes().place(slot).filter(|_| layer == Layer::Fix);
                 let to = place.map(|place| new.fixes().prepare(slot, place, &mut books.fixes)).transpose()?;
                 let step = place.map_or(Step::Touch, |place| Step::To(place, None));

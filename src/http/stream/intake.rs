@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::desk::Desk;
 use crate::clock;
-use crate::core::fleet::FixOutcome;
+use crate::core::fleet::{EnRoute, FixOutcome};
 use crate::core::geo::LatLng;
 use crate::core::ids::{BookingId, ProviderId};
 use crate::core::settings::PingLimits;
@@ -191,13 +191,12 @@ impl Good {
         let mut ping = |((seq, fix), outcome): ((u32, Fix), Option<FixOutcome>)| {
             // A backlog tells where he was, not where he is.
             let live = self.received_at.since(fix.at) <= LIVE_FOR;
-            if let Some((booking, booking_uuid, _customer, destination)) =
-                outcome.and_then(|o| o.en_route).filter(|_| live)
-            {
+            // Not in the fleet yet (a new therapist), or no longer: then the database knows.
+            let counted = outcome.as_ref().is_none_or(|o| o.counted);
+            if let Some(way) = outcome.and_then(|o| o.en_route).filter(|_| live) {
+                let EnRoute { booking, booking_uuid, destination } = *way;
                 shown = Some(Shown { booking, booking_uuid, destination, place: fix.place, at: fix.at });
             }
-            // Not in the fleet yet (a new therapist), or no longer: then the database knows.
-            let counted = outcome.is_none_or(|o| o.counted);
             Ping { seq, fix, counted, received_at: self.received_at }
         };
         let pings = self.fixes.into_iter().zip(outcomes).map(&mut ping).collect();

@@ -10,7 +10,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::world::{any_speed, offer, profile, request, willing};
-use crate::core::fleet::{Duty, Fleet, Therapist, Ties};
+use crate::core::fleet::{Duty, EnRoute, Fleet, Therapist, Ties};
 use crate::core::geo::{LatLng, Meters};
 use crate::core::ids::{BookingId, ProviderId, ServiceId, UserId};
 use crate::core::matching::{Precision, Request, Unfit, When};
@@ -199,7 +199,10 @@ fn only_a_new_position_on_the_way_is_told_to_the_customer() {
     assert!(fleet.set_duty(ProviderId(1), booked(None)));
     assert_eq!(told(2), None);
     assert!(fleet.set_duty(ProviderId(1), booked(Some(makati()))));
-    assert_eq!(told(3), Some((BookingId(4), Uuid::max(), UserId(9), makati())));
+    assert_eq!(
+        told(3),
+        Some(Box::new(EnRoute { booking: BookingId(4), booking_uuid: Uuid::max(), destination: makati() }))
+    );
     assert_eq!(told(3), None, "a repeated fix");
     assert_eq!(told(2), None, "a late fix");
     assert!(!fleet.set_duty(ProviderId(2), Duty::Idle));

@@ -12,7 +12,7 @@ use crate::core::fleet::grid::{Grid, Spot};
 use crate::core::fleet::tiling::{CIRCLE_E7, SIDE, Sample, Tiling};
 use crate::core::fleet::window::{Window, haversine_at_most};
 use crate::core::fleet::word::{Change, Witness};
-use crate::core::geo::{CELL_REACH, EARTH_RADIUS_M, InnerCircle, LatLng, Meters, public_position};
+use crate::core::geo::{CELL_REACH, EARTH_RADIUS_M, LatLng, Meters, Outline, public_position};
 
 /// The place that is `distance` metres from `from`, in a random direction, to 1e-7 degree.
 fn at_distance(from: LatLng, distance: f64, rng: &mut StdRng) -> LatLng {
@@ -42,7 +42,7 @@ impl Points {
     fn set(&mut self, slot: u32, place: LatLng) {
         let cell = self.grid.prepare(slot, place, &mut self.stock).expect("room");
         if self.grid.cell_of(slot) == Some(cell) {
-            return self.grid.overwrite(slot, place);
+            return self.grid.seat(slot).expect("a place there").set(place);
         }
         self.grid.relocate(slot, &spot(place), cell, &mut self.stock, || ());
     }
@@ -257,30 +257,76 @@ fn a_point_on_its_way_between_cells_is_not_overlooked() {
 
 /// The shortcut of moves. 0.8035827, 1.2483974 is the centre of an icosahedron's face, where cells are largest.
 #[test]
-fn whoever_moves_within_the_inner_circle_stays_in_the_public_cell_and_nobody_is_far_from_its_middle() {
+fn whoever_moves_within_the_outline_stays_in_the_public_cell_and_nobody_is_far_from_its_middle() {
     let mut rng = StdRng::seed_from_u64(9);
     let face = LatLng::new(0.803_582_65f64.to_degrees(), 1.248_397_42f64.to_degrees()).unwrap();
-    let (mut held, mut left, mut farthest) = (0, 0, Meters::ZERO);
+    let north = LatLng::new(84.99, 20.0).unwrap();
+    let (mut held, mut left, mut asked, mut farthest) = (0, 0, 0, Meters::ZERO);
     for n in 0..60_000 {
-        let place = match n % 3 {
+        let place = match n % 4 {
             0 => Region::Globe.place(&mut rng),
             1 => Region::Mixed.place(&mut rng),
+            2 => at_distance(north, rng.random_range(0.0..3_000.0), &mut rng),
             _ => at_distance(face, 10f64.powf(rng.random_range(0.0..6.0)), &mut rng),
         };
         let public = public_position(place);
         farthest = farthest.max(place.distance(public.centre));
         assert!(farthest <= CELL_REACH, "{place} is {farthest:?} from the middle of its cell");
-        let circle = InnerCircle::of(public.centre);
+        let Some(outline) = Outline::of(&public) else { continue };
         // Most about as far as the side of the cell.
         let near = at_distance(public.centre, rng.random_range(100.0..240.0), &mut rng);
-        if circle.holds(near) {
-            assert_eq!(public_position(near), public, "{near} is {:?} from the centre", near.distance(public.centre));
-            held += 1;
-        } else if public_position(near) != public {
-            left += 1;
+        match (outline.holds(near), public_position(near) == public) {
+            (true, same) => {
+                assert!(same, "{near} is {:?} from the centre of {public:?}", near.distance(public.centre));
+                held += 1;
+            }
+            (false, true) => asked += 1,
+            (false, false) => left += 1,
         }
     }
-    println!("{held} in the circle, {left} in another cell, {farthest:?} the farthest from the centre");
+    println!("{held} within, {left} in another cell, {asked} on the rim, {farthest:?} the farthest from the centre");
     assert!(farthest > Meters::new(210.0), "nobody stood in a corner");
-    assert!(held > 10_000 && left > 10_000, "the circles are too small or too large: {held} {left}");
+    assert!(held > 10_000 && left > 10_000, "the outlines are too small or too large: {held} {left}");
+    assert!(asked < held / 50, "H3 is asked of {asked}, whom an outline might hold like {held}");
+}
+
+/// Just within, on, and just beyond the sides.
+#[test]
+fn at_the_sides_of_a_cell_the_outline_tells_nothing_wrong() {
+    let mut rng = StdRng::seed_from_u64(10);
+    let (mut held, mut outlined) = (0, 0);
+    for n in 0..20_000 {
+        let place = if n % 2 == 0 { Region::Globe.place(&mut rng) } else { Region::Mixed.place(&mut rng) };
+        let public = public_position(place);
+        let Some(outline) = Outline::of(&public) else { continue };
+        outlined += 1;
+        // Halving the way from the middle to somewhere outside, to a millimetre's neighbourhood of the rim.
+        let out = at_distance(public.centre, 250.0, &mut rng);
+        if out.lng_e7().abs_diff(public.centre.lng_e7()) > 1_800_000_000 {
+            continue;
+        }
+        let at = |part: f64| {
+            let way = |from: i32, to: i32| f64::from(from) + (f64::from(to) - f64::from(from)) * part;
+            LatLng::from_e7(
+                way(public.centre.lat_e7(), out.lat_e7()) as i32,
+                way(public.centre.lng_e7(), out.lng_e7()) as i32,
+            )
+            .unwrap()
+        };
+        let (mut within, mut beyond) = (0.0, 1.0);
+        for _ in 0..16 {
+            let middle = (within + beyond) / 2.0;
+            if outline.holds(at(middle)) { within = middle } else { beyond = middle }
+        }
+        assert_eq!(public_position(at(within)), public, "{} is held", at(within));
+        held += 1;
+        let farther = at(beyond + 0.01);
+        assert_ne!(
+            public_position(farther),
+            public,
+            "{farther}: {outline:?} of {public:?} leaves out more than its rim"
+        );
+    }
+    println!("{held} held at the rim of {outlined}");
+    assert!(held > 15_000);
 }

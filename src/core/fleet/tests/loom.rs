@@ -37,7 +37,7 @@ fn move_to(grid: &Grid, slot: u32, place: (i32, i32), stock: &mut Stock) {
     let to = grid.prepare(slot, at(place), stock).expect("room");
     let _change = Change::of([[grid.word(from), grid.word(to)]]);
     if from == to {
-        grid.overwrite(slot, at(place));
+        grid.seat(slot).expect("in the grid").set(at(place));
     } else {
         grid.relocate(slot, &spot(place), to, stock, || ());
     }
