@@ -34,7 +34,7 @@ pub(super) async fn all(
     settings: &Settings,
     now: Timestamp,
 ) -> Result<Rebuilt, StoreError> {
-    let before: BTreeSet<ProviderId> = fleet.snapshot().iter().map(|(t, _)| t.provider).collect();
+    let before: BTreeSet<ProviderId> = fleet.providers().into_iter().collect();
     let (ids, since) = (therapists::ids(pool).await?, horizon(settings, now));
     let (parts, fixes) = tokio::try_join!(
         in_parts(pool, &ids, |pool, part| async move { therapists::load(&pool, Some(&part)).await }),

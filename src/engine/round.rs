@@ -39,7 +39,7 @@ pub(super) struct Round {
 impl Round {
     /// The first part comes a pause from `began` on: all has just been compared.
     pub(super) fn new(engine: &Engine, began: Instant, period: Duration) -> Self {
-        let known: VecDeque<_> = engine.fleet.snapshot().into_iter().map(|(therapist, _)| therapist.provider).collect();
+        let known: VecDeque<_> = engine.fleet.providers().into();
         Self {
             began,
             period,

@@ -29,6 +29,7 @@ mod window;
 mod word;
 mod writer;
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -300,12 +301,43 @@ impl Fleet {
         self.len() == 0
     }
 
-    /// Everybody by id, with the shown position and its time, at one moment.
+    /// Everybody by id, with the shown position and its time: each at one moment, but not all at the same.
     pub fn snapshot(&self) -> Vec<(Arc<Therapist>, Option<Shown>)> {
-        let writer = self.quiet();
-        let mut all: Vec<_> = writer.everybody().collect();
-        drop(writer);
-        all.sort_unstable_by_key(|(therapist, _)| therapist.provider);
+        let mut all: Vec<(Arc<Therapist>, Option<Shown>)> = Vec::with_capacity(self.len());
+        self.by_some(|writer, slots| all.extend(writer.those(slots)));
+        all.sort_by_key(|(therapist, _)| therapist.provider);
+        // Who went and came again meanwhile can have been met in two slots: as he was met last.
+        all.dedup_by(|later, earlier| {
+            let same = later.0.provider == earlier.0.provider;
+            if same {
+                std::mem::swap(later, earlier);
+            }
+            same
+        });
         all
+    }
+
+    /// The ids of all who are known, in order.
+    pub fn providers(&self) -> Vec<ProviderId> {
+        let mut all = Vec::with_capacity(self.len());
+        self.by_some(|writer, slots| all.extend(writer.providers(slots)));
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// Reads all slots, some at a time: the writer need not wait for all.
+    fn by_some(&self, mut read: impl FnMut(&Writer, Range<u32>)) {
+        let mut from = 0;
+        loop {
+            let writer = self.quiet();
+            let slots = writer.slots();
+            if from >= slots {
+                return;
+            }
+            let until = slots.min(from + AT_ONCE as u32);
+            read(&writer, from..until);
+            from = until;
+        }
     }
 }

@@ -49,9 +49,14 @@ impl Person {
         ProviderId(self.provider.load(FREE).cast_signed())
     }
 
+    /// The same, if he was not removed.
+    pub(super) fn known(&self) -> Option<ProviderId> {
+        Some(self.provider()).filter(|provider| provider.0 != NOBODY)
+    }
+
     /// Whether it is he, and he was not removed.
     pub(super) fn is(&self, provider: ProviderId) -> bool {
-        self.provider() == provider && provider.0 != NOBODY
+        self.known() == Some(provider)
     }
 
     /// The time of the fix that such a request is answered from; `None` if it is answered from the base location.

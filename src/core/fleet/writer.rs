@@ -1,6 +1,7 @@
 //! The one who changes the index. Everything that belongs to one change of one therapist becomes visible at once.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -376,9 +377,19 @@ impl Writer {
         }
     }
 
-    /// Everybody, with the shown position and its time.
-    pub(super) fn everybody(&self) -> impl Iterator<Item = (Arc<Therapist>, Option<Shown>)> + '_ {
-        (0..self.slots).filter_map(|slot| Some((self.therapist(slot)?, self.position(slot))))
+    /// So many slots were given out.
+    pub(super) const fn slots(&self) -> u32 {
+        self.slots
+    }
+
+    /// Those in these slots, with the shown position and its time.
+    pub(super) fn those(&self, slots: Range<u32>) -> impl Iterator<Item = (Arc<Therapist>, Option<Shown>)> + '_ {
+        slots.filter_map(|slot| Some((self.therapist(slot)?, self.position(slot))))
+    }
+
+    /// Their ids.
+    pub(super) fn providers(&self, slots: Range<u32>) -> impl Iterator<Item = ProviderId> + '_ {
+        slots.filter_map(|slot| self.tables.person(slot)?.known())
     }
 
     /// Does the steps and `write` as one. `traits`: if they may be others than before.

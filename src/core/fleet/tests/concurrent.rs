@@ -160,6 +160,38 @@ enum Change {
 
 /// In a few cells of a few metres to a few hundred: most moves cross a border, many meet in one cell; and in an H3 cell that
 /// nobody else is in.
+/// Some stay, the others leave their slots to each other all the time.
+#[test]
+fn a_snapshot_that_others_overlap_holds_whoever_stays_and_nobody_twice() {
+    const ALL: i64 = 1_000;
+    let (fleet, over) = (Fleet::new(), AtomicBool::new(false));
+    (0..ALL).for_each(|id| fleet.put(version(id, 0)));
+    let stays = |id: &ProviderId| id.0 % 2 == 0;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut rng = StdRng::seed_from_u64(4);
+            for round in 0..40_000 {
+                let id = rng.random_range(0..ALL / 2) * 2 + 1;
+                fleet.remove(ProviderId(id));
+                fleet.remove(ProviderId(ALL - id));
+                fleet.put(version(id, round));
+                fleet.put(version(ALL - id, round));
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+        while !over.load(Ordering::Relaxed) {
+            let snapshot: Vec<_> = fleet.snapshot().iter().map(|(therapist, _)| therapist.provider).collect();
+            for met in [snapshot, fleet.providers()] {
+                assert!(met.is_sorted_by(|a, b| a < b), "somebody is there twice");
+                assert!(
+                    met.iter().filter(|id| stays(id)).map(|id| id.0).eq((0..ALL).step_by(2)),
+                    "somebody is missing"
+                );
+            }
+        }
+    });
+}
+
 fn near(rng: &mut StdRng) -> LatLng {
     let far = if rng.random_bool(0.2) { 9_000 } else { 1 };
     let mut around = |middle: i32| middle + rng.random_range(-3..=3) * rng.random_range(1..9_000) * far;

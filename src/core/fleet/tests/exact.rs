@@ -75,6 +75,7 @@ fn a_snapshot_holds_everybody_by_id() {
             world.model.values().map(|(t, track)| (t.clone(), track.last().map(|f| (f.place, f.at)))).collect();
         assert_eq!(got, expect, "seed {seed}");
         assert_eq!(world.fleet.len(), world.model.len());
+        assert!(world.fleet.providers().iter().eq(world.model.keys()), "seed {seed}");
     }
 }
 
