@@ -1,10 +1,15 @@
 //! The command line of the contract, as types; `main` calls the library by them.
 
+mod values;
+
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use chrono::{DateTime, NaiveDate, Utc};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use self::values::{node_url, phone, recorded_day, time, within};
 use crate::config::Flags;
+use crate::core::settings::DispatchPolicy;
 
 /// Geospatial matching and dispatch for Spacall.
 ///
@@ -92,7 +97,7 @@ pub struct Serve {
 #[derive(Clone, Debug, Args)]
 pub struct Audit {
     /// The running node [default: http:// and the address of SPACALL_LISTEN]
-    #[arg(long)]
+    #[arg(long, value_parser = node_url)]
     pub url: Option<String>,
     /// Print JSON
     #[arg(long)]
@@ -100,12 +105,46 @@ pub struct Audit {
 }
 
 /// Where simulated bookings come from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum DemandSource {
     /// Rides of one recorded day in San Francisco; needs the data folder
     Sf,
     /// Drawn over Metro Manila, by barangay with the data folder, else by city
     Manila,
+}
+
+/// What may be compared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum ComparedPolicy {
+    /// One offer at a time
+    Sequential,
+    /// Several at a time
+    Broadcast,
+    /// Everybody who waits at a window's end at once
+    Batched,
+    /// The same, and who has waited long for work costs less
+    BatchedFair,
+}
+
+/// What logged decisions may be fed to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum ReplayedPolicy {
+    /// One offer at a time
+    Sequential,
+    /// Several at a time
+    Broadcast,
+    /// Everybody who waits at a window's end at once
+    Batched,
+}
+
+impl From<ReplayedPolicy> for DispatchPolicy {
+    fn from(policy: ReplayedPolicy) -> Self {
+        match policy {
+            ReplayedPolicy::Sequential => Self::Sequential,
+            ReplayedPolicy::Broadcast => Self::Broadcast,
+            ReplayedPolicy::Batched => Self::Batched,
+        }
+    }
 }
 
 /// `spacall simulate`
@@ -115,17 +154,17 @@ pub struct Simulate {
     #[arg(long, value_enum, default_value = "manila")]
     pub demand: DemandSource,
     /// The day of `sf`, 2008-05-17 to 2008-05-31
-    #[arg(long, default_value = "2008-05-30", value_name = "DATE")]
-    pub day: String,
+    #[arg(long, default_value = "2008-05-30", value_name = "DATE", value_parser = recorded_day)]
+    pub day: NaiveDate,
     /// Bookings of `manila`
     #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub bookings: u32,
     /// Therapists, on shift all day
     #[arg(long, default_value_t = 500, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub therapists: u32,
-    /// Of sequential, broadcast, batched, batched-fair; separated by commas
-    #[arg(long, default_value = "sequential,broadcast,batched")]
-    pub policies: String,
+    /// Separated by commas
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "sequential,broadcast,batched")]
+    pub policies: Vec<ComparedPolicy>,
     /// Therapists asked at a time by `broadcast`
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=20))]
     pub width: u16,
@@ -133,10 +172,10 @@ pub struct Simulate {
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=600))]
     pub stagger: u64,
     /// Window of `batched`, seconds, 0.1 to 60
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 2.0, value_parser = within(0.1, 60.0))]
     pub window: f64,
     /// Share of offers that are accepted, 0 to 1
-    #[arg(long, default_value_t = 0.8)]
+    #[arg(long, default_value_t = 0.8, value_parser = within(0.0, 1.0))]
     pub accepts: f64,
     /// A booking that nobody takes ends after so many seconds
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86_400))]
@@ -162,14 +201,14 @@ pub struct Simulate {
 #[derive(Clone, Debug, Args)]
 pub struct ReplayDecisions {
     /// From this time on (RFC 3339)
-    #[arg(long, value_name = "TIME")]
-    pub since: String,
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub since: DateTime<Utc>,
     /// Until this time (RFC 3339)
-    #[arg(long, value_name = "TIME")]
-    pub until: String,
-    /// sequential, broadcast or batched; without it, each booking's own as logged
-    #[arg(long, value_name = "POLICY")]
-    pub policy: Option<String>,
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub until: DateTime<Utc>,
+    /// Without it, each booking's own as logged
+    #[arg(long, value_enum, value_name = "POLICY")]
+    pub policy: Option<ReplayedPolicy>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -216,7 +255,7 @@ pub enum Token {
 #[derive(Clone, Debug, Args)]
 pub struct TokenCreate {
     /// The user's phone, +639171234567 or 09171234567
-    #[arg(long)]
+    #[arg(long, value_parser = phone)]
     pub phone: String,
     /// What the token may do, repeated for more; without it everything that the user may (`*`)
     #[arg(long = "ability", value_name = "ABILITY")]
@@ -269,10 +308,29 @@ mod tests {
     }
 
     #[test]
-    fn wrong_usage_is_exit_code_2() {
-        for line in ["spacall", "spacall dance", "spacall seed fleet --therapists many", "spacall demo --therapists 0"]
-        {
-            assert_eq!(Cli::try_parse_from(line.split(' ')).unwrap_err().exit_code(), 2, "{line}");
+    fn wrong_usage_is_exit_code_2_and_says_what_is_allowed() {
+        let replay = "spacall replay-decisions --until 2026-01-05T01:00:00Z --since";
+        for (line, allowed) in [
+            ("spacall", "Usage"),
+            ("spacall dance", "dance"),
+            ("spacall seed fleet --therapists many", "many"),
+            ("spacall demo --therapists 0", "1..=100000"),
+            ("spacall audit --url localhost:8080", "http://127.0.0.1:8080"),
+            ("spacall audit --url ftp://localhost", "http://127.0.0.1:8080"),
+            ("spacall token create --phone abc", "+639171234567"),
+            ("spacall token create --phone 0917+1234567", "+639171234567"),
+            ("spacall token create --phone 12345678901234567890", "+639171234567"),
+            ("spacall simulate --policies sequential,foo", "batched-fair"),
+            ("spacall simulate --policies sequential --window 61", "0.1 to 60"),
+            ("spacall simulate --accepts NaN", "0 to 1"),
+            ("spacall simulate --demand sf --day 2008-06-01", "2008-05-17 to 2008-05-31"),
+            ("spacall simulate --demand sf --day 2008-05-1", "2008-05-17 to 2008-05-31"),
+            (&format!("{replay} 2026-01-05T00:00:00"), "2026-01-05T18:00:00Z"),
+            (&format!("{replay} 2026-01-05T00:00:00Z --policy batched-fair"), "broadcast"),
+        ] {
+            let refused = Cli::try_parse_from(line.split(' ')).expect_err(line);
+            assert_eq!(refused.exit_code(), 2, "{line}");
+            assert!(refused.to_string().contains(allowed), "{line}: {refused}");
         }
     }
 }

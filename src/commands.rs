@@ -4,6 +4,10 @@ mod audit;
 mod demo;
 mod simulate;
 
+use std::fs::{File, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -210,7 +214,7 @@ async fn seed_fleet(pool: &PgPool, options: &SeedFleet) -> anyhow::Result<()> {
         lines.push('\n');
     }
     // Everyone is in the database by now: a file that cannot be written costs their tokens, so say which it was.
-    std::fs::write(&options.tokens, lines)
+    write_secret(&options.tokens, lines.as_bytes())
         .with_context(|| format!("--tokens is `{}`, allowed: a file that can be written", options.tokens.display()))?;
     println!(
         "{} therapists, {} customers and an admin; tokens in {}",
@@ -219,6 +223,15 @@ async fn seed_fleet(pool: &PgPool, options: &SeedFleet) -> anyhow::Result<()> {
         options.tokens.display()
     );
     Ok(())
+}
+
+/// Whoever reads it can act for everybody in it: it is for this user alone, as it may not have been before.
+fn write_secret(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    if file.metadata()?.is_file() {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+    }
+    file.write_all(text)
 }
 
 /// Waits as long as this at most for a node of this machine to be ready.

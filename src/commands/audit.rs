@@ -14,7 +14,6 @@ pub(super) async fn run(config: &Config, options: Audit) -> anyhow::Result<ExitC
         return Ok(ExitCode::from(2));
     };
     let url = options.url.unwrap_or_else(|| format!("http://{}", config.listen));
-    let url = url.trim_end_matches('/');
     let answer = reqwest::Client::new()
         .get(format!("{url}/v1/ops/consistency"))
         .bearer_auth(token.expose())

@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
-use crate::cli::{DemandSource, ReplayDecisions, Simulate};
+use crate::cli::{ComparedPolicy, DemandSource, ReplayDecisions, Simulate};
 use crate::clock;
 use crate::core::dispatch::{Policy, Rules, Weights};
 use crate::core::geo::Meters;
-use crate::core::settings::{CostWeights, DispatchPolicy, Settings};
+use crate::core::settings::{CostWeights, Settings};
 use crate::simulate::demand::{Demand, manila, san_francisco};
 use crate::simulate::optimum::gaps;
 use crate::simulate::replay::replay;
@@ -22,10 +21,7 @@ use crate::store::{self, decisions};
 
 pub(super) fn simulate(options: &Simulate) -> anyhow::Result<ExitCode> {
     let demand = demand(options)?;
-    let policies = policies(options)?;
-    if !(0.0..=1.0).contains(&options.accepts) {
-        bail!("--accepts {} is outside 0..1", options.accepts);
-    }
+    let policies = policies(options);
     let standard = Behaviour::default();
     let declines = standard.declines.min(1.0 - options.accepts);
     let scenario = Scenario {
@@ -65,24 +61,15 @@ const MOST_DECISIONS: u32 = 1_000_000;
 
 /// `spacall replay-decisions`: what would have changed.
 pub(super) async fn replay_decisions(pool: &PgPool, options: &ReplayDecisions) -> anyhow::Result<()> {
-    let time = |name: &str, text: &str| {
-        let at = text.parse::<DateTime<Utc>>();
-        at.with_context(|| format!("--{name} {text}: wanted is a time like 2026-01-05T18:00:00Z"))
-    };
-    let (since, until) = (time("since", &options.since)?, time("until", &options.until)?);
+    let (since, until) = (options.since, options.until);
     let mut settings = Settings::default();
     for row in store::settings::list(pool).await? {
         settings.set(&row.key, &row.value)?;
     }
     let radius_max = Meters::from_km(settings.service_radius_max_km.into());
     let of = &mut settings.dispatch;
-    if let Some(policy) = &options.policy {
-        of.policy = match policy.as_str() {
-            "sequential" => DispatchPolicy::Sequential,
-            "broadcast" => DispatchPolicy::Broadcast,
-            "batched" => DispatchPolicy::Batched,
-            other => bail!("--policy {other}: allowed are sequential, broadcast, batched"),
-        };
+    if let Some(policy) = options.policy {
+        of.policy = policy.into();
     }
     let standard = of.rules("", None, radius_max);
     let rules = |logged: Option<Rules>| match (logged, &options.policy) {
@@ -111,35 +98,29 @@ fn demand(options: &Simulate) -> anyhow::Result<Demand> {
     match options.demand {
         DemandSource::Manila => manila(data.as_deref(), options.bookings as usize, options.seed),
         DemandSource::Sf => match data {
-            Some(data) => san_francisco(&data, &options.day),
+            Some(data) => san_francisco(&data, options.day),
             None => bail!("--demand sf needs --data or SPACALL_DATA: the folder with demand/sf_trips_*.csv.gz"),
         },
     }
 }
 
 /// The rules of each policy asked for, with its name.
-fn policies(options: &Simulate) -> anyhow::Result<Vec<(String, Rules)>> {
+fn policies(options: &Simulate) -> Vec<(String, Rules)> {
     let settings = Settings::default();
     let radius_max = Meters::from_km(settings.service_radius_max_km.into());
     let standard = settings.dispatch.rules("", None, radius_max);
-    let window = Duration::from_secs_f64(options.window.clamp(0.1, 60.0));
-    let batched = Policy::Batched { window };
+    let batched = Policy::Batched { window: Duration::from_secs_f64(options.window) };
     let fair = Weights::from(CostWeights { idle_hour: 120.0, ..CostWeights::default() });
-    options
-        .policies
-        .split(',')
-        .map(|name| {
-            let rules = match name.trim() {
-                "sequential" => standard,
-                "broadcast" => Rules {
-                    policy: Policy::Broadcast { width: options.width, stagger: Duration::from_secs(options.stagger) },
-                    ..standard
-                },
-                "batched" => Rules { policy: batched, ..standard },
-                "batched-fair" => Rules { policy: batched, weights: fair, ..standard },
-                other => bail!("--policies {other}: allowed are sequential, broadcast, batched, batched-fair"),
-            };
-            Ok((name.trim().to_owned(), rules))
-        })
-        .collect()
+    let stagger = Duration::from_secs(options.stagger);
+    let rules = |policy: &ComparedPolicy| match policy {
+        ComparedPolicy::Sequential => ("sequential".to_owned(), standard),
+        ComparedPolicy::Broadcast => {
+            ("broadcast".to_owned(), Rules { policy: Policy::Broadcast { width: options.width, stagger }, ..standard })
+        }
+        ComparedPolicy::Batched => ("batched".to_owned(), Rules { policy: batched, ..standard }),
+        ComparedPolicy::BatchedFair => {
+            ("batched-fair".to_owned(), Rules { policy: batched, weights: fair, ..standard })
+        }
+    };
+    options.policies.iter().map(rules).collect()
 }

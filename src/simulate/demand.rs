@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use chrono::NaiveDate;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -50,13 +51,11 @@ const MANILA_MIDNIGHT: i64 = 1_767_542_400_000_000;
 ///
 /// # Errors
 /// When the file is missing or is not what its README says.
-pub fn san_francisco(data: &Path, day: &str) -> anyhow::Result<Demand> {
+pub fn san_francisco(data: &Path, day: NaiveDate) -> anyhow::Result<Demand> {
     let file = data.join("demand/sf_trips_2008-05-17_to_05-31.csv.gz");
     let text = unzipped(&file)?;
     // Midnight of San Francisco (UTC-7) becomes midnight of Manila (UTC+8), 15 hours earlier.
-    let date: chrono::NaiveDate =
-        day.parse().with_context(|| format!("--day {day}: wanted is a date from 2008-05-17 to 2008-05-31"))?;
-    let midnight = date.and_time(chrono::NaiveTime::MIN).and_utc().timestamp() + 7 * 3_600;
+    let midnight = day.and_time(chrono::NaiveTime::MIN).and_utc().timestamp() + 7 * 3_600;
     let mut wishes = Vec::new();
     for (number, line) in text.lines().enumerate().skip(1) {
         let fields: Vec<&str> = line.split(',').collect();
