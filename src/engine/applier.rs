@@ -62,7 +62,7 @@ pub(super) async fn run(engine: Arc<Engine>, compared_every: Duration) {
     let behind = Arc::new(Notify::new());
     let mut teller = tokio::spawn(tell(Arc::clone(&engine), told));
     let mut catcher = tokio::spawn(catch_up(Arc::clone(&engine), Arc::clone(&behind)));
-    let mut ears = Ears { news, behind, open: true, compared_every };
+    let mut ears = Ears { news, behind, open: true, compared_every, compares_in_vain: false };
     while !engine.shutdown.is_cancelled() {
         let ended = tokio::select! {
             () = engine.shutdown.cancelled() => return,
@@ -94,6 +94,8 @@ struct Ears {
     /// Changes were heard up to now.
     open: bool,
     compared_every: Duration,
+    /// The last part could not be compared.
+    compares_in_vain: bool,
 }
 
 impl Ears {
@@ -130,12 +132,7 @@ async fn listen(engine: &Arc<Engine>, ears: &mut Ears) -> Result<(), StoreError>
                 continue;
             }
             () = tokio::time::sleep_until(round.due().into()) => {
-                if round.part(engine).await? {
-                    lists(engine).await?;
-                    bookings(engine).await?;
-                    ears.look_behind();
-                    round.next(engine);
-                }
+                compare(engine, ears, &mut round).await;
                 continue;
             }
         }
@@ -157,6 +154,32 @@ async fn all_rows(engine: &Arc<Engine>, ears: &mut Ears) -> Result<Round, StoreE
     ears.are_open();
     wanted.are_applied();
     Ok(Round::new(engine, clock::monotonic(), ears.compared_every))
+}
+
+/// The next part of the comparison. One that cannot be read is tried again: what is heard is heard all the same.
+async fn compare(engine: &Arc<Engine>, ears: &mut Ears, round: &mut Round) {
+    let failed_before = ears.compares_in_vain;
+    let compared = next_part(engine, ears, round).await;
+    ears.compares_in_vain = compared.is_err();
+    let Err(error) = compared else { return };
+    round.put_off();
+    metrics::counter!("spacall_comparison_failures_total").increment(1);
+    // Said once: it may last.
+    if failed_before {
+        tracing::debug!(%error, "the index still cannot be compared with the database");
+    } else {
+        tracing::warn!(%error, "the index cannot be compared with the database now; tried again until it can");
+    }
+}
+
+async fn next_part(engine: &Arc<Engine>, ears: &Ears, round: &mut Round) -> Result<(), StoreError> {
+    if round.part(engine).await? {
+        lists(engine).await?;
+        bookings(engine).await?;
+        ears.look_behind();
+        round.next(engine);
+    }
+    Ok(())
 }
 
 /// Tells of bookings that moved while nobody listened, beside the applier: however many they are, the index does not wait.

@@ -148,7 +148,11 @@ async fn rows(
 async fn positions(pool: &PgPool, fleet: &Fleet, ids: &[ProviderId], since: Timestamp) -> Result<usize, StoreError> {
     let mut fixes = therapists::newest_fixes(pool, Some(ids), since).await?;
     // Mostly the index is ahead; the hexagon of a place costs more than this look.
-    fixes.retain(|(provider, fix)| fleet.position(*provider).is_none_or(|(_, at)| at < fix.at));
+    fixes.retain(|(provider, fix)| match fleet.position(*provider) {
+        Some((_, at)) => at < fix.at,
+        // He has none yet, or was left out.
+        None => fleet.therapist(*provider).is_some(),
+    });
     fleet.restore_all(&fixes);
     Ok(fixes.len())
 }
@@ -196,10 +200,8 @@ fn report(unusable: &[therapists::Unusable]) {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::core::fleet::Ties;
-
     use crate::core::offerings::Offerings;
 
     fn idle() -> Therapist {

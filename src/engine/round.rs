@@ -18,8 +18,11 @@ pub const COMPARED_EVERY: Duration = Duration::from_secs(60);
 /// Therapists of a part: so few that a request which comes in between hardly waits, and no fewer, because each part costs three
 /// statements.
 const PART: usize = 200;
-/// Parts do not follow each other faster than this: a fleet too large for that goes in larger parts.
+/// Parts do not follow each other faster than this, however late they are, so that what is heard gets its turn: a fleet too large
+/// for that goes in larger parts.
 const LEAST_PAUSE: Duration = Duration::from_millis(50);
+/// When a part could not be read.
+const RETRY: Duration = Duration::from_secs(1);
 /// Of the period, that the parts are spread over: what remains is for a slow database, and for newcomers.
 const SPREAD_PERCENT: u32 = 90;
 
@@ -30,6 +33,8 @@ pub(super) struct Round {
     pace: Pace,
     /// Parts that were compared.
     done: u32,
+    /// The next is not to be compared before.
+    not_before: Instant,
     /// All up to this id are compared.
     after: ProviderId,
     /// The others of the index when the round began, in order of id: whoever was deleted is in no table.
@@ -45,6 +50,7 @@ impl Round {
             period,
             pace: Pace::of(known.len(), period * SPREAD_PERCENT / 100),
             done: 0,
+            not_before: began,
             after: ProviderId(i64::MIN),
             known,
         }
@@ -57,13 +63,18 @@ impl Round {
 
     /// When the next part is to be compared.
     pub(super) fn due(&self) -> Instant {
-        self.began + self.pace.offset(self.done)
+        (self.began + self.pace.offset(self.done)).max(self.not_before)
+    }
+
+    /// The same part is compared again a little later.
+    pub(super) fn put_off(&mut self) {
+        self.not_before = clock::monotonic() + RETRY;
     }
 
     /// Makes the index show what the rows of the next part say. True after the last one.
     ///
     /// # Errors
-    /// When the rows could not be read; nothing is compared then.
+    /// When not all could be read; the part is the next one still.
     pub(super) async fn part(&mut self, engine: &Engine) -> Result<bool, StoreError> {
         let stored = therapists::ids_after(&engine.pool, self.after, self.pace.part).await?;
         let part = first(&stored, &self.known, self.pace.part);
@@ -72,6 +83,7 @@ impl Round {
             engine.dispatcher.supply_appeared();
         }
         self.done += 1;
+        self.not_before = clock::monotonic() + LEAST_PAUSE;
         if let Some(&last) = part.last() {
             self.after = last;
             while self.known.pop_front_if(|id| *id <= last).is_some() {}

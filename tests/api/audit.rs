@@ -21,11 +21,16 @@ async fn in_silence(server: &Server, statement: &'static str, provider: i64) {
     tx.commit().await.expect("committed");
 }
 
-async fn repairs(server: &Server) -> u64 {
+/// What a counter without labels says.
+pub(super) async fn counted(server: &Server, counter: &str) -> u64 {
     let text = Api::new(&server.base, None).request("GET", "/metrics").send().await.expect("metrics").text().await;
     let text = text.expect("a text");
-    let line = text.lines().find_map(|line| line.strip_prefix("spacall_index_repairs_total "));
+    let line = text.lines().find_map(|line| line.strip_prefix(counter)?.strip_prefix(' '));
     line.and_then(|count| count.parse().ok()).unwrap_or(0)
+}
+
+async fn repairs(server: &Server) -> u64 {
+    counted(server, "spacall_index_repairs_total").await
 }
 
 fn sorted(mut list: Vec<String>) -> Vec<String> {
@@ -206,9 +211,9 @@ pub(super) async fn hold_the_next_read(server: &Server) -> Held {
 impl Held {
     pub(super) async fn until_somebody_waits(&self, server: &Server) {
         let waits = "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE wait_event = 'advisory' AND datname = current_database())";
-        while !sqlx::query_scalar::<_, bool>(waits).fetch_one(server.pool()).await.expect("a statement") {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
+        let somebody =
+            async || sqlx::query_scalar::<_, bool>(waits).fetch_one(server.pool()).await.expect("a statement");
+        crate::support::until_told("somebody waits", somebody).await;
     }
 
     pub(super) async fn let_go(self) {

@@ -10,9 +10,9 @@ use spacall::store;
 use spacall::store::seed::{FleetPlan, StorePlan, fleet, stores};
 use sqlx::PgPool;
 
-use super::audit::hold_the_next_read;
+use super::audit::{counted, hold_the_next_read};
 use super::*;
-use crate::support::{TestDatabase, database, until};
+use crate::support::{TestDatabase, database, until, until_told};
 
 /// A database with so many therapists, in order of id.
 async fn with_therapists(many: u32) -> (TestDatabase, Vec<ProviderId>) {
@@ -118,4 +118,26 @@ async fn what_is_told_of_during_a_comparison_does_not_wait_for_its_end() {
     assert_ne!(rating(index, untold).as_deref(), Some("1.25"), "the whole fleet was compared first");
     until("the last part is compared", || rating(index, untold).as_deref() == Some("1.25")).await;
     assert_eq!(rating(index, told).as_deref(), Some("1.25"), "shown, and taken back");
+}
+
+/// The server's connections that listen.
+async fn listeners(server: &Server) -> Vec<i32> {
+    let statement = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN %'";
+    sqlx::query_scalar(statement).fetch_all(server.pool()).await.expect("connections")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_cannot_be_read_is_tried_again_by_the_one_who_listens() {
+    let (database, ids) = with_therapists(10).await;
+    let server = Server::comparing(database, Duration::from_millis(500)).await;
+    let silent = silent(&server.database).await;
+    let (before, index) = (listeners(&server).await, &server.engine().fleet);
+    assert_eq!(before.len(), 1);
+    let execute = async |statement| sqlx::raw_sql(statement).execute(server.pool()).await.expect("a statement");
+    execute("ALTER TABLE therapist_profiles RENAME TO therapist_profiles_away").await;
+    until_told("a part cannot be read", async || counted(&server, "spacall_comparison_failures_total").await > 0).await;
+    run(&silent, RATED, ids[3]).await;
+    execute("ALTER TABLE therapist_profiles_away RENAME TO therapist_profiles").await;
+    until("the part is read", || rating(index, ids[3]).as_deref() == Some("1.25")).await;
+    assert_eq!(listeners(&server).await, before, "all was read anew");
 }

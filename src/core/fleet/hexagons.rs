@@ -63,10 +63,10 @@ pub(super) struct Hexagons {
     people: [Chains<People>; LAYERS],
 }
 
-/// What the writer knows of one: where the next fix of somebody there is.
+/// What the writer knows of one: in which cell the next fix of somebody there is.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(align(64))]
-struct Place {
+struct Surroundings {
     /// `None`: H3 has to be asked, or it was forgotten.
     outline: Option<Outline>,
     /// By side: one more than the number of the cell that was found there last, 0 if none was. It may have become
@@ -87,7 +87,7 @@ pub(super) enum To {
 #[derive(Debug, Default)]
 pub(super) struct HexagonBook {
     /// By number.
-    places: Vec<Place>,
+    cells: Vec<Surroundings>,
     known: HashMap<u64, u32>,
     free: Vec<u32>,
     middles: Stock,
@@ -97,7 +97,7 @@ pub(super) struct HexagonBook {
 impl HexagonBook {
     /// Whether a place is surely in this cell.
     pub(super) fn holds(&self, number: u32, place: LatLng) -> bool {
-        let known = self.places.get(number as usize).and_then(|known| known.outline.as_ref());
+        let known = self.cells.get(number as usize).and_then(|known| known.outline.as_ref());
         known.is_some_and(|outline| outline.holds(place))
     }
 
@@ -107,16 +107,19 @@ impl HexagonBook {
     }
 
     fn beside(&self, from: u32, place: LatLng) -> Option<u32> {
-        let here = self.places.get(from as usize)?;
+        let here = self.cells.get(from as usize)?;
         let Some(side) = here.outline.as_ref()?.side_towards(place) else { return Some(from) };
         here.beyond[side].checked_sub(1).filter(|beside| self.holds(*beside, place))
     }
 
-    /// Remembers which cell lies there beside another.
+    /// Remembers which cell lies there beside another, unless that is farther than beside it.
     pub(super) fn note_way(&mut self, from: u32, to: u32, place: LatLng) {
-        let Some(here) = self.places.get_mut(from as usize) else { return };
-        if let Some(side) = here.outline.and_then(|outline| outline.side_towards(place)) {
-            here.beyond[side] = to + 1;
+        let outline = |number: u32| self.cells.get(number as usize)?.outline;
+        let Some((left, entered)) = outline(from).zip(outline(to)) else { return };
+        let Some(side) = left.side_towards(place) else { return };
+        let known = &mut self.cells[from as usize].beyond[side];
+        if *known != to + 1 && left.is_beside(&entered) {
+            *known = to + 1;
         }
     }
 }
@@ -203,23 +206,23 @@ impl Hexagons {
         if let Some(number) = book.known.get(&public.cell) {
             return Ok(*number);
         }
-        let number = book.free.last().copied().unwrap_or(book.places.len() as u32);
+        let number = book.free.last().copied().unwrap_or(book.cells.len() as u32);
         if number as usize >= self.cells.capacity() {
             return Err(Full);
         }
-        let to = self.middles.prepare(number, public.centre, &mut book.middles)?;
+        let middle = self.middles.prepare(number, public.centre, &mut book.middles)?;
         self.cells.ensure(number);
         if book.free.pop().is_none() {
-            book.places.push(Place::default());
+            book.cells.push(Surroundings::default());
         }
-        book.places[number as usize] = Place { outline: Outline::of(&public), beyond: [0; SIDES] };
+        book.cells[number as usize] = Surroundings { outline: Outline::of(&public), beyond: [0; SIDES] };
         book.known.insert(public.cell, number);
         if let Some(hexagon) = self.cells.get(number) {
             hexagon.cell.store(public.cell, FREE);
             hexagon.centre.store(pack(public.centre), FREE);
         }
-        let _change = Change::of([[self.middles.word(to)]]);
-        self.middles.relocate(number, &Spot { place: public.centre, class: ANY }, to, &mut book.middles, || ());
+        let _change = Change::of([[self.middles.word(middle)]]);
+        self.middles.relocate(number, &Spot { place: public.centre, class: ANY }, middle, &mut book.middles, || ());
         Ok(number)
     }
 
@@ -256,7 +259,7 @@ impl Hexagons {
         let from = self.middles.cell_of(number).and_then(|cell| self.middles.word(cell));
         let _change = Change::of([[from]]);
         self.middles.remove(number, &mut book.middles);
-        book.places[number as usize] = Place::default();
+        book.cells[number as usize] = Surroundings::default();
         book.free.push(number);
     }
 }

@@ -34,6 +34,10 @@ pub struct Outline {
     pairs: [(f32, f32); PAIRS],
 }
 
+/// Middles of cells that have a side in common are 383 m apart on their plane, and less on the sphere; those of the next but
+/// one 663 m, of which the sphere leaves 418 m where it shrinks them most.
+const BESIDE: Meters = Meters(400.0);
+
 const PAIRS: usize = 3;
 /// How many sides a cell has.
 pub(crate) const SIDES: usize = 2 * PAIRS;
@@ -78,6 +82,11 @@ impl Outline {
         let across = self.pairs.map(|(per_north, per_east)| per_north * north + per_east * east);
         let (pair, across) = across.into_iter().enumerate().max_by(|(_, a), (_, b)| a.abs().total_cmp(&b.abs()))?;
         (across.abs() > 1.0).then(|| if across > 0.0 { pair } else { pair + PAIRS })
+    }
+
+    /// Whether this is the outline of the same cell or of one that has a side in common with it.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        self.centre.distance(other.centre) <= BESIDE
     }
 
     /// True only if the place is in the cell.

@@ -158,8 +158,6 @@ enum Change {
     Move(ProviderId, Fix),
 }
 
-/// In a few cells of a few metres to a few hundred: most moves cross a border, many meet in one cell; and in an H3 cell that
-/// nobody else is in.
 /// Some stay, the others leave their slots to each other all the time.
 #[test]
 fn a_snapshot_that_others_overlap_holds_whoever_stays_and_nobody_twice() {
@@ -192,6 +190,8 @@ fn a_snapshot_that_others_overlap_holds_whoever_stays_and_nobody_twice() {
     });
 }
 
+/// In a few cells of a few metres to a few hundred: most moves cross a border, many meet in one cell; and in an H3 cell that
+/// nobody else is in.
 fn near(rng: &mut StdRng) -> LatLng {
     let far = if rng.random_bool(0.2) { 9_000 } else { 1 };
     let mut around = |middle: i32| middle + rng.random_range(-3..=3) * rng.random_range(1..9_000) * far;

@@ -12,7 +12,7 @@ use crate::core::fleet::grid::{Grid, Spot};
 use crate::core::fleet::tiling::{CIRCLE_E7, SIDE, Sample, Tiling};
 use crate::core::fleet::window::{Window, haversine_at_most};
 use crate::core::fleet::word::{Change, Witness};
-use crate::core::geo::{CELL_REACH, EARTH_RADIUS_M, LatLng, Meters, Outline, public_position};
+use crate::core::geo::{CELL_REACH, EARTH_RADIUS_M, LatLng, Meters, Outline, PublicPosition, public_position};
 
 /// The place that is `distance` metres from `from`, in a random direction, to 1e-7 degree.
 fn at_distance(from: LatLng, distance: f64, rng: &mut StdRng) -> LatLng {
@@ -288,6 +288,61 @@ fn whoever_moves_within_the_outline_stays_in_the_public_cell_and_nobody_is_far_f
     assert!(farthest > Meters::new(210.0), "nobody stood in a corner");
     assert!(held > 10_000 && left > 10_000, "the outlines are too small or too large: {held} {left}");
     assert!(asked < held / 50, "H3 is asked of {asked}, whom an outline might hold like {held}");
+}
+
+/// Pentagons lie at the icosahedron's corners; cells on its 30 edges are bent, with up to eight corners.
+#[test]
+fn no_outline_is_drawn_of_what_is_bent_and_those_beside_it_are_right() {
+    let mut rng = StdRng::seed_from_u64(11);
+    let corners: Vec<LatLng> = h3o::Resolution::Nine
+        .pentagons()
+        .map(|cell| {
+            assert_eq!(Outline::of(&PublicPosition { cell: cell.into(), centre: middle(cell) }), None);
+            middle(cell)
+        })
+        .collect();
+    let edges: Vec<_> = (0..12).flat_map(|a| (0..a).map(move |b| (a, b))).collect();
+    let edges = edges.into_iter().filter(|&(a, b)| corners[a].distance(corners[b]) < Meters::from_km(7_200.0));
+    let (mut bent, mut held, mut all) = (0, 0, 0);
+    for (a, b) in edges {
+        for n in 0..400 {
+            // Many next to a corner, where the bend is greatest.
+            let part = if n % 2 == 0 { rng.random_range(0.0..1.0) } else { 10f64.powf(rng.random_range(-4.5..-1.0)) };
+            let place = at_distance(on_the_way(corners[a], corners[b], part), rng.random_range(0.0..600.0), &mut rng);
+            let public = public_position(place);
+            all += 1;
+            let outline = Outline::of(&public);
+            if h3o::CellIndex::try_from(public.cell).unwrap().boundary().len() > 6 {
+                bent += 1;
+                assert_eq!(outline, None, "{public:?}");
+            }
+            let near = at_distance(public.centre, rng.random_range(100.0..240.0), &mut rng);
+            if outline.is_some_and(|outline| outline.holds(near)) {
+                assert_eq!(public_position(near), public, "{near}");
+                held += 1;
+            }
+        }
+    }
+    println!("{bent} of {all} cells were bent; {held} places held");
+    assert_eq!(all, 30 * 400);
+    assert!(bent > 1_000 && held > 1_000);
+}
+
+fn middle(cell: h3o::CellIndex) -> LatLng {
+    let middle = h3o::LatLng::from(cell);
+    LatLng::new(middle.lat(), middle.lng()).unwrap()
+}
+
+/// On the great circle between two places.
+fn on_the_way(from: LatLng, to: LatLng, part: f64) -> LatLng {
+    let vector = |place: LatLng| {
+        let (lat, lng) = (place.latitude().to_radians(), place.longitude().to_radians());
+        [lat.cos() * lng.cos(), lat.cos() * lng.sin(), lat.sin()]
+    };
+    let (a, b) = (vector(from), vector(to));
+    let angle = from.distance(to).get() / EARTH_RADIUS_M;
+    let [x, y, z] = std::array::from_fn(|at| ((1.0 - part) * angle).sin() * a[at] + (part * angle).sin() * b[at]);
+    LatLng::new(z.atan2(x.hypot(y)).to_degrees(), y.atan2(x).to_degrees()).unwrap()
 }
 
 /// Just within, on, and just beyond the sides.
