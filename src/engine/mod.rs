@@ -9,6 +9,7 @@ mod readiness;
 mod rebuild;
 mod refresh;
 mod round;
+mod shown;
 mod stores;
 
 use std::sync::Arc;
@@ -152,18 +153,13 @@ impl Engine {
             rebuild::some(&self.pool, &self.fleet, &[provider], &self.settings(), clock::now()).await?;
             if self.fleet.therapist(provider).is_some() {
                 // What changed since may have been applied before these rows: the applier has the last word.
-                self.refresh(provider);
+                self.refresh.add([provider]);
             }
         }
         Ok(())
     }
 
-    /// This therapist's rows were changed by this node: they are read now, not when the notification comes.
-    pub fn refresh(&self, provider: ProviderId) {
-        self.refresh.add([provider]);
-    }
-
-    /// The same for these, whatever has changed; tells when the index shows their rows.
+    /// Reads the rows of these, whatever has changed; tells when the index shows them.
     fn reread(&self, providers: impl IntoIterator<Item = ProviderId>) -> oneshot::Receiver<()> {
         self.refresh.ask(providers)
     }

@@ -3,10 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 
 use crate::core::ids::ProviderId;
+
+/// How long an answer is held back until the index shows what it tells. The applier needs a few milliseconds; where it is behind
+/// (a whole fleet is being read, the database is away), nobody is kept from what is committed.
+const SHOWN_WITHIN: Duration = Duration::from_secs(1);
 
 /// Each therapist once: as many as there are, at most. None is ever turned away.
 #[derive(Default)]
@@ -51,6 +56,20 @@ impl Refresh {
         done
     }
 
+    /// Returns when the index shows the rows of these as they are committed by now, or some newer ones; or after
+    /// [`SHOWN_WITHIN`]: they are read all the same.
+    pub(super) async fn shown(&self, therapists: impl IntoIterator<Item = ProviderId>) {
+        let therapists: BTreeSet<_> = therapists.into_iter().collect();
+        if therapists.is_empty() {
+            return;
+        }
+        // Dropped when the reading failed, after which everything is read, this question's answer among it.
+        let applied = async { while self.ask(therapists.iter().copied()).await.is_err() {} };
+        if tokio::time::timeout(SHOWN_WITHIN, applied).await.is_err() {
+            tracing::debug!(?therapists, "answered before the index shows it: the applier is behind");
+        }
+    }
+
     /// Returns when somebody was added since; perhaps taken already. Cancel safe.
     pub(super) async fn some(&self) {
         self.some.notified().await;
@@ -69,6 +88,8 @@ impl Refresh {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[tokio::test]
@@ -85,5 +106,29 @@ mod tests {
         assert!(done.try_recv().is_err(), "not yet");
         taken.are_applied();
         done.await.expect("told");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_waits_for_the_index_through_a_failed_reading_but_not_for_ever() {
+        const HIM: [ProviderId; 1] = [ProviderId(7)];
+        let refresh = Arc::new(Refresh::default());
+        refresh.shown([]).await;
+        let asking = Arc::clone(&refresh);
+        let shown = tokio::spawn(async move { asking.shown(HIM).await });
+        refresh.some().await;
+        // The reading failed: everything is read, and he is waited for.
+        drop(refresh.take());
+        refresh.some().await;
+        let taken = refresh.take();
+        assert!(!shown.is_finished() && taken.therapists == HIM.into());
+        taken.are_applied();
+        shown.await.expect("answered");
+
+        // Nobody applies anything.
+        let a_moment = Duration::from_millis(10);
+        let early = tokio::time::timeout(SHOWN_WITHIN - a_moment, refresh.shown(HIM)).await;
+        let late = tokio::time::timeout(SHOWN_WITHIN + a_moment, refresh.shown(HIM)).await;
+        assert_eq!((early.is_ok(), late.is_ok()), (false, true));
+        assert_eq!(refresh.take().therapists, HIM.into(), "he is read later");
     }
 }

@@ -219,7 +219,7 @@ pub struct Transition {
 
 /// Moves a booking: the party whom the state machine allows.
 ///
-/// The status it already has: 200, nothing changed. Not allowed (a therapist may not set out while he is on another
+/// Once it is answered, who can be matched at this node goes by it. The status it already has: 200, nothing changed. Not allowed (a therapist may not set out while he is on another
 /// booking, either): 409 `not_allowed` with `current_status`. A store's owner accepts while a room is free (409
 /// `store_full` with `free_from`), the store is open for the whole of the service (409 `store_closed` with `opens_at` or
 /// `closes_at`) and his time to answer is not over (409 `too_late`).
@@ -247,7 +247,7 @@ pub async fn transition(
     let to = fields.finish(to)?;
     let actor = Actor { user: caller.user, admin: caller.is_admin() };
     let wish = Wish { booking: uuid, actor, to, reason };
-    match engine.dispatcher.transition(wish).await? {
+    match engine.transition(wish).await? {
         TransitionOutcome::Moved(moved) => Ok(Json(as_far_as_his(moved.view, &caller))),
         TransitionOutcome::Unchanged(view) => Ok(Json(as_far_as_his(*view, &caller))),
         TransitionOutcome::Refused { why, status } => Err(refused(&why, status)),

@@ -74,10 +74,9 @@ impl Desk for FrontDesk {
     }
 
     async fn set_availability(&self, therapist: ProviderId, available: bool) -> Result<(), Refusal> {
-        if !users::set_available(&self.engine.pool, therapist, available).await.map_err(failed)? {
+        if !self.engine.set_available(therapist, available).await.map_err(failed)? {
             return Err(Refusal::not_found("the therapist"));
         }
-        self.engine.refresh(therapist);
         Ok(())
     }
 
@@ -92,7 +91,7 @@ impl Desk for FrontDesk {
 
     /// The winner hears `offer.closed` and the booking over the bus.
     async fn accept_offer(&self, therapist: ProviderId, offer: OfferId) -> Result<Vec<ServerMessage>, Refusal> {
-        match self.engine.dispatcher.accept(offer, therapist).await.map_err(failed)? {
+        match self.engine.accept(offer, therapist).await.map_err(failed)? {
             AcceptOutcome::Accepted(_) => Ok(Vec::new()),
             AcceptOutcome::Gone { reason, .. } => Err(Refusal::offer_gone(offer, reason)),
             // The booking is cancelled: to him it was withdrawn.
@@ -108,7 +107,7 @@ impl Desk for FrontDesk {
         offer: OfferId,
         reason: Option<String>,
     ) -> Result<Vec<ServerMessage>, Refusal> {
-        match self.engine.dispatcher.decline(offer, therapist, reason).await.map_err(failed)? {
+        match self.engine.decline(offer, therapist, reason).await.map_err(failed)? {
             DeclineOutcome::Declined { .. } => Ok(Vec::new()),
             DeclineOutcome::Gone { reason, .. } => Err(Refusal::offer_gone(offer, reason)),
             DeclineOutcome::NotYours => Err(Refusal::not_found("the offer")),

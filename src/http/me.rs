@@ -104,7 +104,7 @@ pub struct Availability {
     pub available: bool,
 }
 
-/// Goes online or offline. Disconnecting does not change it; a booking or an offer that is there stays.
+/// Goes online or offline. Once it is answered, questions and bookings at this node go by it. Disconnecting does not change it; a booking or an offer that is there stays.
 #[utoipa::path(
     put,
     path = "/v1/me/availability",
@@ -120,9 +120,8 @@ pub async fn availability(
     let available = fields.required("available", read::boolean);
     let available = fields.finish(available)?;
     let therapist = caller.therapist().ok_or_else(|| Problem::forbidden("This is for therapists."))?;
-    if !users::set_available(&engine.pool, therapist, available).await? {
+    if !engine.set_available(therapist, available).await? {
         return Err(Problem::not_found("Therapist"));
     }
-    engine.refresh(therapist);
     Ok(Json(Availability { available }))
 }

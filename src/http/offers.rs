@@ -47,7 +47,7 @@ pub async fn accept(
     PathId(id): PathId,
     _: OptionalBody,
 ) -> Result<Json<Booking>, Problem> {
-    match engine.dispatcher.accept(OfferId(id), therapist(&caller)?).await? {
+    match engine.accept(OfferId(id), therapist(&caller)?).await? {
         AcceptOutcome::Accepted(accepted) => Ok(Json(accepted.view.booking)),
         AcceptOutcome::Gone { reason, .. } => Err(gone(reason)),
         AcceptOutcome::Unpaid { .. } => Err(payment::insufficient_balance()),
@@ -94,7 +94,7 @@ pub async fn decline(
 ) -> Result<Json<Declined>, Problem> {
     let reason = body.fields.optional("reason", read::text(500));
     let reason = body.fields.finish(Some(reason))?;
-    match engine.dispatcher.decline(OfferId(id), therapist(&caller)?, reason).await? {
+    match engine.decline(OfferId(id), therapist(&caller)?, reason).await? {
         DeclineOutcome::Declined { .. } => Ok(Json(Declined { offer_id: id, reason: OfferEnd::Declined })),
         DeclineOutcome::Gone { reason, .. } => Err(gone(reason)),
         DeclineOutcome::NotYours => Err(Problem::not_found("Offer")),

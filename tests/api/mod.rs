@@ -13,6 +13,7 @@ mod identity;
 mod in_store;
 mod listening;
 mod main_job;
+mod own_writes;
 mod races;
 mod restarted;
 mod scheduled;
@@ -23,7 +24,7 @@ mod wallet;
 use chrono::Utc;
 use serde_json::{Value, json};
 
-use crate::support::http::{Api, Stream, fix};
+use crate::support::http::{Answer, Api, Stream, fix};
 use crate::support::people::{self, Person, Therapist};
 use crate::support::server::Server;
 

@@ -103,7 +103,7 @@ pub trait Desk: Send + Sync + 'static {
     /// For `welcome`; asked after the socket is on the bus, so that no offer falls between.
     fn standing(&self, member: &Member) -> impl Future<Output = Result<Standing, Refusal>> + Send;
 
-    /// `availability`: returns when it is committed.
+    /// `availability`: returns when it is committed, and questions and bookings go by it.
     fn set_availability(
         &self,
         therapist: ProviderId,

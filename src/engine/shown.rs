@@ -1,0 +1,85 @@
+//! What people change about who can be matched, answered once this node shows it: whoever hears "done" asks, and books, at
+//! once. Handlers and sockets call these, not the store or the dispatcher.
+//!
+//! The wait comes after the commit and holds nothing that the applier, the dispatcher or anybody else waits for. What else is
+//! told of a move (to the parties, to the machine, to other nodes) does not wait for it.
+
+use super::Engine;
+use crate::core::ids::{OfferId, ProviderId};
+use crate::store::bookings::{TransitionOutcome, Wish};
+use crate::store::offers::{AcceptOutcome, DeclineOutcome};
+use crate::store::{StoreError, users};
+
+impl Engine {
+    /// Whether this therapist takes offers from now on. False: there is no such therapist.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub async fn set_available(&self, therapist: ProviderId, available: bool) -> Result<bool, StoreError> {
+        let known = users::set_available(&self.pool, therapist, available).await?;
+        if known {
+            self.shown([therapist]).await;
+        }
+        Ok(known)
+    }
+
+    /// Accepts an offer: see [`accept`](super::dispatcher::DispatcherHandle::accept).
+    ///
+    /// # Errors
+    /// When the transaction failed.
+    pub async fn accept(&self, offer: OfferId, therapist: ProviderId) -> Result<AcceptOutcome, StoreError> {
+        let outcome = self.dispatcher.accept(offer, therapist).await?;
+        if let AcceptOutcome::Accepted(accepted) = &outcome {
+            self.shown(accepted.withdrawn.iter().map(|other| other.provider).chain([therapist])).await;
+        }
+        Ok(outcome)
+    }
+
+    /// Declines an offer: see [`decline`](super::dispatcher::DispatcherHandle::decline).
+    ///
+    /// # Errors
+    /// When the transaction failed.
+    pub async fn decline(
+        &self,
+        offer: OfferId,
+        therapist: ProviderId,
+        reason: Option<String>,
+    ) -> Result<DeclineOutcome, StoreError> {
+        let outcome = self.dispatcher.decline(offer, therapist, reason).await?;
+        if matches!(outcome, DeclineOutcome::Declined { .. }) {
+            self.shown([therapist]).await;
+        }
+        Ok(outcome)
+    }
+
+    /// Moves a booking: see [`transition`](super::dispatcher::DispatcherHandle::transition).
+    ///
+    /// # Errors
+    /// When the transaction failed.
+    pub async fn transition(&self, wish: Wish) -> Result<TransitionOutcome, StoreError> {
+        let outcome = self.dispatcher.transition(wish).await?;
+        match &outcome {
+            TransitionOutcome::Moved(moved) => {
+                let had_it = moved.had_it.map(|(provider, _)| provider).into_iter().chain(moved.view.provider);
+                self.shown(moved.closed.iter().map(|offer| offer.provider).chain(had_it)).await;
+            }
+            // Asked again, perhaps while the first answer waits.
+            TransitionOutcome::Unchanged(view) => self.shown(view.provider).await,
+            TransitionOutcome::Refused { .. }
+            | TransitionOutcome::StoreCannot(_)
+            | TransitionOutcome::Unpaid(_)
+            | TransitionOutcome::NotFound => {}
+        }
+        Ok(outcome)
+    }
+
+    /// Returns when the index shows the committed rows of these, or when that takes too long: what is committed stands, and is
+    /// answered as such.
+    async fn shown(&self, providers: impl IntoIterator<Item = ProviderId>) {
+        tokio::select! {
+            // The applier goes, and the index with it.
+            () = self.shutdown.cancelled() => {}
+            () = self.refresh.shown(providers) => {}
+        }
+    }
+}
