@@ -24,7 +24,7 @@ impl End {
     pub(crate) fn of(booking: &BookingSeen) -> Option<Self> {
         match booking.status.as_str() {
             "completed" => Some(Self::Completed),
-            "cancelled" if matches!(booking.cancelled_by.as_deref(), None | Some("system")) => Some(Self::Expired),
+            "cancelled" if booking.cancelled_by.is_none() => Some(Self::Expired),
             "cancelled" | "no_show" => Some(Self::Cancelled),
             _ => None,
         }
@@ -198,7 +198,7 @@ mod tests {
             End::of(&serde_json::from_value(json).expect("a booking"))
         };
         assert_eq!(end("completed", None), Some(End::Completed));
-        assert_eq!(end("cancelled", Some("system")), Some(End::Expired));
+        assert_eq!(end("cancelled", None), Some(End::Expired));
         assert_eq!(end("cancelled", Some("customer")), Some(End::Cancelled));
         assert_eq!(end("en_route", None), None);
     }

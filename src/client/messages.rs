@@ -161,7 +161,7 @@ pub struct BookingSeen {
     /// Why it was cancelled.
     #[serde(default)]
     pub cancellation_reason: Option<String>,
-    /// Who cancelled it.
+    /// Who cancelled it; nobody: the service.
     #[serde(default)]
     pub cancelled_by: Option<String>,
 }

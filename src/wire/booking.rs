@@ -53,7 +53,7 @@ pub struct Booking {
     pub customer_notes: Option<String>,
     /// Why it was cancelled.
     pub cancellation_reason: Option<String>,
-    /// Who cancelled: `customer`, `provider`, `admin`, `system`; null while not cancelled.
+    /// Who cancelled: `customer`, `provider`, `admin`; null if the service did (see the reason), and while it is not cancelled.
     pub cancelled_by: Option<String>,
     /// What the cancellation costs.
     #[schema(value_type = String, example = "0.00")]

@@ -222,7 +222,7 @@ async fn silence_passes_the_offer_on_and_the_deadline_ends_the_search_with_a_rea
     assert_eq!(hear_closed(&mut silent_app).await, (offer, OfferEnd::Expired));
     match &*hear(&mut app).await {
         ServerMessage::Booking(b) => {
-            assert_eq!((b.status.as_str(), b.cancelled_by.as_deref()), ("cancelled", Some("system")));
+            assert_eq!((b.status.as_str(), b.cancelled_by.as_deref()), ("cancelled", None));
             assert_eq!(b.cancellation_reason.as_deref(), Some("no_therapist_available"));
         }
         other => panic!("{other:?}"),

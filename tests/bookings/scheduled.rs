@@ -217,7 +217,7 @@ async fn a_search_ends_at_its_deadline_with_a_reason() {
     assert_eq!(hear_status(&mut app).await, "pending");
     match &*hear(&mut app).await {
         ServerMessage::Booking(b) => {
-            assert_eq!((b.status.as_str(), b.cancelled_by.as_deref()), ("cancelled", Some("system")));
+            assert_eq!((b.status.as_str(), b.cancelled_by.as_deref()), ("cancelled", None));
             assert_eq!(b.cancellation_reason.as_deref(), Some("no_therapist_available"));
         }
         other => panic!("{other:?}"),

@@ -35,7 +35,7 @@ async fn a_search_ends_at_its_deadline_by_the_databases_clock_with_a_reason() {
     match end(&w, booking, EndReason::NoTherapistAvailable).await {
         EndOutcome::Ended { view, closed } => {
             assert_eq!(closed.iter().map(|c| c.offer).collect::<Vec<_>>(), [offer]);
-            assert_eq!(view.booking.cancelled_by.as_deref(), Some("system"));
+            assert_eq!(view.booking.cancelled_by, None);
             assert_eq!(view.booking.cancellation_reason.as_deref(), Some("no_therapist_available"));
         }
         other => panic!("{other:?}"),

@@ -173,7 +173,7 @@ async fn too_little_at_the_accept_ends_the_booking_and_leaves_nobody_with_a_shar
     let booking = w.by_wallet(customer).await;
     let rival = w.offer(booking, other, 2).await;
     let AcceptOutcome::Unpaid { view, closed } = w.accepted_by(booking, therapist).await else { panic!("paid") };
-    assert_eq!((view.booking.status.as_str(), view.booking.cancelled_by.as_deref()), ("cancelled", Some("system")));
+    assert_eq!((view.booking.status.as_str(), view.booking.cancelled_by.as_deref()), ("cancelled", None));
     assert_eq!(view.booking.cancellation_reason.as_deref(), Some("insufficient_balance"));
     assert_eq!(closed.len(), 2, "both who were asked are told");
     assert_eq!(w.offer_status(rival).await, "withdrawn");

@@ -77,8 +77,7 @@ macro_rules! select {
                     b.service_price, b.distance_surcharge, b.platform_fee, b.tip_amount, b.promo_discount,
                     b.total_amount, b.price_is_estimate, b.payment_method::text AS payment_method, b.customer_notes,
                     b.cancellation_reason, b.cancellation_fee,
-                    CASE WHEN b.status <> 'cancelled' THEN NULL
-                         WHEN b.cancelled_by IS NULL THEN 'system'
+                    CASE WHEN b.status <> 'cancelled' OR b.cancelled_by IS NULL THEN NULL
                          WHEN b.cancelled_by = b.customer_id THEN 'customer'
                          WHEN b.cancelled_by = p.user_id THEN 'provider'
                          ELSE 'admin' END AS cancelled_by,
