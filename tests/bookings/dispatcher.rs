@@ -231,6 +231,33 @@ async fn silence_passes_the_offer_on_and_the_deadline_ends_the_search_with_a_rea
 }
 
 #[tokio::test]
+async fn an_offer_whose_time_ends_with_its_bookings_has_expired() {
+    let w = World::new().await;
+    let node = Node::start(&w, |_| {});
+    for chosen in [false, true] {
+        let (therapist, customer) = (w.therapist().await, w.customer().await);
+        node.place(&w, therapist, 1.0).await;
+        let mut his = node.bus.connect(therapist.user, true);
+        let mut new = w.new_booking(customer).await;
+        (new.dispatch_timeout_s, new.chosen) = (2, chosen.then_some(therapist.provider));
+        let booking = node.create(new).await;
+        let offer = hear_offer(&mut his).await;
+        let apart = "SELECT count(*) FROM booking_offers o JOIN bookings b ON b.id = o.booking_id
+                     WHERE o.id = $1 AND o.expires_at <> b.created_at + make_interval(secs => b.dispatch_timeout_s)";
+        assert_eq!(w.one(apart, offer.0).await, 0, "it ends at the deadline");
+        assert_eq!(hear_closed(&mut his).await, (offer, OfferEnd::Expired), "chosen: {chosen}");
+        assert_eq!(w.offer_status(offer).await, "expired");
+        let late = node.dispatcher.accept(offer, therapist.provider).await.expect("a statement");
+        assert!(matches!(late, AcceptOutcome::Gone { reason: OfferEnd::Expired, .. }), "{late:?}");
+        assert_eq!(w.booking_status(booking).await, "cancelled");
+        // The next one is to be asked without him.
+        w.run("UPDATE providers SET is_available = FALSE WHERE id = $1", therapist.provider.0).await;
+        node.known(&w, therapist).await;
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn a_therapist_who_comes_online_is_asked_at_once() {
     let w = World::new().await;
     let node = Node::start(&w, |_| {});

@@ -9,6 +9,7 @@ use spacall::core::settings::Settings;
 use spacall::store::bookings::lease::{self, NodeId};
 use spacall::store::bookings::{self, Anew, EndOutcome, ReleaseOutcome, SearchRules};
 use spacall::store::offers::{self, AcceptOutcome};
+use spacall::wire::stream::OfferEnd;
 
 use super::world::{Therapist, World};
 
@@ -60,6 +61,27 @@ async fn a_booking_that_names_its_therapist_ends_with_his_no() {
     new.chosen = Some(w.therapist().await.provider);
     let booking = w.create(&new).await;
     assert!(matches!(end(&w, booking, EndReason::ProviderDeclined).await, EndOutcome::Ended { .. }));
+}
+
+#[tokio::test]
+async fn a_chosen_therapist_is_not_silent_before_his_time_is_over_by_the_databases_clock() {
+    let w = World::new().await;
+    let (mut new, chosen) = (w.new_booking(w.customer().await).await, w.therapist().await);
+    new.chosen = Some(chosen.provider);
+    let booking = w.create(&new).await;
+    let offer = w.offer(booking, chosen, 1).await;
+    match end(&w, booking, EndReason::ProviderDidNotAnswer).await {
+        EndOutcome::NotDue(left) => assert!((20..=25).contains(&left.as_secs()), "{left:?}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(w.offer_status(offer).await, "offered", "he may still accept");
+    w.make_due(offer).await;
+    match end(&w, booking, EndReason::ProviderDidNotAnswer).await {
+        EndOutcome::Ended { closed, .. } => {
+            assert_eq!(closed.iter().map(|c| (c.offer, c.end)).collect::<Vec<_>>(), [(offer, OfferEnd::Expired)]);
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test]

@@ -180,7 +180,7 @@ async fn expire(shared: &Shared, booking: BookingId, offer: OfferId) -> Input {
                     shared.records.answered(closed.provider, false);
                 }
                 // His duty ended with its time; another offer may have begun since.
-                shared.tell_offer_end(closed.user, &closed, OfferEnd::Expired);
+                shared.tell_offer_end(closed.user, offer, OfferEnd::Expired);
                 shared.supply.notify_one();
                 return Input::Expired { booking, offer };
             }
@@ -199,7 +199,7 @@ async fn end(shared: &Shared, booking: BookingId, reason: EndReason) -> Input {
     for _ in 0..NOT_DUE_TRIES {
         match bookings::end_by_system(&shared.pool, booking, reason).await {
             Ok(EndOutcome::Ended { view, closed }) => {
-                shared.tell_closed(&closed, OfferEnd::Withdrawn);
+                shared.tell_closed(&closed);
                 shared.tell_booking(&view, None);
                 metrics::counter!("spacall_searches_ended_total", "reason" => reason.as_str()).increment(1);
                 return Input::Ended { booking };

@@ -81,7 +81,7 @@ impl DispatcherHandle {
     }
 
     /// Accepts an offer. The winner's sessions get `offer.closed` (`accepted`) and the booking, also when he repeats
-    /// himself; the customer the booking; who else was asked `offer.closed` (`withdrawn`).
+    /// himself; the customer the booking; who else was asked `offer.closed` (`withdrawn`, or `expired` if his time was over).
     pub async fn accept(&self, offer: OfferId, provider: ProviderId) -> Result<AcceptOutcome, StoreError> {
         self.run(move |shared| async move {
             let began = clock::monotonic();
@@ -121,8 +121,7 @@ impl DispatcherHandle {
                     shared.feed(Input::Declined { booking, offer }).await;
                 }
                 if let Some(user) = shared.user_of(provider) {
-                    let closed = ClosedOffer { offer, provider, user, now };
-                    shared.tell_offer_end(user, &closed, OfferEnd::Declined);
+                    shared.tell_offer_end(user, offer, OfferEnd::Declined);
                 }
             }
             Ok(outcome)
@@ -295,8 +294,7 @@ impl Shared {
         let (view, provider) = (&accepted.view, accepted.provider);
         let winner = view.provider_user;
         if let Some(user) = winner {
-            let closed = ClosedOffer { offer, provider, user, now: view.is_now() };
-            self.tell_offer_end(user, &closed, OfferEnd::Accepted);
+            self.tell_offer_end(user, offer, OfferEnd::Accepted);
         }
         if accepted.repeated {
             // Perhaps because the first answer was lost, after its commit: nobody may have been told.
@@ -310,7 +308,7 @@ impl Shared {
         if view.is_now() {
             self.on_booking(provider, view, false);
         }
-        self.tell_closed(&accepted.withdrawn, OfferEnd::Withdrawn);
+        self.tell_closed(&accepted.withdrawn);
         self.announce(view, accepted.withdrawn.iter().map(|offer| offer.provider));
         self.tell_booking(view, None);
         metrics::counter!("spacall_accepts_total").increment(1);
@@ -325,7 +323,7 @@ impl Shared {
         match offers::withdraw_clashing(&self.pool, taken).await {
             Ok(closed) => {
                 for (booking, offer) in closed {
-                    self.tell_closed(&[offer], OfferEnd::Withdrawn);
+                    self.tell_closed(&[offer]);
                     self.feed(Input::Changed { booking }).await;
                 }
             }
@@ -347,8 +345,7 @@ impl Shared {
         self.free(provider, now);
         self.announce_duties([provider]);
         if let Some(user) = self.user_of(provider) {
-            let closed = ClosedOffer { offer, provider, user, now };
-            self.tell_offer_end(user, &closed, reason);
+            self.tell_offer_end(user, offer, reason);
         }
         self.feed(match reason {
             OfferEnd::Expired => Input::Expired { booking, offer },
@@ -359,7 +356,7 @@ impl Shared {
 
     /// An accept found too little in the customer's wallet, and ended the booking.
     async fn after_unpaid(&self, view: &BookingView, closed: &[ClosedOffer]) {
-        self.tell_closed(closed, OfferEnd::Withdrawn);
+        self.tell_closed(closed);
         self.announce(view, closed.iter().map(|offer| offer.provider));
         self.tell_booking(view, None);
         metrics::counter!("spacall_searches_ended_total", "reason" => INSUFFICIENT_BALANCE).increment(1);
@@ -376,7 +373,7 @@ impl Shared {
                 _ => self.off_booking(provider, view.id, view.is_now() || moved.from != Status::Accepted),
             }
         }
-        self.tell_closed(&moved.closed, OfferEnd::Withdrawn);
+        self.tell_closed(&moved.closed);
         // After the duties that are set here: whoever reads them again has the last word.
         self.announce(view, moved.closed.iter().map(|offer| offer.provider).chain(had_it));
         let before = moved.had_it.filter(|_| moved.from.is_active()).map(|(_, user)| user);
@@ -419,7 +416,7 @@ impl Shared {
     /// Ends the offers that a booking moved by others' SQL left live.
     pub(super) async fn withdraw_orphans(&self, booking: BookingId) {
         match offers::withdraw_orphans(&self.pool, booking).await {
-            Ok(closed) => self.tell_closed(&closed, OfferEnd::Withdrawn),
+            Ok(closed) => self.tell_closed(&closed),
             Err(error) => {
                 tracing::warn!(%error, booking_id = booking.0, "orphaned offers could not be withdrawn; the next reconciliation does it");
             }

@@ -5,7 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use super::{Shared, lock};
 use crate::clock;
 use crate::core::fleet::Duty;
-use crate::core::ids::{BookingId, ProviderId, UserId};
+use crate::core::ids::{BookingId, OfferId, ProviderId, UserId};
 use crate::core::time::Timestamp;
 use crate::store::bookings::BookingView;
 use crate::store::offers::{ClosedOffer, Persisted};
@@ -76,15 +76,15 @@ impl Shared {
     }
 
     /// Offers that ended otherwise than by their therapist's word.
-    pub(super) fn tell_closed(&self, closed: &[ClosedOffer], reason: OfferEnd) {
+    pub(super) fn tell_closed(&self, closed: &[ClosedOffer]) {
         for offer in closed {
             self.free(offer.provider, offer.now);
-            self.tell_offer_end(offer.user, offer, reason);
+            self.tell_offer_end(offer.user, offer.offer, offer.end);
         }
     }
 
-    pub(super) fn tell_offer_end(&self, user: UserId, offer: &ClosedOffer, reason: OfferEnd) {
-        self.bus.tell(user, ServerMessage::OfferClosed { offer_id: offer.offer, reason });
+    pub(super) fn tell_offer_end(&self, user: UserId, offer_id: OfferId, reason: OfferEnd) {
+        self.bus.tell(user, ServerMessage::OfferClosed { offer_id, reason });
     }
 
     /// A therapist whose offer (`now`: of a booking for `now`) ended may be asked again. One who is on a booking stays on

@@ -29,7 +29,7 @@ pub enum EndOutcome {
         /// Its offers that were live until now.
         closed: Vec<ClosedOffer>,
     },
-    /// Its deadline has not come yet by the database's clock, for so long.
+    /// Its deadline, or the end of the offer to whom it names, has not come yet by the database's clock, for so long.
     NotDue(Duration),
     /// It is not pending (any more), or there is none: nothing was done.
     NotPending,
@@ -47,9 +47,21 @@ pub async fn end_by_system(pool: &PgPool, booking: BookingId, reason: EndReason)
     if (row.provider_id.is_none() || row.r#type == "in_store") && row.deadline > now {
         return Ok(EndOutcome::NotDue((row.deadline - now).to_std().unwrap_or_default()));
     }
+    if reason == EndReason::ProviderDidNotAnswer
+        && let Some(until) = asked_until(&mut tx, booking).await?.filter(|&until| until > now)
+    {
+        return Ok(EndOutcome::NotDue((until - now).to_std().unwrap_or_default()));
+    }
     let (view, closed) = cancel_pending(&mut tx, booking, reason.as_str(), now).await?;
     tx.commit().await?;
     Ok(EndOutcome::Ended { view: Box::new(view), closed })
+}
+
+/// Nobody is silent before his time is over. (The clock of the node that found him silent may be ahead.)
+async fn asked_until(tx: &mut PgConnection, booking: BookingId) -> Result<Option<DateTime<Utc>>, StoreError> {
+    let until =
+        sqlx::query_scalar("SELECT max(expires_at) FROM booking_offers WHERE booking_id = $1 AND status = 'offered'");
+    Ok(until.bind(booking.0).fetch_one(tx).await?)
 }
 
 /// The reason with which a booking ends that its customer's wallet cannot pay for.

@@ -194,7 +194,8 @@ pub async fn expire(pool: &PgPool, offer: OfferId) -> Result<ExpireOutcome, Stor
     .await?;
     Ok(match row {
         Some((provider, user, now, status, _)) if status == "expired" => {
-            ExpireOutcome::Expired(ClosedOffer { offer, provider: ProviderId(provider), user: UserId(user), now })
+            let (provider, user, end) = (ProviderId(provider), UserId(user), OfferEnd::Expired);
+            ExpireOutcome::Expired(ClosedOffer { offer, provider, user, now, end })
         }
         Some((_, _, _, status, left_s)) if status == "offered" => {
             // It became due between the two statements: 0, try again.

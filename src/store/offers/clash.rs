@@ -10,6 +10,7 @@ use crate::core::ids::{BookingId, OfferId, ProviderId, UserId};
 use crate::store::StoreError;
 use crate::store::bookings::{lock, read};
 use crate::store::tx::clock;
+use crate::wire::stream::OfferEnd;
 use crate::wire::time::from_chrono;
 
 /// A live offer of somebody who has just taken another booking.
@@ -53,7 +54,10 @@ pub async fn withdraw_clashing(pool: &PgPool, taken: BookingId) -> Result<Vec<(B
         if clashes(&mut tx, &row).await? && withdrawn(&mut tx, &row).await? {
             tx.commit().await?;
             let (offer, provider, user) = (OfferId(row.id), ProviderId(row.provider_id), UserId(row.user_id));
-            closed.push((BookingId(row.booking_id), ClosedOffer { offer, provider, user, now: row.now }));
+            closed.push((
+                BookingId(row.booking_id),
+                ClosedOffer { offer, provider, user, now: row.now, end: OfferEnd::Withdrawn },
+            ));
         }
     }
     Ok(closed)

@@ -35,6 +35,8 @@ pub struct ClosedOffer {
     pub user: UserId,
     /// Of a booking for `now`: he was asked for no other meanwhile. (Of scheduled ones he may have several at once.)
     pub now: bool,
+    /// How it ended: who was silent until his time was over has not lost it to anybody.
+    pub end: OfferEnd,
 }
 
 /// An offer's row, locked or as of one statement.
@@ -49,17 +51,22 @@ struct OfferRow {
 impl OfferRow {
     /// Why it can no longer be answered; `None` while it is live (or lost to the clock, which only SQL can tell).
     fn end(&self) -> Option<OfferEnd> {
-        match self.status.as_str() {
-            "offered" => None,
-            "accepted" => Some(OfferEnd::Accepted),
-            "declined" => Some(OfferEnd::Declined),
-            "expired" => Some(OfferEnd::Expired),
-            _ => Some(OfferEnd::Withdrawn), // withdrawn, and released: the therapist gave the booking back
-        }
+        end_of(&self.status)
     }
 
     fn booking(&self) -> BookingId {
         BookingId(self.booking_id)
+    }
+}
+
+/// How an offer of this status ended; `None`: it has not.
+fn end_of(status: &str) -> Option<OfferEnd> {
+    match status {
+        "offered" => None,
+        "accepted" => Some(OfferEnd::Accepted),
+        "declined" => Some(OfferEnd::Declined),
+        "expired" => Some(OfferEnd::Expired),
+        _ => Some(OfferEnd::Withdrawn), // withdrawn, and released: the therapist gave the booking back
     }
 }
 
@@ -104,7 +111,7 @@ pub(crate) async fn withdraw(
     booking: BookingId,
     keep: Option<OfferId>,
 ) -> Result<Vec<ClosedOffer>, StoreError> {
-    let rows: Vec<(i64, i64, i64, bool)> = sqlx::query_as(
+    let rows: Vec<(i64, i64, i64, bool, String)> = sqlx::query_as(
         "WITH live AS (SELECT id FROM booking_offers
                        WHERE booking_id = $1 AND status = 'offered' AND id IS DISTINCT FROM $2
                        ORDER BY id FOR UPDATE)
@@ -112,7 +119,7 @@ pub(crate) async fn withdraw(
          SET status = CASE WHEN o.expires_at <= clock_timestamp() THEN 'expired' ELSE 'withdrawn' END::booking_offer_status
          FROM live, providers p
          WHERE o.id = live.id AND o.status = 'offered' AND p.id = o.provider_id
-         RETURNING o.id, o.provider_id, p.user_id, o.booking_type = 'now'",
+         RETURNING o.id, o.provider_id, p.user_id, o.booking_type = 'now', o.status::text",
     )
     .bind(booking.0)
     .bind(keep.map(|o| o.0))
@@ -120,11 +127,12 @@ pub(crate) async fn withdraw(
     .await?;
     Ok(rows
         .into_iter()
-        .map(|(offer, provider, user, now)| ClosedOffer {
+        .map(|(offer, provider, user, now, status)| ClosedOffer {
             offer: OfferId(offer),
             provider: ProviderId(provider),
             user: UserId(user),
             now,
+            end: end_of(&status).unwrap_or(OfferEnd::Withdrawn),
         })
         .collect())
 }
