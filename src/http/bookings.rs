@@ -15,7 +15,7 @@ use super::extract::{Body, PathUuid, read};
 use super::idempotency::{self, IdempotencyKey};
 use super::new_booking::{self, BookingRequest};
 use super::new_visit;
-use super::page::{Cursor, Page, PageQuery};
+use super::page::{Cursor, Page, PageQuery, WholeList};
 use super::payment;
 use super::problem::{Problem, ProblemBody, UNAVAILABLE_RETRY_S};
 use crate::core::booking::{Refusal, Status};
@@ -183,28 +183,22 @@ pub async fn list(
     Ok(Json(query.page(data, next, prev)))
 }
 
-/// What happened to a booking.
-#[derive(Serialize, utoipa::ToSchema)]
-pub struct Timeline {
-    /// Oldest first.
-    pub data: Vec<Entry>,
-}
-
-/// What happened to a booking, to its parties.
+/// What happened to a booking, oldest first, to its parties: all of it, on one page.
 #[utoipa::path(
     get,
     path = "/v1/bookings/{uuid}/timeline",
     tag = "bookings",
     params(("uuid" = Uuid, Path)),
-    responses((status = 200, body = Timeline), (status = 404, body = ProblemBody))
+    responses((status = 200, body = Page<Entry>), (status = 404, body = ProblemBody))
 )]
 pub async fn timeline(
     State(engine): State<Arc<Engine>>,
     Caller(caller): Caller,
     PathUuid(uuid): PathUuid,
-) -> Result<Json<Timeline>, Problem> {
+    list: WholeList,
+) -> Result<Json<Page<Entry>>, Problem> {
     let view = own(&engine, &caller, uuid).await?;
-    Ok(Json(Timeline { data: timeline::after(&engine.pool, view.id, 0, LONGEST_TIMELINE).await? }))
+    Ok(Json(list.page(timeline::after(&engine.pool, view.id, 0, LONGEST_TIMELINE).await?)))
 }
 
 /// The status that a booking shall have.

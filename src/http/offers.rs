@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::auth::{Caller, Principal};
 use super::extract::{OptionalBody, PathId, read};
+use super::page::{Page, WholeList};
 use super::payment;
 use super::problem::{Problem, ProblemBody};
 use crate::core::ids::{OfferId, ProviderId};
@@ -16,17 +17,14 @@ use crate::store::offers::{self, AcceptOutcome, DeclineOutcome};
 use crate::wire::booking::Booking;
 use crate::wire::stream::{Offer, OfferEnd};
 
-/// Live offers.
-#[derive(Serialize, utoipa::ToSchema)]
-pub struct Offers {
-    /// Oldest first.
-    pub data: Vec<Offer>,
-}
-
-/// The caller's live offers.
-#[utoipa::path(get, path = "/v1/offers", tag = "therapist", responses((status = 200, body = Offers)))]
-pub async fn list(State(engine): State<Arc<Engine>>, Caller(caller): Caller) -> Result<Json<Offers>, Problem> {
-    Ok(Json(Offers { data: offers::live_for(&engine.pool, therapist(&caller)?).await? }))
+/// The caller's live offers, oldest first: all of them, on one page.
+#[utoipa::path(get, path = "/v1/offers", tag = "therapist", responses((status = 200, body = Page<Offer>)))]
+pub async fn list(
+    State(engine): State<Arc<Engine>>,
+    Caller(caller): Caller,
+    list: WholeList,
+) -> Result<Json<Page<Offer>>, Problem> {
+    Ok(Json(list.page(offers::live_for(&engine.pool, therapist(&caller)?).await?)))
 }
 
 /// Takes the booking. Exactly one accept wins; the winner may repeat it.

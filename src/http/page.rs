@@ -1,5 +1,7 @@
 //! Laravel's cursor pages.
 
+use std::convert::Infallible;
+
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri, header};
@@ -15,7 +17,7 @@ const LARGEST_PER_PAGE: i64 = 100;
 /// A page of a list, as Laravel's `cursorPaginate` answers it.
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct Page<T> {
-    /// Newest first.
+    /// In the order of the list.
     pub data: Vec<T>,
     /// Of the list, without a query.
     pub path: String,
@@ -97,6 +99,28 @@ impl PageQuery {
             per_page: self.per_page,
             path: self.path,
         }
+    }
+}
+
+/// A list that is short enough to be answered whole, whatever page is asked for.
+pub struct WholeList {
+    path: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for WholeList {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self { path: own_url(&parts.uri, &parts.headers) })
+    }
+}
+
+impl WholeList {
+    /// Its one page.
+    pub fn page<T>(self, data: Vec<T>) -> Page<T> {
+        let usual = u32::try_from(DEFAULT_PER_PAGE).unwrap_or_default();
+        let per_page = u32::try_from(data.len()).unwrap_or(u32::MAX).max(usual);
+        PageQuery { cursor: None, per_page, path: self.path }.page(data, None, None)
     }
 }
 

@@ -6,16 +6,10 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 
+use super::page::{Page, WholeList};
 use crate::core::money::Money;
 use crate::engine::Engine;
 use crate::store::catalog::Service;
-
-/// The catalogue.
-#[derive(Serialize, utoipa::ToSchema)]
-pub struct Services {
-    /// Every active service, in the order in which they are shown.
-    pub data: Vec<ListedService>,
-}
 
 /// A service that can be booked.
 #[derive(Serialize, utoipa::ToSchema)]
@@ -41,10 +35,10 @@ pub struct ListedService {
     pub duration_minutes: u32,
 }
 
-/// The services that can be booked.
-#[utoipa::path(get, path = "/v1/services", tag = "matching", responses((status = 200, body = Services)))]
-pub async fn services(State(engine): State<Arc<Engine>>) -> Json<Services> {
-    Json(Services { data: engine.catalog().services().iter().map(ListedService::from).collect() })
+/// The services that can be booked, in the order in which they are shown, on one page.
+#[utoipa::path(get, path = "/v1/services", tag = "matching", responses((status = 200, body = Page<ListedService>)))]
+pub async fn services(State(engine): State<Arc<Engine>>, list: WholeList) -> Json<Page<ListedService>> {
+    Json(list.page(engine.catalog().services().iter().map(ListedService::from).collect()))
 }
 
 impl From<&Service> for ListedService {

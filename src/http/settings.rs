@@ -10,18 +10,12 @@ use serde_json::Value;
 
 use super::auth::Caller;
 use super::extract::{self, Body, read};
+use super::page::{Page, WholeList};
 use super::problem::{Problem, ProblemBody};
 use crate::core::settings::Settings;
 use crate::engine::Engine;
 use crate::store::settings::{self, SettingRow};
 use crate::wire::time::WireTime;
-
-/// Every setting.
-#[derive(Serialize, utoipa::ToSchema)]
-pub struct SettingList {
-    /// By key.
-    pub data: Vec<Setting>,
-}
 
 /// A row of `app_settings`.
 #[derive(Serialize, utoipa::ToSchema)]
@@ -64,11 +58,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Key {
     }
 }
 
-/// Every setting as it is stored.
-#[utoipa::path(get, path = "/v1/settings", tag = "ops", responses((status = 200, body = SettingList)))]
-pub async fn list(State(engine): State<Arc<Engine>>) -> Result<Json<SettingList>, Problem> {
+/// Every setting as it is stored, by key, on one page.
+#[utoipa::path(get, path = "/v1/settings", tag = "ops", responses((status = 200, body = Page<Setting>)))]
+pub async fn list(State(engine): State<Arc<Engine>>, list: WholeList) -> Result<Json<Page<Setting>>, Problem> {
     let rows = settings::list(&engine.pool).await?;
-    Ok(Json(SettingList { data: rows.into_iter().map(Setting::from).collect() }))
+    Ok(Json(list.page(rows.into_iter().map(Setting::from).collect())))
 }
 
 /// Changes a setting. It is felt within 2 s, by bookings made from then on.

@@ -136,3 +136,34 @@ async fn lists_are_laravels_cursor_pages_and_lead_back() {
     let back = api.get(&follow(&third, "prev_page_url")).await.json;
     assert_eq!(uuids(&back), made[2..4]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn short_lists_are_one_whole_page_of_the_same_envelope() {
+    let server = Server::start().await;
+    let therapist = therapist_at(&server, "Luz", 300.0).await;
+    let (customer, admin) = (people::customer(server.pool()).await, people::admin(server.pool()).await);
+    let booking = book(&server, &customer, wanted()).await;
+    let (his, hers, ops) = (server.api(&therapist.person.token), server.api(&customer.token), server.api(&admin.token));
+    his.until("/v1/offers", |answer| answer.json["data"][0].is_object()).await;
+    sqlx::query(
+        "INSERT INTO services (category_id, name, slug, base_price, duration_minutes)
+         SELECT category_id, 'Extra ' || n, 'extra-' || n, 100, 60 FROM generate_series(1, 20) n,
+                (SELECT category_id FROM services LIMIT 1) any_of",
+    )
+    .execute(server.pool())
+    .await
+    .expect("services");
+    hers.until("/v1/services", |answer| answer.json["data"].as_array().is_some_and(|all| all.len() > 20)).await;
+    for (api, path) in [
+        (&his, "/v1/offers".to_owned()),
+        (&hers, format!("/v1/bookings/{}/timeline", uuid(&booking))),
+        (&ops, "/v1/settings".to_owned()),
+        (&hers, "/v1/services".to_owned()),
+    ] {
+        let page = api.get(&path).await.json;
+        let rows = page["data"].as_array().expect("data").len();
+        let envelope = json!({"data": page["data"], "path": format!("{}{path}", server.base), "per_page": rows.max(15),
+                              "next_cursor": null, "prev_cursor": null, "next_page_url": null, "prev_page_url": null});
+        assert!(rows > 0 && page == envelope, "{path}: {page}");
+    }
+}
