@@ -194,6 +194,9 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
             }
             if let Some(route) = ROUTES.iter().find(|route| route.method == method && route.path == path) {
                 describe_access(operation, route.who, route.token_in);
+                if method != "GET" {
+                    describe_body(operation, route.token_in);
+                }
             }
         }
     }
@@ -213,6 +216,29 @@ fn name_problems(response: &mut utoipa::openapi::Response) {
     }
 }
 
+/// What every body may be refused for. Trackers send what they send, and are not told.
+fn describe_body(operation: &mut Operation, token_in: TokenIn) {
+    let read = token_in == TokenIn::Header;
+    for (status, description, possible) in [
+        ("400", "`bad_json`: the body is not JSON", read),
+        ("413", "`too_large`: the body is longer than 512 KiB", true),
+        ("415", "`unsupported_media_type`: the body is not called `application/json`", read),
+        ("422", "`invalid`: the body is no object, or a field of it cannot be used", read),
+    ] {
+        if possible {
+            describe_problem(operation, status, description);
+        }
+    }
+}
+
+/// Unless the operation says more of it itself.
+fn describe_problem(operation: &mut Operation, status: &str, description: &str) {
+    operation.responses.responses.entry(status.to_owned()).or_insert_with(|| {
+        let content = ContentBuilder::new().schema(Some(Ref::new(PROBLEM_SCHEMA))).build();
+        ResponseBuilder::new().description(description).content(PROBLEM_JSON, content).build().into()
+    });
+}
+
 fn describe_access(operation: &mut Operation, who: Who, token_in: TokenIn) {
     if !who.needs_token() {
         return;
@@ -227,10 +253,8 @@ fn describe_access(operation: &mut Operation, who: Who, token_in: TokenIn) {
         ("503", "The database is not reachable; `Retry-After` says when to try again", true),
     ];
     for (status, description, possible) in refusals {
-        if possible && !operation.responses.responses.contains_key(status) {
-            let content = ContentBuilder::new().schema(Some(Ref::new(PROBLEM_SCHEMA))).build();
-            let response = ResponseBuilder::new().description(description).content(PROBLEM_JSON, content).build();
-            operation.responses.responses.insert(status.to_owned(), response.into());
+        if possible {
+            describe_problem(operation, status, description);
         }
     }
 }

@@ -53,6 +53,7 @@ const STATUSES: &[&str] =
     request_body = BookingRequest,
     responses(
         (status = 201, body = Booking, headers(("location" = String, description = "Of the booking"))),
+        (status = 400, description = "`bad_json`: the body is not JSON; `bad_idempotency_key`", body = ProblemBody),
         (status = 409, description = "`idempotency_in_flight`; `store_full` with `free_from`", body = ProblemBody),
         (status = 503, description = "The database is not reachable; `Retry-After` says when to try again. `undecided`: whether it was booked is not known: repeat with the same Idempotency-Key; without one there is no `Retry-After`, and `GET /v1/bookings` tells", body = ProblemBody),
         (status = 422, description = "`invalid`, `provider_unavailable`, `store_closed` with `opens_at` or `closes_at`, `promo_refused`, `insufficient_balance` with `balance`, `idempotency_key_reused`", body = ProblemBody)

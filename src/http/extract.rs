@@ -50,6 +50,18 @@ impl<S: Send + Sync> FromRequest<S> for Body {
     }
 }
 
+/// A body as it came, whatever it says that it is.
+pub struct Raw(pub Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Raw {
+    type Rejection = Problem;
+
+    /// 413 when it is too big.
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        read_bytes(request, state).await.map(Self)
+    }
+}
+
 /// An empty body, or a JSON object: for calls whose fields are all optional.
 pub struct OptionalBody(pub Body);
 

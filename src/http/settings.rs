@@ -23,8 +23,8 @@ pub struct Setting {
     /// `booking_timeout`, `dispatch`, `pings` …
     #[schema(example = "booking_timeout")]
     pub key: String,
-    /// Its shape depends on the key.
-    #[schema(value_type = Object, example = json!({"pending": 300, "accepted": 1800}))]
+    /// Its shape depends on the key: an object, or a number.
+    #[schema(example = json!({"pending": 300, "accepted": 1800}))]
     pub value: Value,
     /// For people.
     pub description: Option<String>,
@@ -37,7 +37,7 @@ pub struct Setting {
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct NewSetting {
     /// In the key's shape.
-    #[schema(value_type = Object, example = json!({"pending": 300, "accepted": 1800}))]
+    #[schema(example = json!({"pending": 300, "accepted": 1800}))]
     pub value: Value,
 }
 

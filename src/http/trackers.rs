@@ -9,7 +9,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
 use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderName, HeaderValue};
@@ -18,6 +17,7 @@ use serde_json::Value;
 
 use super::auth::Caller;
 use super::desk::FrontDesk;
+use super::extract::Raw;
 use super::locations::{Stored, store};
 use super::problem::{Problem, ProblemBody};
 use crate::core::settings::PingLimits;
@@ -43,7 +43,7 @@ const REJECTED: HeaderName = HeaderName::from_static("x-spacall-rejected");
 pub(super) async fn owntracks(
     State(desk): State<Arc<FrontDesk>>,
     Caller(caller): Caller,
-    body: Bytes,
+    Raw(body): Raw,
 ) -> Result<Response, Problem> {
     let stored =
         take(&desk, &caller, "owntracks", |now, limits| protocol::read(&body, now, limits).into_iter().collect());
@@ -96,7 +96,7 @@ pub(super) async fn osmand_post(
     State(desk): State<Arc<FrontDesk>>,
     caller: Caller,
     RawQuery(query): RawQuery,
-    body: Bytes,
+    Raw(body): Raw,
 ) -> Result<Response, Problem> {
     osmand_any(&desk, caller, query, &body).await
 }

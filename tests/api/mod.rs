@@ -13,6 +13,7 @@ mod identity;
 mod in_store;
 mod listening;
 mod main_job;
+mod openapi;
 mod own_writes;
 mod races;
 mod restarted;
