@@ -164,7 +164,7 @@ async fn open_stream(
     responses(
         (status = 200, body = locations::Stored),
         (status = 422, body = problem::ProblemBody, description = "`fixes` is missing or no list"),
-        (status = 429, body = problem::ProblemBody, description = "More live fixes than `app_settings.pings` allows: none was taken"),
+        (status = 429, body = problem::ProblemBody, description = "`too_fast`: more live fixes than `app_settings.pings` allows, none was taken. After `Retry-After` the same request is; without it, send fewer at once"),
         (status = 503, body = problem::ProblemBody, description = "Not committed in time: send all of them again"),
     )
 )]

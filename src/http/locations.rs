@@ -48,7 +48,8 @@ pub async fn create<D: Desk>(
 /// Takes fixes as `judge` reads them, and returns after their commit.
 ///
 /// # Errors
-/// 429 when none was taken, 503 when they were not committed in time: in both cases all of them are to be sent again.
+/// 429 when none was taken, 503 when they were not committed in time: in both cases all of them are to be sent again, after
+/// what `Retry-After` says.
 pub(super) async fn store<D: Desk>(
     desk: &D,
     therapist: ProviderId,
@@ -57,7 +58,7 @@ pub(super) async fn store<D: Desk>(
     desk.introduce(therapist).await?;
     let receipts = Arc::new(Receipts::default());
     let mut intake = Intake::new(therapist, Arc::clone(&receipts));
-    let judged = judge(&mut intake).map_err(|TooFast| too_fast())?;
+    let judged = judge(&mut intake).map_err(too_fast)?;
     let mut rejected = judged.rejected;
     let Some(good) = judged.good else { return Ok(Stored { acked_seq: None, rejected }) };
     let commit = async {
@@ -80,11 +81,17 @@ pub(super) async fn store<D: Desk>(
     }
 }
 
-fn too_fast() -> Problem {
-    Problem::new(
-        StatusCode::TOO_MANY_REQUESTS,
-        "too_fast",
-        "More live fixes than allowed; none of these was taken. Send them again more slowly.",
-    )
-    .retry_after(1)
+fn too_fast(refused: TooFast) -> Problem {
+    let problem = |text| Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_fast", text);
+    let parts = format!("None of these was taken: {refused}. Send at most {} in one request", refused.burst);
+    match refused.again_in {
+        Some(wait) => {
+            // Whole seconds, and one more: then it is surely over.
+            let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
+            let text =
+                format!("{parts}, or all of them again in {seconds} s; fixes older than a minute are not limited.");
+            problem(text).retry_after(seconds)
+        }
+        None => problem(format!("{parts}.")),
+    }
 }

@@ -79,8 +79,16 @@ impl Shown {
 
 /// More live fixes than `app_settings.pings` allows. Nothing of the frame was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("more live fixes than allowed")]
-pub struct TooFast;
+#[error("{live} live fixes are more than are allowed now; at most {burst} are taken at once")]
+pub struct TooFast {
+    /// So many were sent.
+    pub live: usize,
+    /// `app_settings.pings.burst`
+    pub burst: u32,
+    /// When the same frame will be taken, if nothing else is sent: there is room by then, or its fixes are a backlog. `None`: never
+    /// as it is.
+    pub again_in: Option<Duration>,
+}
 
 impl Intake {
     /// A new connection, or request, of this therapist.
@@ -159,8 +167,13 @@ impl Intake {
     }
 
     fn judged<D: Desk>(&self, desk: &D, frame: Sorted, now: Timestamp, limits: &PingLimits) -> Result<Judged, TooFast> {
-        if !desk.sockets().rates().take(self.therapist, frame.live, clock::monotonic(), limits) {
-            return Err(TooFast);
+        let (rates, at) = (desk.sockets().rates(), clock::monotonic());
+        if !rates.take(self.therapist, frame.live, at, limits) {
+            let room = |fixes| rates.room_in(self.therapist, fixes, at, limits);
+            // Those that are no fixes count then, too.
+            let aged = room(frame.live - frame.young).map(|room| room.max(frame.ages_in(now)));
+            let again_in = [room(frame.live), aged].into_iter().flatten().min();
+            return Err(TooFast { live: frame.live, burst: limits.burst, again_in });
         }
         let good = frame.upto.map(|upto| Good {
             therapist: self.therapist,
@@ -215,6 +228,9 @@ struct Sorted {
     upto: Option<u32>,
     /// What the rate limit counts: all but backlog.
     live: usize,
+    /// Of these, fixes: they become a backlog.
+    young: usize,
+    newest: Option<Timestamp>,
     bad_record: Option<BadFrame>,
     nameless_excess: bool,
 }
@@ -230,6 +246,10 @@ impl Sorted {
             Err(rejected) => rejected.code == "too_old",
         };
         self.live += usize::from(!backlog);
+        if let (false, Ok((_, fix))) = (backlog, &fix) {
+            self.young += 1;
+            self.newest = self.newest.max(Some(fix.at));
+        }
         let checked = match fix {
             Ok((seq, fix)) => self.follow(seq, last_seq).map(|()| (seq, fix)),
             Err(rejected) => {
@@ -244,6 +264,11 @@ impl Sorted {
             Ok(good) => self.good.push(good),
             Err(rejected) => self.rejected.push(rejected),
         }
+    }
+
+    /// How long until the newest fix is older than a live one.
+    fn ages_in(&self, now: Timestamp) -> Duration {
+        self.newest.map_or(Duration::ZERO, |newest| newest.plus(LIVE_FOR).since(now)) + Duration::from_millis(1)
     }
 
     /// A fix beyond those of a frame. Those whose seq cannot be read share one answer.

@@ -51,6 +51,15 @@ impl FixRates {
         bucket.spent += fixes as f64;
         true
     }
+
+    /// How long until the bucket holds as many, if nothing is taken out of it meanwhile. `None`: it never does.
+    pub fn room_in(&self, therapist: ProviderId, fixes: usize, now: Instant, limits: &PingLimits) -> Option<Duration> {
+        let buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        let spent = buckets.by_therapist.get(&therapist).map_or(0.0, |bucket| bucket.refilled(now, limits).spent);
+        let (fixes, burst) = (fixes as f64, f64::from(limits.burst));
+        let missing = (spent + fixes - burst).max(0.0);
+        (fixes <= burst).then(|| Duration::from_secs_f64(missing / f64::from(limits.per_second)))
+    }
 }
 
 impl Buckets {
