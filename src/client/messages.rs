@@ -64,7 +64,7 @@ pub enum Incoming {
         /// For people.
         #[serde(default)]
         message: String,
-        /// With `offer_gone`.
+        /// With `offer_gone`, and with `not_found` of an offer.
         #[serde(default)]
         offer_id: Option<OfferId>,
         /// With `offer_gone`.

@@ -85,7 +85,7 @@ impl Desk for FrontDesk {
         match self.engine.dispatcher.received(offer, therapist).await.map_err(failed)? {
             ReceiptOutcome::Noted { .. } => Ok(Vec::new()),
             ReceiptOutcome::Gone { reason, .. } => Err(Refusal::offer_gone(offer, reason)),
-            ReceiptOutcome::NotYours => Err(Refusal::not_found("the offer")),
+            ReceiptOutcome::NotYours => Err(Refusal::no_offer(offer)),
         }
     }
 
@@ -96,7 +96,7 @@ impl Desk for FrontDesk {
             AcceptOutcome::Gone { reason, .. } => Err(Refusal::offer_gone(offer, reason)),
             // The booking is cancelled: to him it was withdrawn.
             AcceptOutcome::Unpaid { .. } => Err(Refusal::offer_gone(offer, OfferEnd::Withdrawn)),
-            AcceptOutcome::NotYours => Err(Refusal::not_found("the offer")),
+            AcceptOutcome::NotYours => Err(Refusal::no_offer(offer)),
         }
     }
 
@@ -110,7 +110,7 @@ impl Desk for FrontDesk {
         match self.engine.decline(offer, therapist, reason).await.map_err(failed)? {
             DeclineOutcome::Declined { .. } => Ok(Vec::new()),
             DeclineOutcome::Gone { reason, .. } => Err(Refusal::offer_gone(offer, reason)),
-            DeclineOutcome::NotYours => Err(Refusal::not_found("the offer")),
+            DeclineOutcome::NotYours => Err(Refusal::no_offer(offer)),
         }
     }
 

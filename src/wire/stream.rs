@@ -120,7 +120,7 @@ pub enum ServerMessage {
         code: String,
         /// For people.
         message: String,
-        /// With `offer_gone`.
+        /// With `offer_gone`, and with `not_found` of an offer.
         #[serde(skip_serializing_if = "Option::is_none")]
         offer_id: Option<OfferId>,
         /// With `offer_gone`.

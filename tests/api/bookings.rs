@@ -137,6 +137,24 @@ async fn a_booking_cancelled_in_sql_withdraws_its_offer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_offer_that_is_nobodys_or_anothers_is_named_in_the_error() {
+    let server = Server::start().await;
+    let (asked, other) = (therapist_at(&server, "Luz", 300.0).await, therapist_at(&server, "Hiyas", 900.0).await);
+    let customer = people::customer(server.pool()).await;
+    let (mut his, mut hers) = (app(&server, &asked).await, app(&server, &other).await);
+    book(&server, &customer, wanted()).await;
+    let foreign = his.expect("offer").await["offer_id"].clone();
+    for offer in [foreign, json!(4_711)] {
+        for command in ["offer.received", "offer.accept", "offer.decline"] {
+            hers.send(json!({"type": command, "offer_id": offer})).await;
+            let error = hers.expect("error").await;
+            assert_eq!((&error["code"], &error["offer_id"]), (&json!("not_found"), &offer), "{command}: {error}");
+            assert_eq!(error.get("reason"), None, "{error}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_chosen_therapist_alone_is_asked_and_his_no_ends_it() {
     let server = Server::start().await;
     let (near, chosen) = (therapist_at(&server, "Luz", 300.0).await, therapist_at(&server, "Hiyas", 900.0).await);

@@ -96,6 +96,35 @@ async fn binary_records_are_taken_where_they_were_agreed_on_and_text_everywhere(
 }
 
 #[tokio::test]
+async fn who_sends_again_on_the_same_socket_what_was_acked_hears_the_ack_again() {
+    let server = Server::start().await;
+    let mut app = App::sign_in_with(&server, THERAPIST, Some(BINARY)).await;
+    // Nothing was acked yet: there is no ack to repeat.
+    app.send(location(&[json!({"latitude": 1})])).await;
+    assert_eq!(app.next().await["type"], "rejected");
+    let fixes = [fix(7, 3.0), fix(8, 2.0), fix(9, 1.0)];
+    app.send(location(&fixes)).await;
+    assert_eq!(app.until_ack(9).await.len(), 1);
+    for again in [&fixes[..], &fixes[..1]] {
+        app.send(location(again)).await;
+        let heard = tokio::time::timeout(Duration::from_secs(10), app.until_ack(9)).await.expect("the ack, again");
+        let rejected: Vec<_> = heard.iter().filter(|m| m["type"] == "rejected").map(|m| m["seq"].clone()).collect();
+        let sent: Vec<_> = again.iter().map(|fix| fix["seq"].clone()).collect();
+        assert_eq!((rejected, heard.len()), (sent, again.len() + 1), "{heard:?}");
+    }
+    // What is not committed is not acked, however often it is sent: the ack that stands is older.
+    let mut hold = server.pool().begin().await.expect("a transaction");
+    sqlx::query("LOCK TABLE provider_locations IN SHARE MODE").execute(&mut *hold).await.expect("a lock");
+    app.send(location(&[fix(10, 0.5)])).await;
+    app.send(location(&[fix(10, 0.5)])).await;
+    assert_eq!(app.next().await["seq"], 10);
+    assert_eq!(app.next().await, json!({"type": "ack", "seq": 9}));
+    hold.rollback().await.expect("a rollback");
+    app.until_ack(10).await;
+    assert_eq!(server.count().await, 4);
+}
+
+#[tokio::test]
 async fn commands_run_beside_pings_and_in_their_own_order() {
     let server = Server::start().await;
     let mut app = App::sign_in(&server, THERAPIST).await;

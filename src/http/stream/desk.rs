@@ -57,24 +57,32 @@ pub struct Refusal {
     pub code: &'static str,
     /// For people.
     pub message: String,
-    /// The offer that is gone, and what became of it.
-    pub offer: Option<(OfferId, OfferEnd)>,
+    /// The offer that it is about.
+    pub offer: Option<OfferId>,
+    /// What became of it, if it is gone.
+    pub end: Option<OfferEnd>,
 }
 
 impl Refusal {
     /// With a code and a text.
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), offer: None }
+        Self { code, message: message.into(), offer: None, end: None }
     }
 
     /// `offer_gone`, with its reason.
     pub fn offer_gone(offer: OfferId, reason: OfferEnd) -> Self {
-        Self { offer: Some((offer, reason)), ..Self::new("offer_gone", format!("offer {offer} is no longer live")) }
+        let text = format!("offer {offer} is no longer live");
+        Self { offer: Some(offer), end: Some(reason), ..Self::new("offer_gone", text) }
     }
 
     /// Of somebody else, or nothing at all.
     pub fn not_found(what: &str) -> Self {
         Self::new("not_found", format!("{what} was not found"))
+    }
+
+    /// The same of an offer.
+    pub fn no_offer(offer: OfferId) -> Self {
+        Self { offer: Some(offer), ..Self::not_found(&format!("offer {offer}")) }
     }
 
     /// The database is away: nothing happened, the app may try again.
@@ -85,8 +93,8 @@ impl Refusal {
 
 impl From<Refusal> for ServerMessage {
     fn from(refusal: Refusal) -> Self {
-        let (offer_id, reason) = refusal.offer.unzip();
-        Self::Error { code: refusal.code.to_owned(), message: refusal.message, offer_id, reason }
+        let Refusal { code, message, offer, end } = refusal;
+        Self::Error { code: code.to_owned(), message, offer_id: offer, reason: end }
     }
 }
 

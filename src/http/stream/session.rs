@@ -71,6 +71,8 @@ pub(super) struct Session<D> {
     waiting: Option<Waiting>,
     /// Rows in the journal that are not settled.
     in_flight: usize,
+    /// The last ack that was sent.
+    acked: Option<u32>,
     commands: Commands,
     watches: Watches,
     showing: Showing,
@@ -104,6 +106,7 @@ impl<D: Desk> Session<D> {
             receipts,
             waiting: None,
             in_flight: 0,
+            acked: None,
             commands: Commands::default(),
             watches: Watches::default(),
             showing: Showing::default(),
@@ -235,6 +238,7 @@ impl<D: Desk> Session<D> {
 
     async fn ack(&mut self, settled: Settled, link: &mut Link) -> Result<(), Close> {
         self.in_flight -= settled.rows.min(self.in_flight);
+        self.acked = settled.acked.or(self.acked);
         let rejected = settled.rejected.into_iter().map(ServerMessage::Rejected);
         let ack = settled.acked.map(|seq| ServerMessage::Ack { seq });
         let messages: Vec<_> = rejected.chain(ack).collect();
@@ -355,7 +359,9 @@ impl<D: Desk> Session<D> {
     /// A frame of fixes. `None`: there was nobody to take it.
     async fn judged(&mut self, judged: Option<Result<Judged, TooFast>>, link: &mut Link) -> Result<(), Close> {
         let Some(judged) = judged else { return Ok(()) };
-        let judged = judged.map_err(|TooFast| Close::TooFast)?;
+        let judged = judged.map_err(|_: TooFast| Close::TooFast)?;
+        // Nothing new: who sends again what was acked has perhaps not heard so, and no ack follows.
+        let stands = self.acked.filter(|_| judged.good.is_none() && !judged.rejected.is_empty());
         if let Some(good) = judged.good {
             match self.desk.journal().room_now(good.rows()) {
                 Some(room) => self.take(good, room)?,
@@ -366,8 +372,9 @@ impl<D: Desk> Session<D> {
                 }
             }
         }
-        let rejected: Vec<_> = judged.rejected.into_iter().map(ServerMessage::Rejected).collect();
-        link.send(&rejected).await?;
+        let rejected = judged.rejected.into_iter().map(ServerMessage::Rejected);
+        let messages: Vec<_> = rejected.chain(stands.map(|seq| ServerMessage::Ack { seq })).collect();
+        link.send(&messages).await?;
         match judged.bad_record {
             Some(bad) => self.not_understood("bad_frame", bad.to_string(), link).await,
             None => Ok(()),
