@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 mod dispatch;
+mod shape;
 
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
+use self::shape::shape;
 pub use dispatch::{
     Area, BatchSettings, BroadcastSettings, CostWeights, Disconnected, DispatchOverride, DispatchPolicy,
     DispatchSettings,
@@ -137,32 +139,33 @@ impl Settings {
     /// Takes one row in, or says what is wrong with it and changes nothing. Unknown keys are ignored: `Ok(false)`.
     pub fn set(&mut self, key: &str, value: &serde_json::Value) -> Result<bool, InvalidSetting> {
         let fail = |problem: String| InvalidSetting { key: key.to_owned(), problem };
+        let usual = Self::default();
         match key {
             "commission_rate" => {
-                let v: CommissionRate = shape(value).map_err(fail)?;
+                let v = shape(value, &usual.commission_rate).map_err(fail)?;
                 percent("default", v.default).and_then(|()| percent("premium", v.premium)).map_err(fail)?;
                 self.commission_rate = v;
             }
             "booking_timeout" => {
-                let v: BookingTimeout = shape(value).map_err(fail)?;
+                let v = shape(value, &usual.booking_timeout).map_err(fail)?;
                 within("pending", v.pending, 1, 86_400).map_err(fail)?;
                 within("accepted", v.accepted, 1, 86_400).map_err(fail)?;
                 self.booking_timeout = v;
             }
             "cancellation_policy" => {
-                let v: CancellationPolicy = shape(value).map_err(fail)?;
+                let v = shape(value, &usual.cancellation_policy).map_err(fail)?;
                 within("free_before_hours", v.free_before_hours, 0, 8_760).map_err(fail)?;
                 within("free_after_accept_s", v.free_after_accept_s, 0, 86_400).map_err(fail)?;
                 percent("fee_percentage", v.fee_percentage).map_err(fail)?;
                 self.cancellation_policy = v;
             }
             "service_radius_max" => {
-                let v: u32 = shape(value).map_err(fail)?;
+                let v = shape(value, &usual.service_radius_max_km).map_err(fail)?;
                 within("the value", v, 1, 500).map_err(fail)?;
                 self.service_radius_max_km = v;
             }
             "location_stale_after" => {
-                let v: u32 = shape(value).map_err(fail)?;
+                let v = shape(value, &usual.location_stale_after_s).map_err(fail)?;
                 within("the value", v, 1, 86_400).map_err(fail)?;
                 self.location_stale_after_s = v;
             }
@@ -180,7 +183,7 @@ impl Settings {
 }
 
 fn checked_pings(value: &serde_json::Value) -> Result<PingLimits, String> {
-    let v: PingLimits = shape(value)?;
+    let v = shape(value, &Settings::default().pings)?;
     within("max_speed_kmh", v.max_speed_kmh, 1.0, 10_000_000.0)?;
     within("max_accuracy_m", v.max_accuracy_m, 1.0, 100_000.0)?;
     within("max_age_s", v.max_age_s, 1, 2_592_000)?;
@@ -188,10 +191,6 @@ fn checked_pings(value: &serde_json::Value) -> Result<PingLimits, String> {
     within("per_second", v.per_second, 1, 100_000)?;
     within("burst", v.burst, 1, 1_000_000)?;
     Ok(v)
-}
-
-fn shape<T: for<'de> Deserialize<'de>>(value: &serde_json::Value) -> Result<T, String> {
-    T::deserialize(value).map_err(|e| format!("{value}: {e}"))
 }
 
 fn within<T: PartialOrd + std::fmt::Display>(field: &str, value: T, low: T, high: T) -> Result<(), String> {

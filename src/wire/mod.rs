@@ -2,6 +2,7 @@
 
 pub mod binary;
 pub mod booking;
+mod faults;
 pub mod fix;
 pub mod quick;
 pub mod roster;

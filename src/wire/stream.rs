@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use uuid::Uuid;
 
 use super::booking::{Booking, OfferedBooking};
+use super::faults;
 use super::time::WireTime;
 use crate::core::ids::OfferId;
 
@@ -57,6 +58,16 @@ pub enum AppMessage {
         /// Which.
         booking_uuid: Uuid,
     },
+}
+
+impl AppMessage {
+    /// Reads a text frame.
+    ///
+    /// # Errors
+    /// What is wrong with it: the field, its value, what is allowed.
+    pub fn read(text: &str) -> Result<Self, String> {
+        serde_json::from_str(text).map_err(|_| faults::of(text))
+    }
 }
 
 /// To an app.

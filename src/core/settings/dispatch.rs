@@ -231,7 +231,7 @@ impl DispatchOverride {
 impl DispatchSettings {
     /// From the row's value, or what is wrong with it.
     pub(super) fn read(value: &serde_json::Value) -> Result<Self, String> {
-        let v: Self = shape(value)?;
+        let v = shape(value, &Self::default())?;
         within("offer_ttl_s", v.offer_ttl_s, 1, 3_600)?;
         within("chosen_ttl_s", v.chosen_ttl_s, 1, 86_400)?;
         within("receipt_grace_s", v.receipt_grace_s, 0, 600)?;

@@ -41,7 +41,7 @@ pub(super) async fn first_message<D: Desk>(desk: &D, link: &mut Link) -> Result<
             match link.next().await? {
                 Frame::Alive => {}
                 Frame::Binary(_) => return Err(Close::NotAuthenticated),
-                Frame::Text(text) => match serde_json::from_str(&text) {
+                Frame::Text(text) => match AppMessage::read(&text) {
                     Ok(AppMessage::Auth { token }) => return Ok(token),
                     _ => return Err(Close::NotAuthenticated),
                 },
@@ -297,9 +297,9 @@ impl<D: Desk> Session<D> {
     }
 
     async fn text(&mut self, text: &str, link: &mut Link) -> Result<(), Close> {
-        match serde_json::from_str(text) {
+        match AppMessage::read(text) {
             Ok(message) => self.message(message, link).await,
-            Err(error) => self.not_understood("bad_message", error.to_string(), link).await,
+            Err(fault) => self.not_understood("bad_message", fault, link).await,
         }
     }
 
