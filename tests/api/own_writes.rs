@@ -8,13 +8,19 @@ use super::*;
 /// Back to back, so that none of them is answered in time by chance.
 const ROUNDS: i64 = 12;
 
-/// His live offer for this booking, accepted over HTTP.
-async fn accepts(server: &Server, therapist: &Therapist, booking: &Value) {
+/// His live offer for this booking, answered over HTTP.
+async fn answers(server: &Server, therapist: &Therapist, booking: &Value, how: &str) {
+    let offer = offered(server, therapist, booking).await;
     let api = server.api(&therapist.person.token);
-    let offered = |answer: &Answer| answer.json["data"][0]["booking"]["uuid"] == booking["uuid"];
-    let offers = api.until("/v1/offers", offered).await.json;
-    let accepted = api.post(&format!("/v1/offers/{}/accept", offers["data"][0]["offer_id"]), json!({})).await;
-    assert_eq!(accepted.status, 200, "{accepted:?}");
+    let answered = api.post(&format!("/v1/offers/{offer}/{how}"), json!({})).await;
+    assert_eq!(answered.status, 200, "{answered:?}");
+}
+
+/// Waits until he is asked to take this booking.
+async fn offered(server: &Server, therapist: &Therapist, booking: &Value) -> Value {
+    let api = server.api(&therapist.person.token);
+    let asked = |answer: &Answer| answer.json["data"][0]["booking"]["uuid"] == booking["uuid"];
+    api.until("/v1/offers", asked).await.json["data"][0]["offer_id"].clone()
 }
 
 fn choosing(therapist: &Therapist, mut body: Value) -> Value {
@@ -42,7 +48,7 @@ async fn who_is_off_duty_is_not_booked_from_the_answer_on_and_who_is_on_is() {
         let booked = api.post("/v1/bookings", choosing(&therapist, wanted())).await;
         assert_eq!(booked.status, 201, "round {round}: {booked:?}");
         // Only an offer that was made can be seen to end.
-        his.until("/v1/offers", |a| a.json["data"][0]["booking"]["uuid"] == booked.json["uuid"]).await;
+        offered(&server, &therapist, &booked.json).await;
         assert_eq!(transition(&server, &customer, uuid(&booked.json), "cancelled").await.0, 200);
     }
 }
@@ -81,10 +87,29 @@ async fn who_is_let_go_by_anybody_can_be_booked_from_the_answer_on() {
             let path = format!("{steps:?} by {}, round {round}", who.user_uuid);
             let answer = server.api(&customer.token).post("/v1/bookings", choosing(&therapist, wanted())).await;
             assert_eq!(answer.status, 201, "{path}: {answer:?}");
-            accepts(&server, &therapist, &answer.json).await;
+            answers(&server, &therapist, &answer.json, "accept").await;
             for to in steps {
                 let (status, body) = transition(&server, who, uuid(&answer.json), to).await;
                 assert_eq!(status, 200, "{path}: {body}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_asked_no_more_can_be_booked_from_the_answer_on() {
+    let server = Server::start().await;
+    let therapist = therapist_at(&server, "Ligaya", 300.0).await;
+    let customer = people::customer(server.pool()).await;
+    for round in 0..ROUNDS {
+        for declined in [true, false] {
+            let answer = server.api(&customer.token).post("/v1/bookings", choosing(&therapist, wanted())).await;
+            assert_eq!(answer.status, 201, "round {round}: {answer:?}");
+            if declined {
+                answers(&server, &therapist, &answer.json, "decline").await;
+            } else {
+                offered(&server, &therapist, &answer.json).await;
+                assert_eq!(transition(&server, &customer, uuid(&answer.json), "cancelled").await.0, 200);
             }
         }
     }
@@ -102,7 +127,7 @@ async fn who_has_accepted_is_not_booked_for_the_same_time_from_the_answer_on() {
         let at = now() + TimeDelta::hours(24 + 6 * round);
         body["scheduled_at"] = json!(at.to_rfc3339_opts(SecondsFormat::Secs, true));
         let booking = book(&server, &customer, body.clone()).await;
-        accepts(&server, &therapist, &booking).await;
+        answers(&server, &therapist, &booking, "accept").await;
         let then = nearby(HERE, &format!("&scheduled_at={}", body["scheduled_at"].as_str().expect("a time")));
         assert!(!is_shown(&api, &then, &therapist).await, "round {round}");
         let again = api.post("/v1/bookings", body).await;
