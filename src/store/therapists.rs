@@ -182,6 +182,9 @@ pub struct Unusable {
     pub problem: String,
 }
 
+/// So many rows are read before others have their turn.
+const AT_ONCE: usize = 16;
+
 /// Reads these therapists, or all with `None`, in order of id: one statement, one snapshot.
 /// A provider that is not in the answer does not exist (any more), is no therapist, or is listed as unusable.
 pub async fn load(
@@ -194,10 +197,13 @@ pub async fn load(
     };
     let mut therapists = Vec::with_capacity(only.map_or(0, <[_]>::len));
     let (mut unusable, mut shared) = (Vec::new(), Shared::default());
-    // As they come: kept, the rows of a fleet would be several times the fleet, and to make all of them therapists at once
-    // would keep others waiting.
+    // As they come: kept, the rows of a fleet would be several times the fleet.
     let mut rows = statement.fetch(db);
     while let Some(row) = rows.try_next().await? {
+        // Hundreds may be at hand, and to make all of them therapists at once would keep others waiting for milliseconds.
+        if (therapists.len() + 1).is_multiple_of(AT_ONCE) {
+            tokio::task::yield_now().await;
+        }
         let provider = ProviderId(row.id);
         match Therapist::try_from(row) {
             Ok(mut therapist) => {
