@@ -139,8 +139,9 @@ async fn listen(engine: &Arc<Engine>, ears: &mut Ears) -> Result<(), StoreError>
         let heard_on = listener.gather(&mut changes, GATHER, BURST).await?;
         let wanted = engine.refresh.take();
         changes.providers.extend(wanted.therapists.iter().copied());
-        apply(engine, changes, &ears.news).await?;
+        let moved = apply(engine, changes, &ears.news).await?;
         wanted.are_applied();
+        tell_of(moved, &ears.news).await;
         if !heard_on {
             return Ok(());
         }
@@ -255,7 +256,8 @@ async fn tell(engine: Arc<Engine>, mut news: mpsc::Receiver<Moved>) {
     }
 }
 
-async fn apply(engine: &Arc<Engine>, mut changes: Changes, news: &mpsc::Sender<Moved>) -> Result<(), StoreError> {
+/// Shows what changed; returns the bookings that are still to be told of.
+async fn apply(engine: &Arc<Engine>, mut changes: Changes, news: &mpsc::Sender<Moved>) -> Result<Moved, StoreError> {
     if changes.settings {
         engine.reload_settings().await?;
     }
@@ -264,7 +266,8 @@ async fn apply(engine: &Arc<Engine>, mut changes: Changes, news: &mpsc::Sender<M
         tell_of(std::mem::take(&mut changes.bookings), news).await;
         // A service switched off is part of what each of its therapists and stores offers.
         engine.reload_catalog().await?;
-        return everything(engine).await;
+        everything(engine).await?;
+        return Ok(Moved::new());
     }
     if !changes.users.is_empty() {
         let users: Vec<_> = changes.users.iter().copied().collect();
@@ -280,8 +283,7 @@ async fn apply(engine: &Arc<Engine>, mut changes: Changes, news: &mpsc::Sender<M
             stores::some(engine, part).await?;
         }
     }
-    tell_of(changes.bookings, news).await;
-    Ok(())
+    Ok(changes.bookings)
 }
 
 /// Full: bookings change faster than they can be told of, and the index waits for that rather than lose news.

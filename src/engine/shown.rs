@@ -1,5 +1,6 @@
 //! What people change about who can be matched, answered once this node shows it: whoever hears "done" asks, and books, at
-//! once. Handlers and sockets call these, not the store or the dispatcher.
+//! once. Whatever answers calls these, not the store or the dispatcher. (A socket's accept and decline have no answer: what comes of
+//! them is told when it is committed, and the commands that follow are not held up.)
 //!
 //! The wait comes after the commit and holds nothing that the applier, the dispatcher or anybody else waits for. What else is
 //! told of a move (to the parties, to the machine, to other nodes) does not wait for it.
@@ -7,7 +8,7 @@
 use super::Engine;
 use crate::core::ids::{OfferId, ProviderId};
 use crate::store::bookings::{TransitionOutcome, Wish};
-use crate::store::offers::{AcceptOutcome, DeclineOutcome};
+use crate::store::offers::{AcceptOutcome, ClosedOffer, DeclineOutcome};
 use crate::store::{StoreError, users};
 
 impl Engine {
@@ -29,9 +30,14 @@ impl Engine {
     /// When the transaction failed.
     pub async fn accept(&self, offer: OfferId, therapist: ProviderId) -> Result<AcceptOutcome, StoreError> {
         let outcome = self.dispatcher.accept(offer, therapist).await?;
-        if let AcceptOutcome::Accepted(accepted) = &outcome {
-            self.shown(accepted.withdrawn.iter().map(|other| other.provider).chain([therapist])).await;
-        }
+        let others: &[ClosedOffer] = match &outcome {
+            AcceptOutcome::Accepted(accepted) => &accepted.withdrawn,
+            // It ended the booking.
+            AcceptOutcome::Unpaid { closed, .. } => closed,
+            AcceptOutcome::Gone { closed_now: true, .. } => &[],
+            AcceptOutcome::Gone { .. } | AcceptOutcome::NotYours => return Ok(outcome),
+        };
+        self.shown(others.iter().map(|other| other.provider).chain([therapist])).await;
         Ok(outcome)
     }
 
@@ -63,7 +69,7 @@ impl Engine {
                 let had_it = moved.had_it.map(|(provider, _)| provider).into_iter().chain(moved.view.provider);
                 self.shown(moved.closed.iter().map(|offer| offer.provider).chain(had_it)).await;
             }
-            // Asked again, perhaps while the first answer waits.
+            // Asked again, perhaps while the first answer waits. (Whose it was before he gave it back is not known any more.)
             TransitionOutcome::Unchanged(view) => self.shown(view.provider).await,
             TransitionOutcome::Refused { .. }
             | TransitionOutcome::StoreCannot(_)

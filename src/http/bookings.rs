@@ -184,7 +184,7 @@ pub async fn list(
     Ok(Json(query.page(data, next, prev)))
 }
 
-/// What happened to a booking, oldest first, to its parties: all of it, on one page.
+/// What happened to a booking, oldest first, to its parties, on one page: the first thousand changes.
 #[utoipa::path(
     get,
     path = "/v1/bookings/{uuid}/timeline",
@@ -214,8 +214,8 @@ pub struct Transition {
 
 /// Moves a booking: the party whom the state machine allows.
 ///
-/// Once it is answered, who can be matched at this node goes by it. The status it already has: 200, nothing changed. Not allowed (a therapist may not set out while he is on another
-/// booking, either): 409 `not_allowed` with `current_status`. A store's owner accepts while a room is free (409
+/// Once it is answered, who can be matched at this node goes by it. The status it already has: 200, nothing changed. Not
+/// allowed (a therapist may not set out while he is on another booking, either): 409 `not_allowed` with `current_status`. A store's owner accepts while a room is free (409
 /// `store_full` with `free_from`), the store is open for the whole of the service (409 `store_closed` with `opens_at` or
 /// `closes_at`) and his time to answer is not over (409 `too_late`).
 #[utoipa::path(

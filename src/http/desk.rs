@@ -91,7 +91,7 @@ impl Desk for FrontDesk {
 
     /// The winner hears `offer.closed` and the booking over the bus.
     async fn accept_offer(&self, therapist: ProviderId, offer: OfferId) -> Result<Vec<ServerMessage>, Refusal> {
-        match self.engine.accept(offer, therapist).await.map_err(failed)? {
+        match self.engine.dispatcher.accept(offer, therapist).await.map_err(failed)? {
             AcceptOutcome::Accepted(_) => Ok(Vec::new()),
             AcceptOutcome::Gone { reason, .. } => Err(Refusal::offer_gone(offer, reason)),
             // The booking is cancelled: to him it was withdrawn.
@@ -107,7 +107,7 @@ impl Desk for FrontDesk {
         offer: OfferId,
         reason: Option<String>,
     ) -> Result<Vec<ServerMessage>, Refusal> {
-        match self.engine.decline(offer, therapist, reason).await.map_err(failed)? {
+        match self.engine.dispatcher.decline(offer, therapist, reason).await.map_err(failed)? {
             DeclineOutcome::Declined { .. } => Ok(Vec::new()),
             DeclineOutcome::Gone { reason, .. } => Err(Refusal::offer_gone(offer, reason)),
             DeclineOutcome::NotYours => Err(Refusal::no_offer(offer)),

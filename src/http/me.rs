@@ -104,7 +104,8 @@ pub struct Availability {
     pub available: bool,
 }
 
-/// Goes online or offline. Once it is answered, questions and bookings at this node go by it. Disconnecting does not change it; a booking or an offer that is there stays.
+/// Goes online or offline. Once it is answered, questions and bookings at this node go by it. Disconnecting does not change
+/// it; a booking or an offer that is there stays.
 #[utoipa::path(
     put,
     path = "/v1/me/availability",

@@ -198,10 +198,11 @@ pub async fn load(
     let mut therapists = Vec::with_capacity(only.map_or(0, <[_]>::len));
     let (mut unusable, mut shared) = (Vec::new(), Shared::default());
     // As they come: kept, the rows of a fleet would be several times the fleet.
-    let mut rows = statement.fetch(db);
+    let (mut rows, mut read) = (statement.fetch(db), 0_usize);
     while let Some(row) = rows.try_next().await? {
+        read += 1;
         // Hundreds may be at hand, and to make all of them therapists at once would keep others waiting for milliseconds.
-        if (therapists.len() + 1).is_multiple_of(AT_ONCE) {
+        if read.is_multiple_of(AT_ONCE) {
             tokio::task::yield_now().await;
         }
         let provider = ProviderId(row.id);

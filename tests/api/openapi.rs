@@ -17,25 +17,27 @@ impl Document {
         let status = answer.status.to_string();
         let response = &self.0["paths"][path][method]["responses"][&status];
         let kind = answer.headers["content-type"].to_str().expect("text").split(';').next().expect("a type");
-        let content = response["content"].get(kind).ok_or(format!("{method} {path}: no {status} of {kind}"))?;
-        self.fits(&content["schema"], &answer.json, "").map_err(|wrong| format!("{method} {path} {status}: {wrong}"))
+        let schema = response["content"].get(kind).and_then(|content| content.get("schema"));
+        let schema = schema.ok_or(format!("{method} {path}: no {status} of {kind}"))?;
+        self.fits(schema, true, &answer.json, "").map_err(|wrong| format!("{method} {path} {status}: {wrong}"))
     }
 
-    /// As much of JSON Schema as the document uses.
-    fn fits(&self, schema: &Value, value: &Value, at: &str) -> Result<(), String> {
+    /// As much of JSON Schema as the document uses. `closed`: an object has no field that is not described, but where none is. (Of
+    /// what is put together from parts each describes some.)
+    fn fits(&self, schema: &Value, closed: bool, value: &Value, at: &str) -> Result<(), String> {
         if let Some(pointer) = schema["$ref"].as_str() {
             let schema = self.0.pointer(&pointer[1..]).unwrap_or_else(|| panic!("{pointer} leads nowhere"));
-            return self.fits(schema, value, at);
+            return self.fits(schema, closed, value, at);
         }
         for any in ["oneOf", "anyOf"] {
             if let Some(schemas) = schema[any].as_array()
-                && !schemas.iter().any(|schema| self.fits(schema, value, at).is_ok())
+                && !schemas.iter().any(|schema| self.fits(schema, closed, value, at).is_ok())
             {
                 return Err(format!("{at}: {value} is none of {schemas:?}"));
             }
         }
         for schema in schema["allOf"].as_array().into_iter().flatten() {
-            self.fits(schema, value, at)?;
+            self.fits(schema, false, value, at)?;
         }
         let kinds = match &schema["type"] {
             Value::Array(kinds) => kinds.clone(),
@@ -61,16 +63,19 @@ impl Document {
             return Err(format!("{at}: {value} is none of {words:?}"));
         }
         for item in value.as_array().into_iter().flatten() {
-            self.fits(&schema["items"], item, &format!("{at}[]"))?;
+            self.fits(&schema["items"], true, item, &format!("{at}[]"))?;
         }
         let Some(object) = value.as_object() else { return Ok(()) };
         for name in schema["required"].as_array().into_iter().flatten() {
             let name = name.as_str().expect("a name");
             object.get(name).ok_or(format!("{at}: {name} is missing"))?;
         }
-        for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
-            if let Some(value) = object.get(name) {
-                self.fits(schema, value, &format!("{at}.{name}"))?;
+        let Some(described) = schema["properties"].as_object() else { return Ok(()) };
+        for (name, value) in object {
+            match described.get(name) {
+                Some(schema) => self.fits(schema, true, value, &format!("{at}.{name}"))?,
+                None if closed => return Err(format!("{at}: {name} is not described")),
+                None => {}
             }
         }
         Ok(())
@@ -91,15 +96,15 @@ async fn real_answers_are_of_the_described_shape() {
     let accepted = his.post(&format!("/v1/offers/{offer}/accept"), json!({})).await;
     let moved = hers.post(&format!("{booking}/transitions"), json!({"to": "cancelled", "reason": "rain"})).await;
     let mut all = vec![
-        ("post", "/v1/bookings", booked),
-        ("get", "/v1/offers", offers),
-        ("post", "/v1/offers/{id}/accept", accepted),
-        ("post", "/v1/bookings/{uuid}/transitions", moved),
-        ("post", "/v1/offers/{id}/decline", his.post(&format!("/v1/offers/{offer}/decline"), json!({})).await),
-        ("put", "/v1/me/availability", his.put("/v1/me/availability", json!({"available": true})).await),
-        ("put", "/v1/settings/{key}", ops.put("/v1/settings/service_radius_max", json!({"value": 20})).await),
-        ("put", "/v1/settings/{key}", ops.put("/v1/settings/service_radius_max", json!({"value": "far"})).await),
-        ("post", "/v1/locations", his.post("/v1/locations", json!({"fixes": [{"seq": 1}]})).await),
+        ("post", "/v1/bookings", 201, booked),
+        ("get", "/v1/offers", 200, offers),
+        ("post", "/v1/offers/{id}/accept", 200, accepted),
+        ("post", "/v1/bookings/{uuid}/transitions", 200, moved),
+        ("post", "/v1/offers/{id}/decline", 409, his.post(&format!("/v1/offers/{offer}/decline"), json!({})).await),
+        ("put", "/v1/me/availability", 200, his.put("/v1/me/availability", json!({"available": true})).await),
+        ("put", "/v1/settings/{key}", 200, ops.put("/v1/settings/service_radius_max", json!({"value": 20})).await),
+        ("put", "/v1/settings/{key}", 422, ops.put("/v1/settings/service_radius_max", json!({"value": "far"})).await),
+        ("post", "/v1/locations", 200, his.post("/v1/locations", json!({"fixes": [{"seq": 1}]})).await),
     ];
     for (path, asked) in [
         ("/v1/me", "/v1/me".to_owned()),
@@ -113,10 +118,13 @@ async fn real_answers_are_of_the_described_shape() {
         ("/v1/ops/bookings/{uuid}/explain", booking.replace("/v1", "/v1/ops") + "/explain"),
     ] {
         let api = if path == "/v1/bookings" || path == "/v1/me" { &hers } else { &ops };
-        all.push(("get", path, api.get(&asked).await));
+        all.push(("get", path, 200, api.get(&asked).await));
     }
-    let wrong: Vec<_> =
-        all.iter().filter_map(|(method, path, answer)| document.describes(method, path, answer).err()).collect();
+    let wrong = all.iter().filter_map(|(method, path, status, answer)| {
+        assert_eq!(answer.status, *status, "{method} {path}: {answer:?}");
+        document.describes(method, path, answer).err()
+    });
+    let wrong: Vec<_> = wrong.collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 

@@ -105,7 +105,7 @@ impl World {
                 }
             }
             Effect::EndBooking { booking, reason } => {
-                let not_due = self.store.ends_too_early(booking, now);
+                let not_due = self.store.ends_too_early(booking, reason, now);
                 let fails = fails || not_due;
                 let ended = !fails && self.store.end(booking, Some(reason));
                 if ended {

@@ -316,10 +316,17 @@ impl Store {
         live
     }
 
-    /// The guard of the ending by the system: not before the deadline, unless the booking names its therapist.
-    pub(crate) fn ends_too_early(&self, booking: BookingId, now: Timestamp) -> bool {
-        let row = self.bookings.get(&booking).filter(|row| row.status == Status::Pending);
-        row.is_some_and(|row| row.chosen.is_none() && row.deadline > now)
+    /// The guard of the ending by the system: not before the deadline, unless the booking names its therapist, who said no, or
+    /// nothing until his offer's time was over.
+    pub(crate) fn ends_too_early(&self, booking: BookingId, reason: EndReason, now: Timestamp) -> bool {
+        let Some(row) = self.bookings.get(&booking).filter(|row| row.status == Status::Pending) else { return false };
+        let due = |offer: &Offer| if offer.status == OfferStatus::Offered { offer.expires_at } else { now };
+        let asked_until = self.offers.values().filter(|offer| offer.booking == booking).map(due).max();
+        match (row.chosen, reason) {
+            (Some(_), EndReason::ProviderDidNotAnswer) => asked_until.unwrap_or(row.deadline) > now,
+            (Some(_), _) => false,
+            (None, _) => row.deadline > now,
+        }
     }
 
     /// `reason`: by the system, from pending; `None`: by the customer, before the therapist is on the way.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use spacall::core::dispatch::{Decided, Defect, Dispatch, Effect, Input};
+use spacall::core::dispatch::{Decided, Defect, Dispatch, Effect, EndReason, Input};
 use spacall::core::ids::{BookingId, OfferId, ProviderId};
 use spacall::core::time::Timestamp;
 
@@ -131,7 +131,8 @@ impl World {
 
     /// Given up at its deadline, which is to come again since the clock was set back: it ends then.
     pub(crate) fn is_to_end(&self, booking: BookingId) -> bool {
-        self.given_up.contains(&booking) && self.store.ends_too_early(booking, self.database_now())
+        self.given_up.contains(&booking)
+            && self.store.ends_too_early(booking, EndReason::ProviderDidNotAnswer, self.database_now())
     }
 
     pub(crate) fn plan(&mut self, after: i64, event: Event) {

@@ -383,7 +383,8 @@ pub enum Effect {
         /// Which.
         offer: OfferId,
     },
-    /// `pending` -> `cancelled` by the system, guarded by the status alone; withdraws every live offer in the same
+    /// `pending` -> `cancelled` by the system, guarded by status and time (nobody's time is cut short by this node's clock);
+    /// withdraws every live offer in the same
     /// transaction. Answer: [`Input::Ended`], [`Input::Changed`] (it was not pending), [`Input::EndFailed`].
     EndBooking {
         /// Which.

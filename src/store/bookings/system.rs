@@ -29,14 +29,16 @@ pub enum EndOutcome {
         /// Its offers that were live until now.
         closed: Vec<ClosedOffer>,
     },
-    /// Its deadline, or the end of the offer to whom it names, has not come yet by the database's clock, for so long.
+    /// Its deadline, or the end of the offer to the therapist whom it names, has not come yet by the database's clock, for so
+    /// long.
     NotDue(Duration),
     /// It is not pending (any more), or there is none: nothing was done.
     NotPending,
 }
 
-/// `pending` -> `cancelled` by the system. Guarded: only past the booking's deadline, or when it names its therapist (who
-/// said no or nothing; a store's owner has until the deadline). Costs nothing; gives the promo code's use back; withdraws what is live.
+/// `pending` -> `cancelled` by the system. Guarded: only past the booking's deadline, or when it names its therapist, who said
+/// no, or nothing until his offer's time was over (a store's owner has until the deadline). Costs nothing; gives the promo code's
+/// use back; withdraws what is live.
 pub async fn end_by_system(pool: &PgPool, booking: BookingId, reason: EndReason) -> Result<EndOutcome, StoreError> {
     let mut tx = pool.begin().await?;
     let Some(row) = lock(&mut tx, booking).await? else { return Ok(EndOutcome::NotPending) };
@@ -47,20 +49,24 @@ pub async fn end_by_system(pool: &PgPool, booking: BookingId, reason: EndReason)
     if (row.provider_id.is_none() || row.r#type == "in_store") && row.deadline > now {
         return Ok(EndOutcome::NotDue((row.deadline - now).to_std().unwrap_or_default()));
     }
-    if reason == EndReason::ProviderDidNotAnswer
-        && let Some(until) = asked_until(&mut tx, booking).await?.filter(|&until| until > now)
-    {
-        return Ok(EndOutcome::NotDue((until - now).to_std().unwrap_or_default()));
+    if reason == EndReason::ProviderDidNotAnswer {
+        let until = asked_until(&mut tx, booking).await?.unwrap_or(row.deadline);
+        if until > now {
+            return Ok(EndOutcome::NotDue((until - now).to_std().unwrap_or_default()));
+        }
     }
     let (view, closed) = cancel_pending(&mut tx, booking, reason.as_str(), now).await?;
     tx.commit().await?;
     Ok(EndOutcome::Ended { view: Box::new(view), closed })
 }
 
-/// Nobody is silent before his time is over. (The clock of the node that found him silent may be ahead.)
+/// Nobody is silent before his time is over, or before he was asked: `None`. (The clock of the node that found him silent may be
+/// ahead.) An offer that has ended is over whatever its time.
 async fn asked_until(tx: &mut PgConnection, booking: BookingId) -> Result<Option<DateTime<Utc>>, StoreError> {
-    let until =
-        sqlx::query_scalar("SELECT max(expires_at) FROM booking_offers WHERE booking_id = $1 AND status = 'offered'");
+    let until = sqlx::query_scalar(
+        "SELECT max(CASE WHEN status = 'offered' THEN expires_at ELSE 'epoch' END) FROM booking_offers
+         WHERE booking_id = $1",
+    );
     Ok(until.bind(booking.0).fetch_one(tx).await?)
 }
 
