@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use chrono::{DateTime, NaiveDate, Utc};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use self::values::{node_url, phone, recorded_day, time, within};
+use self::values::{node_url, phone, policy, recorded_day, time, within};
 use crate::config::Flags;
 use crate::core::settings::DispatchPolicy;
 
@@ -126,27 +126,6 @@ pub enum ComparedPolicy {
     BatchedFair,
 }
 
-/// What logged decisions may be fed to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum ReplayedPolicy {
-    /// One offer at a time
-    Sequential,
-    /// Several at a time
-    Broadcast,
-    /// Everybody who waits at a window's end at once
-    Batched,
-}
-
-impl From<ReplayedPolicy> for DispatchPolicy {
-    fn from(policy: ReplayedPolicy) -> Self {
-        match policy {
-            ReplayedPolicy::Sequential => Self::Sequential,
-            ReplayedPolicy::Broadcast => Self::Broadcast,
-            ReplayedPolicy::Batched => Self::Batched,
-        }
-    }
-}
-
 /// `spacall simulate`
 #[derive(Clone, Debug, Args)]
 pub struct Simulate {
@@ -207,8 +186,8 @@ pub struct ReplayDecisions {
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub until: DateTime<Utc>,
     /// Without it, each booking's own as logged
-    #[arg(long, value_enum, value_name = "POLICY")]
-    pub policy: Option<ReplayedPolicy>,
+    #[arg(long, value_name = "POLICY", value_parser = policy())]
+    pub policy: Option<DispatchPolicy>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -1,7 +1,11 @@
 //! What the options of commands may be. What is not allowed is wrong usage, told before anything is done.
 
 use chrono::{DateTime, NaiveDate, Utc};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use reqwest::Url;
+use serde_json::Value;
+
+use crate::core::settings::DispatchPolicy;
 
 /// A node's address, without a slash at its end.
 pub(super) fn node_url(text: &str) -> Result<String, String> {
@@ -34,6 +38,12 @@ pub(super) fn within(least: f64, most: f64) -> impl Fn(&str) -> Result<f64, Stri
         let number = text.parse().ok().filter(|number| (least..=most).contains(number));
         number.ok_or_else(|| format!("allowed: {least} to {most}"))
     }
+}
+
+/// A policy, as the setting `dispatch.policy` says it.
+pub(super) fn policy() -> impl TypedValueParser<Value = DispatchPolicy> {
+    PossibleValuesParser::new(["sequential", "broadcast", "batched"])
+        .try_map(|word| serde_json::from_value(Value::String(word)))
 }
 
 /// Something that may be a phone's number, as it is written.

@@ -69,7 +69,7 @@ pub(super) async fn replay_decisions(pool: &PgPool, options: &ReplayDecisions) -
     let radius_max = Meters::from_km(settings.service_radius_max_km.into());
     let of = &mut settings.dispatch;
     if let Some(policy) = options.policy {
-        of.policy = policy.into();
+        of.policy = policy;
     }
     let standard = of.rules("", None, radius_max);
     let rules = |logged: Option<Rules>| match (logged, &options.policy) {

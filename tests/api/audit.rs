@@ -221,6 +221,17 @@ impl Held {
     }
 }
 
+async fn drift(server: &Server, admin: &people::Person) -> Value {
+    server.api(&admin.token).get("/v1/ops/consistency").await.json["drift"].clone()
+}
+
+/// An admin, and a therapist whom the index shows as his rows say.
+async fn nothing_differs(server: &Server, name: &str) -> (people::Person, Therapist) {
+    let (admin, therapist) = (people::admin(server.pool()).await, therapist_at(server, name, 300.0).await);
+    assert_eq!(drift(server, &admin).await, 0);
+    (admin, therapist)
+}
+
 fn audited(server: &Server, admin: &people::Person) -> tokio::task::JoinHandle<Value> {
     let api = server.api(&admin.token);
     tokio::spawn(async move { api.get("/v1/ops/consistency").await.json })
@@ -229,9 +240,7 @@ fn audited(server: &Server, admin: &people::Person) -> tokio::task::JoinHandle<V
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repair_undoes_no_change_that_came_after_it_had_read() {
     let server = Server::start().await;
-    let admin = people::admin(server.pool()).await;
-    let therapist = therapist_at(&server, "Josefa", 300.0).await;
-    assert_eq!(server.api(&admin.token).get("/v1/ops/consistency").await.json["drift"], 0);
+    let (admin, therapist) = nothing_differs(&server, "Josefa").await;
     in_silence(&server, "UPDATE providers SET average_rating = 4.75 WHERE id = $1", therapist.provider_id).await;
     let held = hold_the_next_read(&server).await;
     let audit = audited(&server, &admin);
@@ -269,7 +278,7 @@ async fn a_repair_undoes_no_change_that_came_after_it_had_read() {
     let audit = audit.await.expect("an answer");
     assert_eq!(ids(&audit, "different"), [therapist.provider_uuid.to_string()], "{audit}");
     crate::support::until("the index shows the newest", || rating().as_deref() == Some("3.50")).await;
-    assert_eq!(server.api(&admin.token).get("/v1/ops/consistency").await.json["drift"], 0);
+    assert_eq!(drift(&server, &admin).await, 0);
     over.store(true, Ordering::Relaxed);
     let seen = seen.join().expect("no panic");
     let newest = seen.iter().position(|rating| rating.as_deref() == Some("3.50")).expect("seen");
@@ -279,9 +288,7 @@ async fn a_repair_undoes_no_change_that_came_after_it_had_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fix_that_comes_while_a_place_is_repaired_is_shown_and_stays() {
     let server = Server::start().await;
-    let admin = people::admin(server.pool()).await;
-    let therapist = therapist_at(&server, "Katrina", 300.0).await;
-    assert_eq!(server.api(&admin.token).get("/v1/ops/consistency").await.json["drift"], 0);
+    let (admin, therapist) = nothing_differs(&server, "Katrina").await;
     let (fleet, provider) = (Arc::clone(&server.engine().fleet), ProviderId(therapist.provider_id));
     // Shown, and in no table.
     let nowhere = Fix::new(spacall::clock::now(), at_the_place_of(&therapist, &fleet));
@@ -300,15 +307,13 @@ async fn a_fix_that_comes_while_a_place_is_repaired_is_shown_and_stays() {
     let audit = audit.await.expect("an answer");
     assert_eq!(ids(&audit, "stale"), [therapist.provider_uuid.to_string()], "{audit}");
     assert_eq!(fleet.position(provider).map(|(place, _)| place), Some(there));
-    assert_eq!(server.api(&admin.token).get("/v1/ops/consistency").await.json["drift"], 0);
+    assert_eq!(drift(&server, &admin).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repair_goes_on_when_who_asked_for_it_has_left() {
     let server = Server::start().await;
-    let admin = people::admin(server.pool()).await;
-    let therapist = therapist_at(&server, "Luzviminda", 300.0).await;
-    assert_eq!(server.api(&admin.token).get("/v1/ops/consistency").await.json["drift"], 0);
+    let (_, therapist) = nothing_differs(&server, "Luzviminda").await;
     let (fleet, provider) = (Arc::clone(&server.engine().fleet), ProviderId(therapist.provider_id));
     let true_place = fleet.position(provider).expect("a position");
     // Shown, and in no table.

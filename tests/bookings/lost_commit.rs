@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
+use spacall::cluster::Connection;
 use spacall::core::booking::Status;
 use spacall::core::ids::UserId;
 use spacall::store::bookings::{self, Actor, CreateOutcome, NewBooking, Wish};
@@ -113,6 +114,11 @@ async fn asked(w: &World, node: &Node) -> (NewBooking, Therapist) {
     (w.new_booking(customer).await, therapist)
 }
 
+/// The customer's app, and his.
+fn listening(node: &Node, new: &NewBooking, therapist: Therapist) -> (Connection, Connection) {
+    (node.bus.connect(new.customer, false), node.bus.connect(therapist.user, true))
+}
+
 fn key() -> Key {
     Key { key: "k".to_owned(), request_hash: [1; 32] }
 }
@@ -127,7 +133,7 @@ async fn a_booking_whose_commit_was_not_answered_is_found_at_once_and_its_search
     let (door, pool) = Door::open(&w, false).await;
     let node = Node::over(pool, |_| {});
     let (new, therapist) = asked(&w, &node).await;
-    let (mut app, mut his) = (node.bus.connect(new.customer, false), node.bus.connect(therapist.user, true));
+    let (mut app, mut his) = listening(&node, &new, therapist);
     door.lose_the_next_commit_of(new.customer);
     let made = node.dispatcher.create(new.clone(), Some(key())).await.expect("found");
     let CreateOutcome::Created { view, body } = made else { panic!("{made:?}") };
@@ -146,7 +152,7 @@ async fn a_commit_that_happens_after_its_connection_was_lost_is_found_too() {
     let (door, pool) = Door::open(&w, true).await;
     let node = Node::over(pool, |_| {});
     let (new, therapist) = asked(&w, &node).await;
-    let (mut app, mut his) = (node.bus.connect(new.customer, false), node.bus.connect(therapist.user, true));
+    let (mut app, mut his) = listening(&node, &new, therapist);
     door.lose_the_next_commit_of(new.customer);
     let lost = node.dispatcher.create(new, None).await.expect_err("nobody knows");
     assert!(matches!(lost, StoreError::Undecided(_)) && lost.is_unavailable(), "{lost}");
@@ -162,7 +168,7 @@ async fn a_request_that_is_sent_again_starts_the_search_that_nobody_has_started(
     let w = World::new().await;
     let node = Node::start(&w, |_| {});
     let (new, therapist) = asked(&w, &node).await;
-    let (mut app, mut his) = (node.bus.connect(new.customer, false), node.bus.connect(therapist.user, true));
+    let (mut app, mut his) = listening(&node, &new, therapist);
     // The first time at a node that was killed before it told anybody.
     let made = bookings::create(w.pool(), &new, Some(&key())).await.expect("a statement");
     assert!(matches!(made, CreateOutcome::Created { .. }), "{made:?}");
@@ -182,7 +188,7 @@ async fn a_request_that_is_sent_again_withdraws_the_offers_of_a_booking_that_was
     let w = World::new().await;
     let node = Node::start(&w, |_| {});
     let (new, therapist) = asked(&w, &node).await;
-    let (mut app, mut his) = (node.bus.connect(new.customer, false), node.bus.connect(therapist.user, true));
+    let (mut app, mut his) = listening(&node, &new, therapist);
     let made = node.dispatcher.create(new.clone(), Some(key())).await.expect("a statement");
     let CreateOutcome::Created { view, .. } = made else { panic!("{made:?}") };
     assert_eq!(hear_status(&mut app).await, "pending");
@@ -191,7 +197,7 @@ async fn a_request_that_is_sent_again_withdraws_the_offers_of_a_booking_that_was
     w.run("UPDATE bookings SET status = 'cancelled', cancelled_by = customer_id WHERE id = $1", view.id.0).await;
     // Another node, which knows of neither: its state is told once, so all that follows from it must be done then.
     let node = Node::start(&w, |_| {});
-    let (mut app, mut his) = (node.bus.connect(new.customer, false), node.bus.connect(therapist.user, true));
+    let (mut app, mut his) = listening(&node, &new, therapist);
     let again = node.dispatcher.create(new, Some(key())).await.expect("a statement");
     assert!(matches!(again, CreateOutcome::Replay { .. }), "{again:?}");
     assert_eq!(hear_status(&mut app).await, "cancelled");

@@ -14,8 +14,7 @@ use uuid::Uuid;
 
 use spacall::clock;
 use spacall::cluster::Bus;
-use spacall::core::fleet::{Duty, Fleet, Profile, Therapist, Ties};
-use spacall::core::hundredths::Rating;
+use spacall::core::fleet::{Duty, Fleet, Therapist};
 use spacall::core::ids::{BookingId, OfferId, ProviderId, UserId};
 use spacall::core::offerings::Offerings;
 use spacall::core::settings::Settings;
@@ -308,26 +307,8 @@ impl Desk for TestDesk {
 }
 
 fn in_fleet(user: UserId, provider: ProviderId) -> Therapist {
-    Therapist {
-        services: Offerings::default(),
-        first_name: "Tessa".into(),
-        profile: Arc::new(Profile {
-            service_radius_km: 10,
-            verified: true,
-            active: true,
-            accepts_home_service: true,
-            ..Profile::default()
-        }),
-        uuid: Uuid::nil(),
-        total_reviews: 0,
-        average_rating: Rating::ZERO,
-        gender: None,
-        available: true,
-        ties: Ties::NONE,
-        base_location: None,
-        provider,
-        user,
-    }
+    let plain = Therapist::plain(provider, Offerings::default(), 10);
+    Therapist { first_name: "Tessa".into(), uuid: Uuid::nil(), user, ..plain }
 }
 
 fn a_booking(uuid: Uuid) -> Booking {
