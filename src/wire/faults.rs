@@ -87,7 +87,15 @@ fn short(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::MESSAGES;
     use crate::wire::stream::AppMessage;
+
+    #[test]
+    fn every_message_of_an_app_is_known_here() {
+        let unknown = serde_json::from_str::<AppMessage>(r#"{"type":"dance"}"#).expect_err("no message").to_string();
+        let all: Vec<String> = MESSAGES.iter().map(|(kind, _)| format!("`{kind}`")).collect();
+        assert!(unknown.contains(&format!("expected one of {}", all.join(", "))), "{unknown}");
+    }
 
     #[test]
     fn a_fault_names_field_value_and_what_is_allowed() {
