@@ -98,10 +98,10 @@ struct Search<'t> {
     few: bool,
     layer: Layer,
     by: By,
-    /// The last distance that was measured: in public answers many stand at one place.
-    measured: Option<(u64, (LatLng, Meters))>,
     /// The best so far, in order; at most as many as asked for.
     best: Vec<Found>,
+    /// Nobody who is ranked farther than this belongs into the answer.
+    bound: Meters,
     examined: u32,
 }
 
@@ -254,8 +254,8 @@ impl<'t> Search<'t> {
             few: request.filters != Filters::default(),
             layer: Layer::of(request.when),
             by: By::of(request),
-            measured: None,
             best: Vec::with_capacity(request.limit.min(FEW)),
+            bound: request.radius,
             examined: 0,
         }
     }
@@ -267,7 +267,7 @@ impl<'t> Search<'t> {
         let (mut met, mut done) = (Met::default(), None::<Window>);
         let mut reach = first_reach(grid, self.request.limit as f64 / crowd);
         loop {
-            let scanned = reach.min(self.bound().get());
+            let scanned = reach.min(self.bound.get());
             let hazy = Meters::new(scanned + self.by.haze().get());
             let window = Window::around(grid.tiling(), self.request.place, hazy, done.as_ref());
             grid.scan(&window, done.as_ref(), witness, |points| self.look(&mut met, points, &window))?;
@@ -278,7 +278,7 @@ impl<'t> Search<'t> {
                 self.judge_hexagons(&mut met, witness)?;
             }
             // Everybody within `scanned` has been met. Who matters is within the bound, and it only shrinks.
-            if self.bound().get() <= scanned || window.is_whole_earth() {
+            if self.bound.get() <= scanned || window.is_whole_earth() {
                 return Ok(());
             }
             reach = self.next_reach(scanned);
@@ -286,24 +286,16 @@ impl<'t> Search<'t> {
         }
     }
 
-    /// Nobody who is ranked farther than this belongs into the answer.
-    fn bound(&self) -> Meters {
-        match self.best.last() {
-            Some(worst) if self.best.len() == self.request.limit => worst.distance.min(self.request.radius),
-            _ => self.request.radius,
-        }
-    }
-
     /// Above this lower bound of his haversine a point tells of nobody who matters.
     fn limit(&self) -> f32 {
-        haversine_at_most(Meters::new(self.bound().get() + self.by.haze().get()))
+        haversine_at_most(Meters::new(self.bound.get() + self.by.haze().get()))
     }
 
     /// How far to look next: as far as is needed if that is known, else where enough should be found if they are as
     /// dense farther out. Only speed depends on it.
     fn next_reach(&self, scanned: f64) -> f64 {
         if self.best.len() == self.request.limit {
-            return self.bound().get();
+            return self.bound.get();
         }
         let wanted = self.request.limit as f64 / (self.best.len() as f64).max(0.5);
         scanned * (wanted.sqrt() * 1.1).clamp(1.25, 2.0)
@@ -394,6 +386,8 @@ impl<'t> Search<'t> {
             if bound_of(key) > self.limit() {
                 break;
             }
+            // Whose base counts is nearer or farther than that.
+            let all_at = self.measured_from_here(middle.place);
             let mut people = SmallVec::<[u32; FEW]>::new();
             self.tables.hexagons().visit(middle.slot, self.layer, witness, |slot, class| {
                 if self.may_satisfy(class) {
@@ -406,9 +400,8 @@ impl<'t> Search<'t> {
                     drop(self.hold(some.iter().copied()));
                 }
                 for slot in some {
-                    if let Some(place) = self.by.place(self.tables, middle.place, *slot)
-                        && let Some(measured) = self.measure(place)
-                    {
+                    let base = || base_of(self.tables, *slot).and_then(|base| self.measured_from_here(base));
+                    if let Some(measured) = if self.by == By::Base { base() } else { all_at } {
                         self.judge(measured, *slot);
                     }
                 }
@@ -430,7 +423,7 @@ impl<'t> Search<'t> {
     /// True if he is among the best so far, and these are as many as asked for.
     fn judge(&mut self, (place, distance): (LatLng, Meters), slot: u32) -> bool {
         let Some(person) = self.tables.person(slot) else { return false };
-        if distance > self.bound() {
+        if distance > self.bound {
             return false;
         }
         let fix_at = person.fix_for(self.request.when);
@@ -441,29 +434,30 @@ impl<'t> Search<'t> {
         let provider = person.provider();
         let tie = tie_rank(self.request.precision, provider);
         let found = Found { distance, tie, provider, place, fix_at, slot };
-        let at = self.best.iter().rposition(|other| other.rank() < found.rank()).map_or(0, |before| before + 1);
-        if at == self.request.limit || !self.may_take(&found, person) {
+        let is_full = self.best.len() == self.request.limit;
+        // In a crowded cell most are just as near as the last of the best, and lose by the hash.
+        if is_full && self.best.last().is_some_and(|worst| worst.rank() < found.rank()) {
             return false;
         }
-        self.best.truncate(self.request.limit - 1);
+        if !self.may_take(&found, person) {
+            return false;
+        }
+        if is_full {
+            self.best.pop();
+        }
+        let at = self.best.iter().rposition(|other| other.rank() < found.rank()).map_or(0, |before| before + 1);
         self.best.insert(at, found);
-        self.best.len() == self.request.limit
+        match self.best.last() {
+            Some(worst) if self.best.len() == self.request.limit => self.bound = worst.distance,
+            _ => return false,
+        }
+        true
     }
 
     /// A place and how far it is.
     fn measured_from_here(&self, packed: u64) -> Option<(LatLng, Meters)> {
         let place = place_of(packed)?;
         Some((place, self.vantage.distance(place)))
-    }
-
-    /// The same, where the last may be asked for again.
-    fn measure(&mut self, packed: u64) -> Option<(LatLng, Meters)> {
-        let measured = match self.measured {
-            Some((last, measured)) if last == packed => measured,
-            _ => self.measured_from_here(packed)?,
-        };
-        self.measured = Some((packed, measured));
-        Some(measured)
     }
 
     fn may_take(&self, &Found { distance, place, fix_at, slot, .. }: &Found, person: &Person) -> bool {
@@ -476,7 +470,7 @@ impl<'t> Search<'t> {
     }
 
     fn take(&self, version: u64) -> Taken {
-        let reach = self.bound();
+        let reach = self.bound;
         let mut best = Vec::with_capacity(self.best.len());
         for some in self.best.chunks(AT_ONCE) {
             let held = self.hold(some.iter().map(|found| found.slot));
@@ -493,8 +487,9 @@ impl<'t> Search<'t> {
 }
 
 impl Found {
-    const fn rank(&self) -> (Meters, u64, ProviderId) {
-        (self.distance, self.tie, self.provider)
+    /// As numbers, for whom alone the processor needs no branch: positive floats are ordered like their bits.
+    const fn rank(&self) -> (u128, i64) {
+        ((self.distance.get().to_bits() as u128) << u64::BITS | self.tie as u128, self.provider.0)
     }
 }
 
