@@ -171,6 +171,14 @@ impl Hexagons {
         Ok(())
     }
 
+    /// Asks for what [`Self::visit`] reads next: the first of those who stand there.
+    pub(super) fn prefetch_people(&self, number: u32, layer: Layer) {
+        let first = self.word(number, layer).and_then(|word| Head(word.payload()).chunk());
+        if let Some(chunk) = first.and_then(|index| self.people[layer as usize].chunk(index)) {
+            prefetch(chunk);
+        }
+    }
+
     /// Asks for what [`Self::visit`] reads first.
     pub(super) fn prefetch(&self, number: u32) {
         if let Some(hexagon) = self.cells.get(number) {

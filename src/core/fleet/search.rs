@@ -39,7 +39,13 @@ struct Found {
 type Held = Guard<Option<Arc<Therapist>>>;
 
 /// So many are looked at together: as many as can be held without being counted.
-const AT_ONCE: usize = 6;
+const AT_ONCE: usize = 8;
+
+/// So many are measured before the first of them is judged.
+const AHEAD: usize = 6;
+
+/// So many of the nearest H3 cells are asked for before the first is looked into; seldom are more needed.
+const CELLS_AHEAD: usize = 4;
 
 /// So many are met without asking for memory.
 const FEW: usize = 64;
@@ -356,9 +362,9 @@ impl<'t> Search<'t> {
     fn judge_near(&mut self, Met { chunks, near }: &mut Met<'t>) {
         near.sort_unstable();
         let mut limit = self.limit();
-        for some in near.chunks(AT_ONCE) {
+        for some in near.chunks(AHEAD) {
             // One after the other, so that the processor can go on with the next before it has done with the last.
-            let mut met = [(0, None); AT_ONCE];
+            let mut met = [(0, None); AHEAD];
             for ((slot, measured), key) in met.iter_mut().zip(some) {
                 let point = point_of(chunks, *key);
                 (*slot, *measured) = (point.slot, self.measured_from_here(point.place));
@@ -381,6 +387,9 @@ impl<'t> Search<'t> {
     /// The same for those who stand in the H3 cells that are near.
     fn judge_hexagons(&mut self, Met { chunks, near }: &mut Met<'t>, witness: &mut Witness<'t>) -> Result<(), Overlap> {
         near.sort_unstable();
+        for key in near.iter().take(CELLS_AHEAD) {
+            self.tables.hexagons().prefetch_people(point_of(chunks, *key).slot, self.layer);
+        }
         for key in near.drain(..) {
             let middle = point_of(chunks, key);
             if bound_of(key) > self.limit() {
@@ -472,6 +481,7 @@ impl<'t> Search<'t> {
     fn take(&self, version: u64) -> Taken {
         let reach = self.bound;
         let mut best = Vec::with_capacity(self.best.len());
+        self.best.iter().filter_map(|found| self.tables.row(found.slot)).for_each(prefetch);
         for some in self.best.chunks(AT_ONCE) {
             let held = self.hold(some.iter().map(|found| found.slot));
             best.extend(some.iter().zip(held).filter_map(|(found, held)| {
