@@ -97,7 +97,14 @@ pub const ROUTES: &[Route] = &[
     tracker("POST", "/v1/locations/owntracks", TokenIn::Password),
     tracker("GET", "/v1/locations/osmand", TokenIn::Url),
     tracker("POST", "/v1/locations/osmand", TokenIn::Url),
+    route("POST", "/v1/auth/register", Who::Anyone),
+    route("POST", "/v1/auth/login", Who::Anyone),
+    route("POST", "/v1/auth/logout", Who::SignedIn),
+    route("PUT", "/v1/me/password", Who::SignedIn),
+    route("GET", "/v1/tokens", Who::SignedIn),
+    route("DELETE", "/v1/tokens/{id}", Who::SignedIn),
     route("GET", "/v1/me", Who::SignedIn),
+    route("PATCH", "/v1/me", Who::SignedIn),
     route("PUT", "/v1/me/availability", Who::Therapist),
     route("GET", "/v1/therapists/nearby", Who::Searcher),
     route("GET", "/v1/stores/nearby", Who::Searcher),
@@ -176,7 +183,9 @@ mod tests {
                 "/docs",
                 "/docs/{file}",
                 "/v1/services",
-                "/v1/stream"
+                "/v1/stream",
+                "/v1/auth/register",
+                "/v1/auth/login"
             ]
         );
     }

@@ -4,7 +4,9 @@
 //! engine, the answer. [`access::ROUTES`] says who may call what; the OpenAPI document is made from the handlers.
 
 pub mod access;
+pub mod accounts;
 pub mod app;
+pub mod attempts;
 pub mod auth;
 pub mod bookings;
 mod credentials;
@@ -28,7 +30,10 @@ mod new_visit;
 pub mod offers;
 pub mod ops;
 pub mod page;
+pub mod passwords;
 mod payment;
+pub mod peer;
+mod person;
 pub mod problem;
 pub mod rate_limit;
 pub mod revocation;
@@ -37,6 +42,7 @@ pub mod services;
 pub mod settings;
 pub mod stores;
 pub mod stream;
+pub mod tokens;
 mod trackers;
 
 pub use app::{App, openapi};

@@ -1,5 +1,6 @@
 //! All SQL of the crate: one file per resource, beside each query the domain errors that its constraints mean.
 
+pub mod accounts;
 pub mod backup;
 pub mod bookings;
 pub mod catalog;
@@ -10,6 +11,7 @@ pub mod decisions;
 pub mod idempotency;
 pub mod journal;
 pub mod offers;
+pub mod page;
 pub mod partitions;
 pub mod promises;
 pub mod promos;

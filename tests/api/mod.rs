@@ -1,5 +1,6 @@
 //! Black box over HTTP and websocket: what the contract promises, tried from outside.
 
+mod accounts;
 mod asking;
 mod audit;
 mod authorization;
