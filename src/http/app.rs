@@ -31,8 +31,8 @@ use super::problem::Problem;
 use super::rate_limit::RateLimiter;
 use super::stream::{Desk, Origins};
 use super::{
-    accounts, bookings, docs, events, health, heat, listen, locations, me, nearby, offers, ops, problem, services,
-    settings, stores, stream, tokens, trackers,
+    accounts, audit_logs, bookings, device_tokens, docs, events, health, heat, listen, locations, me, nearby,
+    notifications, offers, ops, problem, roles, services, settings, stores, stream, tokens, trackers, users,
 };
 use crate::engine::Engine;
 use crate::telemetry::{Metrics, TelemetryError};
@@ -146,6 +146,18 @@ fn all_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(accounts::change_password))
         .routes(routes!(tokens::list))
         .routes(routes!(tokens::delete))
+        .routes(routes!(device_tokens::list, device_tokens::put))
+        .routes(routes!(device_tokens::delete))
+        .routes(routes!(notifications::list))
+        .routes(routes!(notifications::read))
+        .routes(routes!(users::list))
+        .routes(routes!(users::show, users::change, users::delete))
+        .routes(routes!(roles::put_of_user))
+        .routes(routes!(roles::list))
+        .routes(routes!(roles::put_permissions))
+        .routes(routes!(roles::permissions))
+        .routes(routes!(roles::put_permission, roles::delete_permission))
+        .routes(routes!(audit_logs::list))
         .routes(routes!(me::me, me::change))
         .routes(routes!(me::availability))
         .routes(routes!(nearby::nearby))

@@ -79,6 +79,11 @@ impl Principal {
         self.has_role("admin") || self.has_role("super_admin")
     }
 
+    /// Gives and takes the roles of admins.
+    pub fn is_super_admin(&self) -> bool {
+        self.has_role("super_admin")
+    }
+
     /// The therapist that he is, in role and in fact.
     pub fn therapist(&self) -> Option<ProviderId> {
         self.provider.filter(|provider| provider.is_therapist && self.has_role("therapist")).map(|provider| provider.id)

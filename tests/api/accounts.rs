@@ -18,7 +18,19 @@ pub fn hash() -> String {
 }
 
 /// Routes about accounts whose body must be whole for the walk of every route as everybody.
-pub const ROUTES: &[&str] = &["/v1/auth/register", "/v1/auth/login", "/v1/me/password"];
+pub const ROUTES: &[&str] = &[
+    "/v1/auth/register",
+    "/v1/auth/login",
+    "/v1/me/password",
+    "/v1/device-tokens",
+    "/v1/users/{uuid}/roles",
+    "/v1/roles/{name}/permissions",
+];
+
+/// One of those whom [`prepare`] makes, of routes about users.
+pub fn path(route: &str, nth: usize) -> String {
+    route.replace("{uuid}", &format!("00000000-0000-4000-8000-{nth:012}"))
+}
 
 /// A body of one of [`ROUTES`] for the nth caller of the walk.
 pub fn body(route: &str, nth: usize) -> Value {
@@ -27,14 +39,22 @@ pub fn body(route: &str, nth: usize) -> Value {
             json!({"phone": format!("+6399800000{nth:02}"), "password": PASSWORD, "first_name": "Maria"})
         }
         "/v1/auth/login" => json!({"phone": format!("+6399900000{nth:02}"), "password": PASSWORD}),
+        "/v1/device-tokens" => json!({"device_type": "web", "token": format!("push-{nth}")}),
+        "/v1/users/{uuid}/roles" => json!({"roles": ["customer"]}),
+        "/v1/roles/{name}/permissions" => json!({"permissions": []}),
         _ => json!({"current_password": PASSWORD, "password": PASSWORD}),
     }
 }
 
 /// Gives everybody a password, and makes somebody for each caller of the walk to log in as.
 pub async fn prepare(pool: &PgPool, callers: usize) {
-    let some = "INSERT INTO users (phone) SELECT '+6399900000' || lpad(n::text, 2, '0') FROM generate_series(0, $1) n";
+    let some = "INSERT INTO users (phone, uuid)
+                SELECT '+6399900000' || lpad(n::text, 2, '0'), ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid
+                FROM generate_series(0, $1) n";
     sqlx::query(some).bind(callers as i64).execute(pool).await.expect("users");
+    // The first device, as the walk's offer is the first: somebody else's.
+    let device = "INSERT INTO device_tokens (user_id, device_type, token) SELECT max(id), 'web', 'push' FROM users";
+    sqlx::query(device).execute(pool).await.expect("a device");
     sqlx::query("UPDATE users SET password = $1").bind(hash()).execute(pool).await.expect("passwords");
 }
 
@@ -56,6 +76,12 @@ pub async fn answers(
 ) -> impl Iterator<Item = (&'static str, &'static str, u16, Answer)> {
     let (nobody, mine) = (anyone(server), server.api(&customer.token));
     let whom = |password: &str| json!({"phone": "+639171234567", "password": password, "first_name": "Maria"});
+    let chief = people::person(server.pool(), "super_admin", "Corazon").await;
+    let (top, permits) = (server.api(&chief.token), json!({"permissions": ["fly"]}));
+    let [her, own] = [customer, &chief].map(|person| format!("/v1/users/{}", person.user_uuid));
+    let told = "INSERT INTO notifications (user_id, type, title, body) VALUES ($1, 'news', 'News', 'x') RETURNING uuid";
+    let told = sqlx::query_scalar::<_, uuid::Uuid>(told).bind(customer.user_id).fetch_one(server.pool()).await;
+    let read = format!("/v1/notifications/{}/read", told.expect("a notification"));
     [
         ("post", "/v1/auth/register", 201, nobody.post("/v1/auth/register", whom(PASSWORD)).await),
         ("post", "/v1/auth/register", 422, nobody.post("/v1/auth/register", whom(PASSWORD)).await),
@@ -65,6 +91,20 @@ pub async fn answers(
         ("patch", "/v1/me", 200, patch(&mine, "/v1/me", json!({"first_name": "Ligaya"})).await),
         ("patch", "/v1/me", 422, patch(&mine, "/v1/me", json!({"gender": 1})).await),
         ("put", "/v1/me/password", 422, mine.put("/v1/me/password", json!({})).await),
+        ("put", "/v1/device-tokens", 200, mine.put("/v1/device-tokens", body("/v1/device-tokens", 0)).await),
+        ("get", "/v1/device-tokens", 200, mine.get("/v1/device-tokens").await),
+        ("get", "/v1/notifications", 200, mine.get("/v1/notifications").await),
+        ("put", "/v1/notifications/{uuid}/read", 200, mine.put(&read, json!({})).await),
+        ("get", "/v1/users", 200, top.get("/v1/users").await),
+        ("get", "/v1/users/{uuid}", 200, top.get(&her).await),
+        ("patch", "/v1/users/{uuid}", 200, patch(&top, &her, json!({"is_verified": false})).await),
+        ("patch", "/v1/users/{uuid}", 409, patch(&top, &own, json!({"is_active": false})).await),
+        ("put", "/v1/users/{uuid}/roles", 200, top.put(&(her + "/roles"), json!({"roles": ["customer"]})).await),
+        ("get", "/v1/roles", 200, top.get("/v1/roles").await),
+        ("put", "/v1/permissions/{name}", 200, top.put("/v1/permissions/fly", json!({})).await),
+        ("get", "/v1/permissions", 200, top.get("/v1/permissions").await),
+        ("put", "/v1/roles/{name}/permissions", 200, top.put("/v1/roles/admin/permissions", permits).await),
+        ("get", "/v1/audit-logs", 200, top.get("/v1/audit-logs").await),
     ]
     .into_iter()
 }
@@ -85,11 +125,11 @@ async fn log_in(server: &Server, phone: &str, password: &str) -> Answer {
     anyone(server).post("/v1/auth/login", json!({"phone": phone, "password": password})).await
 }
 
-async fn patch(api: &Api, path: &str, body: Value) -> Answer {
+pub async fn patch(api: &Api, path: &str, body: Value) -> Answer {
     api.send(api.request("PATCH", path).json(&body)).await
 }
 
-async fn delete(api: &Api, path: &str) -> u16 {
+pub async fn delete(api: &Api, path: &str) -> u16 {
     api.send(api.request("DELETE", path)).await.status
 }
 
@@ -358,12 +398,18 @@ async fn a_new_password_wants_the_old_one_and_leaves_no_other_token() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_token_made_with_the_old_password_outlives_its_change() {
-    let server = Server::start().await;
-    for _ in 0..12 {
+    let server = Server::behind("127.0.0.1").await;
+    for round in 0..12 {
         let (person, phone) = somebody(&server).await;
         let body = json!({"current_password": PASSWORD, "password": "a new password"});
         let mine = server.api(&person.token);
-        let ins = (0..4).map(|_| log_in(&server, &phone, PASSWORD));
+        let nobody = anyone(&server);
+        let ins = (0..4).map(|_| {
+            let body = json!({"phone": phone, "password": PASSWORD});
+            let request = nobody.request("POST", "/v1/auth/login").json(&body);
+            // Each round from elsewhere: failures are counted by address.
+            nobody.send(request.header("x-forwarded-for", format!("198.51.100.{round}")))
+        });
         let (ins, changed) = tokio::join!(futures_util::future::join_all(ins), mine.put("/v1/me/password", body));
         assert_eq!(changed.status, 204, "{changed:?}");
         assert!(ins.iter().all(|answer| [200, 401].contains(&answer.status)), "{ins:?}");

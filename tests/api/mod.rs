@@ -6,6 +6,7 @@ mod audit;
 mod authorization;
 mod bookings;
 mod compared;
+mod directory;
 mod documents;
 mod durability;
 mod events;
@@ -20,6 +21,7 @@ mod races;
 mod restarted;
 mod scheduled;
 mod stores;
+mod told;
 mod trackers;
 mod wallet;
 

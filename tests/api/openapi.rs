@@ -152,6 +152,9 @@ async fn a_body_that_cannot_be_read_is_refused_as_described() {
         ("post", "/v1/auth/login", &customer.token),
         ("patch", "/v1/me", &customer.token),
         ("put", "/v1/me/password", &customer.token),
+        ("put", "/v1/device-tokens", &customer.token),
+        ("patch", "/v1/users/{uuid}", &admin.token),
+        ("put", "/v1/users/{uuid}/roles", &admin.token),
     ] {
         let api = server.api(token);
         let asked = path.replace("{uuid}", none).replace("{id}", "1").replace("{key}", "dispatch");
