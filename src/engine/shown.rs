@@ -6,7 +6,7 @@
 //! told of a move (to the parties, to the machine, to other nodes) does not wait for it.
 
 use super::Engine;
-use crate::core::ids::{OfferId, ProviderId};
+use crate::core::ids::{OfferId, ProviderId, UserId};
 use crate::store::bookings::{TransitionOutcome, Wish};
 use crate::store::offers::{AcceptOutcome, ClosedOffer, DeclineOutcome};
 use crate::store::{StoreError, users};
@@ -77,6 +77,15 @@ impl Engine {
             | TransitionOutcome::NotFound => {}
         }
         Ok(outcome)
+    }
+
+    /// Returns when the index shows what is committed of the therapist that this user is, if he is one.
+    ///
+    /// # Errors
+    /// When it could not be read who that is.
+    pub async fn user_shown(&self, user: UserId) -> Result<(), StoreError> {
+        self.shown(users::therapists(&self.pool, user).await?).await;
+        Ok(())
     }
 
     /// Returns when the index shows the committed rows of these, or when that takes too long: what is committed stands, and is

@@ -23,6 +23,8 @@ pub enum Who {
     Therapist,
     /// Role `admin` or `super_admin`.
     Admin,
+    /// Role `super_admin`.
+    SuperAdmin,
 }
 
 impl Who {
@@ -37,6 +39,7 @@ impl Who {
             Self::Searcher => (caller.is_customer() || caller.sees_exact(), "customers"),
             Self::Therapist => (caller.therapist().is_some(), "therapists"),
             Self::Admin => (caller.is_admin(), "admins"),
+            Self::SuperAdmin => (caller.is_super_admin(), "super admins"),
         };
         if admitted { Ok(()) } else { Err(Problem::forbidden(format!("This is for {who}."))) }
     }
@@ -97,7 +100,30 @@ pub const ROUTES: &[Route] = &[
     tracker("POST", "/v1/locations/owntracks", TokenIn::Password),
     tracker("GET", "/v1/locations/osmand", TokenIn::Url),
     tracker("POST", "/v1/locations/osmand", TokenIn::Url),
+    route("POST", "/v1/auth/register", Who::Anyone),
+    route("POST", "/v1/auth/login", Who::Anyone),
+    route("POST", "/v1/auth/logout", Who::SignedIn),
+    route("PUT", "/v1/me/password", Who::SignedIn),
+    route("GET", "/v1/tokens", Who::SignedIn),
+    route("DELETE", "/v1/tokens/{id}", Who::SignedIn),
+    route("GET", "/v1/device-tokens", Who::SignedIn),
+    route("PUT", "/v1/device-tokens", Who::SignedIn),
+    route("DELETE", "/v1/device-tokens/{id}", Who::SignedIn),
+    route("GET", "/v1/notifications", Who::SignedIn),
+    route("PUT", "/v1/notifications/{uuid}/read", Who::SignedIn),
+    route("GET", "/v1/users", Who::Admin),
+    route("GET", "/v1/users/{uuid}", Who::Admin),
+    route("PATCH", "/v1/users/{uuid}", Who::Admin),
+    route("PUT", "/v1/users/{uuid}/roles", Who::Admin),
+    route("DELETE", "/v1/users/{uuid}", Who::Admin),
+    route("GET", "/v1/roles", Who::Admin),
+    route("PUT", "/v1/roles/{name}/permissions", Who::SuperAdmin),
+    route("GET", "/v1/permissions", Who::Admin),
+    route("PUT", "/v1/permissions/{name}", Who::SuperAdmin),
+    route("DELETE", "/v1/permissions/{name}", Who::SuperAdmin),
+    route("GET", "/v1/audit-logs", Who::Admin),
     route("GET", "/v1/me", Who::SignedIn),
+    route("PATCH", "/v1/me", Who::SignedIn),
     route("PUT", "/v1/me/availability", Who::Therapist),
     route("GET", "/v1/therapists/nearby", Who::Searcher),
     route("GET", "/v1/stores/nearby", Who::Searcher),
@@ -176,7 +202,9 @@ mod tests {
                 "/docs",
                 "/docs/{file}",
                 "/v1/services",
-                "/v1/stream"
+                "/v1/stream",
+                "/v1/auth/register",
+                "/v1/auth/login"
             ]
         );
     }

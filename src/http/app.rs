@@ -20,16 +20,19 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access::{ROUTES, TokenIn, Who};
+use super::attempts::Door;
 use super::auth::{Authenticator, Caller};
 use super::desk::FrontDesk;
 use super::extract::Body;
 use super::guard::{self, Guard};
+use super::passwords::Passwords;
+use super::peer::Proxies;
 use super::problem::Problem;
 use super::rate_limit::RateLimiter;
 use super::stream::{Desk, Origins};
 use super::{
-    bookings, docs, events, health, heat, listen, locations, me, nearby, offers, ops, problem, services, settings,
-    stores, stream, trackers,
+    accounts, audit_logs, bookings, device_tokens, docs, events, health, heat, listen, locations, me, nearby,
+    notifications, offers, ops, problem, roles, services, settings, stores, stream, tokens, trackers, users,
 };
 use crate::engine::Engine;
 use crate::telemetry::{Metrics, TelemetryError};
@@ -40,6 +43,18 @@ const URL_TOKEN: &str = "url_token";
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 const PROBLEM_JSON: &str = "application/problem+json";
 const PROBLEM_SCHEMA: &str = "#/components/schemas/Problem";
+
+/// What is asked of whoever comes.
+pub struct Rules {
+    /// Requests a second and token, 0 for no limit.
+    pub rate_limit: u32,
+    /// Web pages that may open the stream, besides the service's own.
+    pub origins: Origins,
+    /// Whose `X-Forwarded-For` is believed.
+    pub proxies: Proxies,
+    /// bcrypt's cost of new passwords.
+    pub password_cost: u32,
+}
 
 /// Everything that is served over HTTP.
 pub struct App {
@@ -53,25 +68,34 @@ struct AppState {
     engine: Arc<Engine>,
     desk: Arc<FrontDesk>,
     authenticator: Authenticator,
+    passwords: Arc<Passwords>,
+    door: Arc<Door>,
     metrics: Metrics,
 }
 
 impl App {
-    /// `rate_limit`: requests a second and token, 0 for no limit. `origins`: web pages that may open the stream. To be called within a runtime: it starts the tasks
-    /// that look after tokens, which end with the engine's shutdown.
+    /// To be called within a runtime: it starts the tasks that look after tokens, which end with the engine's shutdown.
     ///
     /// # Errors
     /// When the process's metrics cannot be collected.
-    pub fn new(engine: Arc<Engine>, rate_limit: u32, origins: Origins) -> Result<Self, TelemetryError> {
+    pub fn new(engine: Arc<Engine>, rules: Rules) -> Result<Self, TelemetryError> {
         let authenticator = Authenticator::start(engine.pool.clone(), engine.shutdown.clone());
-        let desk = Arc::new(FrontDesk::new(Arc::clone(&engine), authenticator.clone(), origins));
+        let desk = Arc::new(FrontDesk::new(Arc::clone(&engine), authenticator.clone(), rules.origins));
         let metrics = Metrics::install()?;
         tokio::spawn(keep_up(metrics.clone(), engine.shutdown.clone()));
-        let state = AppState { engine, desk: Arc::clone(&desk), authenticator: authenticator.clone(), metrics };
+        let state = AppState {
+            engine,
+            desk: Arc::clone(&desk),
+            authenticator: authenticator.clone(),
+            passwords: Arc::new(Passwords::new(rules.password_cost)),
+            door: Arc::default(),
+            metrics,
+        };
         let (routes, _) = all_routes().split_for_parts();
         let router =
             routes.method_not_allowed_fallback(guard::no_such_method).fallback(guard::no_such_route).with_state(state);
-        let guard = Arc::new(Guard::new(router, authenticator, RateLimiter::new(rate_limit)));
+        let limiter = RateLimiter::new(rules.rate_limit);
+        let guard = Arc::new(Guard::new(router, authenticator, limiter, rules.proxies));
         Ok(Self { guard, desk })
     }
 
@@ -116,7 +140,25 @@ fn all_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(store_locations))
         .routes(routes!(trackers::owntracks))
         .routes(routes!(trackers::osmand_get, trackers::osmand_post))
-        .routes(routes!(me::me))
+        .routes(routes!(accounts::register))
+        .routes(routes!(accounts::login))
+        .routes(routes!(accounts::logout))
+        .routes(routes!(accounts::change_password))
+        .routes(routes!(tokens::list))
+        .routes(routes!(tokens::delete))
+        .routes(routes!(device_tokens::list, device_tokens::put))
+        .routes(routes!(device_tokens::delete))
+        .routes(routes!(notifications::list))
+        .routes(routes!(notifications::read))
+        .routes(routes!(users::list))
+        .routes(routes!(users::show, users::change, users::delete))
+        .routes(routes!(roles::put_of_user))
+        .routes(routes!(roles::list))
+        .routes(routes!(roles::put_permissions))
+        .routes(routes!(roles::permissions))
+        .routes(routes!(roles::put_permission, roles::delete_permission))
+        .routes(routes!(audit_logs::list))
+        .routes(routes!(me::me, me::change))
         .routes(routes!(me::availability))
         .routes(routes!(nearby::nearby))
         .routes(routes!(stores::nearby))
@@ -184,7 +226,13 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     components.add_security_scheme(BASIC, SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)));
     components.add_security_scheme(URL_TOKEN, SecurityScheme::ApiKey(ApiKey::Query(ApiKeyValue::new("token"))));
     for (path, item) in &mut document.paths.paths {
-        let methods = [("GET", &mut item.get), ("PUT", &mut item.put), ("POST", &mut item.post)];
+        let methods = [
+            ("GET", &mut item.get),
+            ("PUT", &mut item.put),
+            ("POST", &mut item.post),
+            ("PATCH", &mut item.patch),
+            ("DELETE", &mut item.delete),
+        ];
         for (method, operation) in methods {
             let Some(operation) = operation else { continue };
             for response in operation.responses.responses.values_mut() {
@@ -194,7 +242,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
             }
             if let Some(route) = ROUTES.iter().find(|route| route.method == method && route.path == path) {
                 describe_access(operation, route.who, route.token_in);
-                if method != "GET" {
+                if !["GET", "DELETE"].contains(&method) {
                     describe_body(operation, route.token_in);
                 }
             }

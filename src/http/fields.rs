@@ -175,6 +175,27 @@ impl Fields {
         self.optional(field, read)
     }
 
+    /// A field of a change: `None` leaves what is there; `Some(None)` (it is given as null) empties it.
+    pub fn clearable<T>(
+        &mut self,
+        field: &str,
+        read: impl FnOnce(Given<'_>) -> Result<T, String>,
+    ) -> Option<Option<T>> {
+        if matches!(&self.values, Values::Body(map) if map.get(field).is_some_and(Value::is_null)) {
+            return Some(None);
+        }
+        self.optional(field, read).map(Some)
+    }
+
+    /// A field of a change of what cannot be empty: null is an error.
+    pub fn changed<T>(&mut self, field: &str, read: impl FnOnce(Given<'_>) -> Result<T, String>) -> Option<T> {
+        if matches!(&self.values, Values::Body(map) if map.get(field).is_some_and(Value::is_null)) {
+            self.error(field, format!("The {}{field} field must not be null.", self.prefix));
+            return None;
+        }
+        self.optional(field, read)
+    }
+
     /// The fields of a nested object, if it is given; give them back with [`Fields::absorb`].
     pub fn object(&mut self, field: &str) -> Option<Self> {
         let map = self.optional(field, |given| match given {

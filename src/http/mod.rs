@@ -4,11 +4,15 @@
 //! engine, the answer. [`access::ROUTES`] says who may call what; the OpenAPI document is made from the handlers.
 
 pub mod access;
+pub mod accounts;
 pub mod app;
+pub mod attempts;
+pub mod audit_logs;
 pub mod auth;
 pub mod bookings;
 mod credentials;
 mod desk;
+pub mod device_tokens;
 pub mod docs;
 pub mod events;
 pub mod extract;
@@ -25,19 +29,26 @@ mod measures;
 pub mod nearby;
 pub mod new_booking;
 mod new_visit;
+pub mod notifications;
 pub mod offers;
 pub mod ops;
 pub mod page;
+pub mod passwords;
 mod payment;
+pub mod peer;
+mod person;
 pub mod problem;
 pub mod rate_limit;
 pub mod revocation;
+pub mod roles;
 pub mod scheduling;
 pub mod services;
 pub mod settings;
 pub mod stores;
 pub mod stream;
+pub mod tokens;
 mod trackers;
+pub mod users;
 
 pub use app::{App, openapi};
 pub use docs::{asyncapi_json, openapi_json};

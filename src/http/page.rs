@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::extract::{Fields, Given, read};
 use super::problem::Problem;
+use crate::store::page::{From, Slice};
 
 /// As many as Laravel's paginator gives.
 const DEFAULT_PER_PAGE: i64 = 15;
@@ -71,6 +72,8 @@ pub struct PageQuery {
     /// 1 to 100.
     pub per_page: u32,
     path: String,
+    /// What else was asked (the list's own filters), as a link repeats it: each with `&` before it.
+    filters: String,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for PageQuery {
@@ -81,15 +84,33 @@ impl<S: Send + Sync> FromRequestParts<S> for PageQuery {
         let cursor = fields.optional("cursor", Cursor::parse);
         let per_page = fields.optional("per_page", read::integer(1, LARGEST_PER_PAGE)).unwrap_or(DEFAULT_PER_PAGE);
         let path = own_url(&parts.uri, &parts.headers);
-        fields.finish(Some(Self { cursor, per_page: u32::try_from(per_page).unwrap_or_default(), path }))
+        let filters = filters(parts.uri.query().unwrap_or_default());
+        fields.finish(Some(Self { cursor, per_page: u32::try_from(per_page).unwrap_or_default(), path, filters }))
     }
 }
 
 impl PageQuery {
+    /// From where the store reads on.
+    pub const fn from(&self) -> From {
+        match self.cursor {
+            None => From::Start,
+            Some(Cursor::After(id)) => From::OlderThan(id),
+            Some(Cursor::Before(id)) => From::NewerThan(id),
+        }
+    }
+
+    /// The page of what the store read, each row shown as the list shows it.
+    pub fn of<R, T>(self, slice: Slice<R>, id: impl Fn(&R) -> i64, show: impl FnMut(R) -> T) -> Page<T> {
+        let next = slice.rows.last().filter(|_| slice.older).map(|row| Cursor::After(id(row)));
+        let prev = slice.rows.first().filter(|_| slice.newer).map(|row| Cursor::Before(id(row)));
+        self.page(slice.rows.into_iter().map(show).collect(), next, prev)
+    }
+
     /// The page with its links.
     pub fn page<T>(self, data: Vec<T>, next: Option<Cursor>, prev: Option<Cursor>) -> Page<T> {
-        let url =
-            |cursor: Option<Cursor>| cursor.map(|c| format!("{}?cursor={c}&per_page={}", self.path, self.per_page));
+        let url = |cursor: Option<Cursor>| {
+            cursor.map(|c| format!("{}?cursor={c}&per_page={}{}", self.path, self.per_page, self.filters))
+        };
         Page {
             data,
             next_page_url: url(next),
@@ -120,8 +141,19 @@ impl WholeList {
     pub fn page<T>(self, data: Vec<T>) -> Page<T> {
         let usual = u32::try_from(DEFAULT_PER_PAGE).unwrap_or_default();
         let per_page = u32::try_from(data.len()).unwrap_or(u32::MAX).max(usual);
-        PageQuery { cursor: None, per_page, path: self.path }.page(data, None, None)
+        PageQuery { cursor: None, per_page, path: self.path, filters: String::new() }.page(data, None, None)
     }
+}
+
+fn filters(query: &str) -> String {
+    let mut filters = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        if !["cursor", "per_page"].contains(&&*name) {
+            filters.append_pair(&name, &value);
+        }
+    }
+    let filters = filters.finish();
+    if filters.is_empty() { filters } else { format!("&{filters}") }
 }
 
 /// The URL that was asked for, as far as the request tells, without its query.
@@ -155,11 +187,13 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, header::HeaderValue::from_static("api.spacall.test:8080"));
         let path = own_url(&Uri::from_static("/v1/bookings?per_page=2"), &headers);
-        let page = PageQuery { cursor: None, per_page: 2, path }.page(vec![1, 2], Some(Cursor::After(2)), None);
+        let filters = filters("per_page=2&search=a%26b");
+        let page =
+            PageQuery { cursor: None, per_page: 2, path, filters }.page(vec![1, 2], Some(Cursor::After(2)), None);
         assert_eq!(page.path, "http://api.spacall.test:8080/v1/bookings");
         assert_eq!(
             page.next_page_url.as_deref(),
-            Some("http://api.spacall.test:8080/v1/bookings?cursor=a2&per_page=2")
+            Some("http://api.spacall.test:8080/v1/bookings?cursor=a2&per_page=2&search=a%26b")
         );
         assert_eq!(page.prev_page_url, None);
     }

@@ -1,5 +1,7 @@
 //! All SQL of the crate: one file per resource, beside each query the domain errors that its constraints mean.
 
+pub mod accounts;
+pub mod audit_logs;
 pub mod backup;
 pub mod bookings;
 pub mod catalog;
@@ -7,12 +9,17 @@ pub mod ceiling;
 pub mod changes;
 mod connect;
 pub mod decisions;
+pub mod device_tokens;
+pub mod directory;
 pub mod idempotency;
 pub mod journal;
+pub mod notifications;
 pub mod offers;
+pub mod page;
 pub mod partitions;
 pub mod promises;
 pub mod promos;
+pub mod roles;
 pub mod seed;
 pub mod settings;
 pub mod stored;

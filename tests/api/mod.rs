@@ -1,10 +1,12 @@
 //! Black box over HTTP and websocket: what the contract promises, tried from outside.
 
+mod accounts;
 mod asking;
 mod audit;
 mod authorization;
 mod bookings;
 mod compared;
+mod directory;
 mod documents;
 mod durability;
 mod events;
@@ -19,6 +21,7 @@ mod races;
 mod restarted;
 mod scheduled;
 mod stores;
+mod told;
 mod trackers;
 mod wallet;
 

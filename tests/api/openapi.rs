@@ -120,6 +120,7 @@ async fn real_answers_are_of_the_described_shape() {
         let api = if path == "/v1/bookings" || path == "/v1/me" { &hers } else { &ops };
         all.push(("get", path, 200, api.get(&asked).await));
     }
+    all.extend(accounts::answers(&server, &customer).await);
     let wrong = all.iter().filter_map(|(method, path, status, answer)| {
         assert_eq!(answer.status, *status, "{method} {path}: {answer:?}");
         document.describes(method, path, answer).err()
@@ -147,6 +148,13 @@ async fn a_body_that_cannot_be_read_is_refused_as_described() {
         ("post", "/v1/offers/{id}/accept", &therapist.person.token),
         ("post", "/v1/offers/{id}/decline", &therapist.person.token),
         ("put", "/v1/settings/{key}", &admin.token),
+        ("post", "/v1/auth/register", &customer.token),
+        ("post", "/v1/auth/login", &customer.token),
+        ("patch", "/v1/me", &customer.token),
+        ("put", "/v1/me/password", &customer.token),
+        ("put", "/v1/device-tokens", &customer.token),
+        ("patch", "/v1/users/{uuid}", &admin.token),
+        ("put", "/v1/users/{uuid}/roles", &admin.token),
     ] {
         let api = server.api(token);
         let asked = path.replace("{uuid}", none).replace("{id}", "1").replace("{key}", "dispatch");

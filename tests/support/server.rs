@@ -38,9 +38,16 @@ impl Server {
         Self::with(database, |config| config.compared_every = every).await
     }
 
+    /// A node over a fresh database behind these proxies.
+    pub async fn behind(proxies: &str) -> Self {
+        let proxies = spacall::http::peer::Proxies::parse(proxies).expect("proxies");
+        Self::with(database().await, |config| config.proxies = proxies).await
+    }
+
     async fn with(database: TestDatabase, change: impl FnOnce(&mut NodeConfig)) -> Self {
         let mut config = NodeConfig {
             rate_limit: 0,
+            password_cost: 4,
             ..NodeConfig::new(database.options(), "127.0.0.1:0".parse().expect("an address"))
         };
         change(&mut config);
