@@ -28,8 +28,8 @@ use super::problem::Problem;
 use super::rate_limit::RateLimiter;
 use super::stream::{Desk, Origins};
 use super::{
-    bookings, docs, events, health, heat, listen, locations, me, nearby, offers, ops, problem, services, settings,
-    stores, stream, trackers,
+    bookings, docs, events, health, heat, listen, locations, me, nearby, offers, ops, payouts, problem, promo_codes,
+    reviews, services, settings, stores, stream, tips, trackers, transactions, wallet,
 };
 use crate::engine::Engine;
 use crate::telemetry::{Metrics, TelemetryError};
@@ -128,6 +128,23 @@ fn all_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(offers::list))
         .routes(routes!(offers::accept))
         .routes(routes!(offers::decline))
+        .routes(routes!(wallet::show))
+        .routes(routes!(wallet::ledger))
+        .routes(routes!(wallet::top_up))
+        .routes(routes!(transactions::list))
+        .routes(routes!(transactions::show))
+        .routes(routes!(transactions::transition))
+        .routes(routes!(tips::give))
+        .routes(routes!(payouts::list, payouts::create))
+        .routes(routes!(payouts::show))
+        .routes(routes!(payouts::transition))
+        .routes(routes!(promo_codes::list, promo_codes::create))
+        .routes(routes!(promo_codes::show, promo_codes::change, promo_codes::delete))
+        .routes(routes!(promo_codes::usages))
+        .routes(routes!(reviews::create))
+        .routes(routes!(reviews::list))
+        .routes(routes!(reviews::respond))
+        .routes(routes!(reviews::moderate))
         .routes(routes!(settings::list))
         .routes(routes!(settings::put))
         .routes(routes!(ops::consistency))
@@ -184,7 +201,13 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     components.add_security_scheme(BASIC, SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)));
     components.add_security_scheme(URL_TOKEN, SecurityScheme::ApiKey(ApiKey::Query(ApiKeyValue::new("token"))));
     for (path, item) in &mut document.paths.paths {
-        let methods = [("GET", &mut item.get), ("PUT", &mut item.put), ("POST", &mut item.post)];
+        let methods = [
+            ("GET", &mut item.get),
+            ("PUT", &mut item.put),
+            ("POST", &mut item.post),
+            ("PATCH", &mut item.patch),
+            ("DELETE", &mut item.delete),
+        ];
         for (method, operation) in methods {
             let Some(operation) = operation else { continue };
             for response in operation.responses.responses.values_mut() {
@@ -194,7 +217,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
             }
             if let Some(route) = ROUTES.iter().find(|route| route.method == method && route.path == path) {
                 describe_access(operation, route.who, route.token_in);
-                if method != "GET" {
+                if !["GET", "DELETE"].contains(&method) {
                     describe_body(operation, route.token_in);
                 }
             }

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::extract::{Fields, Given, read};
 use super::problem::Problem;
+use crate::store::keyset::{Edge, Rows, Window};
 
 /// As many as Laravel's paginator gives.
 const DEFAULT_PER_PAGE: i64 = 15;
@@ -71,6 +72,8 @@ pub struct PageQuery {
     /// 1 to 100.
     pub per_page: u32,
     path: String,
+    /// What else was asked: the links ask for it too.
+    filters: String,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for PageQuery {
@@ -81,15 +84,33 @@ impl<S: Send + Sync> FromRequestParts<S> for PageQuery {
         let cursor = fields.optional("cursor", Cursor::parse);
         let per_page = fields.optional("per_page", read::integer(1, LARGEST_PER_PAGE)).unwrap_or(DEFAULT_PER_PAGE);
         let path = own_url(&parts.uri, &parts.headers);
-        fields.finish(Some(Self { cursor, per_page: u32::try_from(per_page).unwrap_or_default(), path }))
+        let filters = filters(&parts.uri);
+        fields.finish(Some(Self { cursor, per_page: u32::try_from(per_page).unwrap_or_default(), path, filters }))
     }
 }
 
 impl PageQuery {
+    /// The rows that it asks for, of a list keyed by id.
+    pub fn window(&self) -> Window {
+        let edge = self.cursor.map(|cursor| match cursor {
+            Cursor::After(id) => Edge::OlderThan(id),
+            Cursor::Before(id) => Edge::NewerThan(id),
+        });
+        Window { edge, per_page: self.per_page }
+    }
+
+    /// Their page, with its links. `id`: what keys a row.
+    pub fn of<T>(self, read: Rows<T>, id: impl Fn(&T) -> i64) -> Page<T> {
+        let next = read.rows.last().filter(|_| read.older).map(|row| Cursor::After(id(row)));
+        let prev = read.rows.first().filter(|_| read.newer).map(|row| Cursor::Before(id(row)));
+        self.page(read.rows, next, prev)
+    }
+
     /// The page with its links.
     pub fn page<T>(self, data: Vec<T>, next: Option<Cursor>, prev: Option<Cursor>) -> Page<T> {
-        let url =
-            |cursor: Option<Cursor>| cursor.map(|c| format!("{}?cursor={c}&per_page={}", self.path, self.per_page));
+        let url = |cursor: Option<Cursor>| {
+            cursor.map(|c| format!("{}?cursor={c}&per_page={}{}", self.path, self.per_page, self.filters))
+        };
         Page {
             data,
             next_page_url: url(next),
@@ -120,8 +141,16 @@ impl WholeList {
     pub fn page<T>(self, data: Vec<T>) -> Page<T> {
         let usual = u32::try_from(DEFAULT_PER_PAGE).unwrap_or_default();
         let per_page = u32::try_from(data.len()).unwrap_or(u32::MAX).max(usual);
-        PageQuery { cursor: None, per_page, path: self.path }.page(data, None, None)
+        PageQuery { cursor: None, per_page, path: self.path, filters: String::new() }.page(data, None, None)
     }
+}
+
+/// The fields of a query that do not say which page, each after a `&`.
+fn filters(uri: &Uri) -> String {
+    let pairs = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+    let others = pairs.filter(|(name, value)| !value.is_empty() && !["cursor", "per_page"].contains(&name.as_ref()));
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(others).finish();
+    if query.is_empty() { query } else { format!("&{query}") }
 }
 
 /// The URL that was asked for, as far as the request tells, without its query.
@@ -155,11 +184,13 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, header::HeaderValue::from_static("api.spacall.test:8080"));
         let path = own_url(&Uri::from_static("/v1/bookings?per_page=2"), &headers);
-        let page = PageQuery { cursor: None, per_page: 2, path }.page(vec![1, 2], Some(Cursor::After(2)), None);
+        let filters = filters(&Uri::from_static("/v1/bookings?cursor=a9&per_page=2&status=a%26b&empty="));
+        let page =
+            PageQuery { cursor: None, per_page: 2, path, filters }.page(vec![1, 2], Some(Cursor::After(2)), None);
         assert_eq!(page.path, "http://api.spacall.test:8080/v1/bookings");
         assert_eq!(
             page.next_page_url.as_deref(),
-            Some("http://api.spacall.test:8080/v1/bookings?cursor=a2&per_page=2")
+            Some("http://api.spacall.test:8080/v1/bookings?cursor=a2&per_page=2&status=a%26b")
         );
         assert_eq!(page.prev_page_url, None);
     }

@@ -1,25 +1,34 @@
 //! All SQL of the crate: one file per resource, beside each query the domain errors that its constraints mean.
 
+mod audit_log;
 pub mod backup;
 pub mod bookings;
 pub mod catalog;
 pub mod ceiling;
 pub mod changes;
+mod columns;
 mod connect;
 pub mod decisions;
 pub mod idempotency;
 pub mod journal;
+pub mod keyset;
 pub mod offers;
+pub mod once;
 pub mod partitions;
+pub mod payouts;
 pub mod promises;
+pub mod promo_codes;
 pub mod promos;
+pub mod reviews;
 pub mod seed;
 pub mod settings;
 pub mod stored;
 pub mod stores;
 pub mod therapists;
 pub mod timeline;
+pub mod tips;
 pub mod tokens;
+pub mod transactions;
 pub(crate) mod tx;
 pub mod users;
 pub mod wallets;
