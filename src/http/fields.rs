@@ -352,7 +352,7 @@ pub mod read {
             Given::Text(text) => Some(text),
             Given::Json(value) => value.as_str(),
         };
-        text.filter(|text| text.len() == "2026-11-22".len())
+        text.filter(|text| text.len() == "2026-11-22".len() && text.starts_with(|first: char| first.is_ascii_digit()))
             .and_then(|text| NaiveDate::parse_from_str(text, "%Y-%m-%d").ok())
             .ok_or_else(|| "must be a day like 2026-11-22".to_owned())
     }
@@ -503,7 +503,7 @@ mod tests {
             read::date(Given::Text("2028-02-29")).ok().map(|day| day.to_string()).as_deref(),
             Some("2028-02-29")
         );
-        for bad in ["2026-02-29", "2026-2-9", "+026-02-09", "today", "2026-11-22T00"] {
+        for bad in ["2026-02-29", "2026-2-9", "+026-02-09", "-026-02-09", "today", "2026-11-22T00"] {
             assert!(read::date(Given::Text(bad)).is_err(), "{bad}");
         }
     }

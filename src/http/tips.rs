@@ -16,8 +16,10 @@ use crate::store::once::Once;
 use crate::store::tips::{self, NewTip, Tip, TipRefused};
 use crate::store::wallets;
 
-const LEAST: Money = Money::centavos(1_00);
-const MOST: Money = Money::centavos(50_000_00);
+/// 1.00
+const LEAST: Money = Money::centavos(100);
+/// 50000.00
+const MOST: Money = Money::centavos(5_000_000);
 
 /// How much is given.
 #[derive(Serialize, Deserialize, utoipa::ToSchema)]

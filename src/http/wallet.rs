@@ -21,8 +21,10 @@ use crate::store::wallets::{self, LedgerLine, SwitchedOff, Wallet};
 /// would take.
 const METHODS: &[&str] = &["card", "gcash", "paymaya", "bank_transfer"];
 
-const LEAST: Money = Money::centavos(1_00);
-const MOST: Money = Money::centavos(100_000_00);
+/// 1.00
+const LEAST: Money = Money::centavos(100);
+/// 100000.00
+const MOST: Money = Money::centavos(10_000_000);
 
 /// The caller's wallet; an empty one if nothing was ever in it.
 #[utoipa::path(get, path = "/v1/wallet", tag = "money", responses((status = 200, body = Wallet)))]

@@ -57,6 +57,24 @@ async fn a_rating_follows_its_reviews_and_who_hears_done_is_answered_by_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stores_rating_follows_too() {
+    let server = Server::start().await;
+    let customer = people::customer(server.pool()).await;
+    let (provider_id, provider_uuid) =
+        stores::store(server.pool(), "Serenity", HERE, stores::daily("00:00", "23:59")).await;
+    let api = server.api(&customer.token);
+    let shown = async |min: &str| {
+        let answer = api.get(&stores::nearby(HERE, &format!("&min_rating={min}"))).await;
+        answer.json["data"].as_array().map_or(0, Vec::len)
+    };
+    api.until(&stores::nearby(HERE, "&min_rating=4"), |answer| answer.json["data"][0].is_object()).await;
+    let store = Therapist { person: customer.clone(), provider_id, provider_uuid };
+    let booking = done(server.pool(), &customer, &store, "cash").await;
+    assert_eq!(review(&server, &customer, &booking, json!({"overall_rating": 2})).await.status, 201);
+    assert_eq!([shown("2").await, shown("2.01").await], [1, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_booking_is_reviewed_once_by_its_customer_when_it_is_done() {
     let server = Server::start().await;
     let pool = server.pool();

@@ -2,6 +2,7 @@
 
 pub mod belongings;
 mod books;
+mod described;
 mod payouts;
 mod promo_codes;
 mod tips;
@@ -20,17 +21,18 @@ pub async fn today(pool: &PgPool) -> String {
     sqlx::query_scalar(TODAY).fetch_one(pool).await.expect("a day")
 }
 
-/// A booking of 800.00 that is done, straight into the tables: its uuid. 680.00 of it is the therapist's.
-pub async fn done(pool: &PgPool, customer: &Person, therapist: &Therapist, method: &str) -> String {
+/// A booking of 800.00 that is done, straight into the tables: its uuid. 680.00 of it is the provider's.
+pub async fn done(pool: &PgPool, customer: &Person, provider: &Therapist, method: &str) -> String {
     sqlx::query_scalar(
         "INSERT INTO bookings (customer_id, provider_id, service_id, type, booking_type, payment_method, status, accepted_at,
                                started_at, completed_at, service_price, total_amount, provider_earnings,
                                commission_amount, commission_rate)
-         SELECT $1, $2, id, 'home_service', 'now', $3::payment_method, 'completed', now(), now(), now(), 800, 800, 680, 120, 15
-         FROM services WHERE slug = 'swedish-massage' RETURNING uuid::text",
+         SELECT $1, p.id, s.id, CASE p.type WHEN 'store' THEN 'in_store' ELSE 'home_service' END::booking_service_type, 'now',
+                $3::payment_method, 'completed', now(), now(), now(), 800, 800, 680, 120, 15
+         FROM services s, providers p WHERE s.slug = 'swedish-massage' AND p.id = $2 RETURNING uuid::text",
     )
     .bind(customer.user_id)
-    .bind(therapist.provider_id)
+    .bind(provider.provider_id)
     .bind(method)
     .fetch_one(pool)
     .await

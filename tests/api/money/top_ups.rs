@@ -157,3 +157,22 @@ async fn a_wallet_that_has_no_row_is_empty_and_one_that_is_switched_off_takes_on
     assert_eq!(balance(&server, &customer).await, "42.50");
     books_are_right(server.pool()).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_too_long_for_a_wallet_is_told_to_try_again_and_nothing_was_done() {
+    let server = Server::start().await;
+    let customer = people::customer(server.pool()).await;
+    let (waiting, ops) = (asked(&server, &customer, "40").await, admin(&server).await);
+    let mut holder = server.pool().begin().await.expect("a transaction");
+    sqlx::query("SELECT 1 FROM wallets WHERE user_id = $1 FOR UPDATE")
+        .bind(customer.user_id)
+        .execute(&mut *holder)
+        .await
+        .expect("a lock");
+    let told = settle(&ops, &waiting, "completed").await;
+    assert_eq!((refusal(&told), told.headers.contains_key("retry-after")), ((503, "unavailable"), true), "{told:?}");
+    drop(holder);
+    assert_eq!(settle(&ops, &waiting, "completed").await.status, 200);
+    assert_eq!(balance(&server, &customer).await, "40.00");
+    books_are_right(server.pool()).await;
+}
