@@ -2,7 +2,7 @@
 //!
 //! A payout takes the completed bookings and the tips of its days that no payout has, and marks them as its own in the same
 //! transaction; what came too late for the payout of its day (it was being committed, or the day was not over) the next one
-//! takes along. One that fails lets go of all it has. The locks: bookings by id, the provider, the payout, tips by id.
+//! takes along. One that fails lets go of all it has. The locks: bookings by id, the provider, tips by id.
 
 use chrono::NaiveDate;
 use serde::Serialize;
