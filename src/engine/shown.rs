@@ -8,8 +8,11 @@
 use super::Engine;
 use crate::core::ids::{OfferId, ProviderId, UserId};
 use crate::store::bookings::{TransitionOutcome, Wish};
+use crate::store::idempotency::Key;
 use crate::store::offers::{AcceptOutcome, ClosedOffer, DeclineOutcome};
-use crate::store::{StoreError, users};
+use crate::store::once::Once;
+use crate::store::reviews::{Moderation, NewReview, Review, ReviewRefused};
+use crate::store::{StoreError, reviews, users};
 
 impl Engine {
     /// Whether this therapist takes offers from now on. False: there is no such therapist.
@@ -86,6 +89,28 @@ impl Engine {
     pub async fn user_shown(&self, user: UserId) -> Result<(), StoreError> {
         self.shown(users::therapists(&self.pool, user).await?).await;
         Ok(())
+    }
+
+    /// Keeps a customer's review: see [`reviews::create`].
+    ///
+    /// # Errors
+    /// When the transaction failed.
+    pub async fn review(&self, new: &NewReview, key: Option<&Key>) -> Result<Once<Review, ReviewRefused>, StoreError> {
+        let outcome = reviews::create(&self.pool, new, key).await?;
+        if let Once::Made(review, _) = &outcome {
+            self.shown([review.provider()]).await;
+        }
+        Ok(outcome)
+    }
+
+    /// Hides a review or shows it again: see [`reviews::moderate`].
+    ///
+    /// # Errors
+    /// When the transaction failed.
+    pub async fn moderate(&self, id: i64, by: UserId, change: &Moderation) -> Result<Option<Review>, StoreError> {
+        let moderated = reviews::moderate(&self.pool, id, by, change).await?;
+        self.shown(moderated.as_ref().map(Review::provider)).await;
+        Ok(moderated)
     }
 
     /// Returns when the index shows the committed rows of these, or when that takes too long: what is committed stands, and is

@@ -32,7 +32,8 @@ use super::rate_limit::RateLimiter;
 use super::stream::{Desk, Origins};
 use super::{
     accounts, audit_logs, bookings, device_tokens, docs, events, health, heat, listen, locations, me, nearby,
-    notifications, offers, ops, problem, roles, services, settings, stores, stream, tokens, trackers, users,
+    notifications, offers, ops, payouts, problem, promo_codes, reviews, roles, services, settings, stores, stream,
+    tips, tokens, trackers, transactions, users, wallet,
 };
 use crate::engine::Engine;
 use crate::telemetry::{Metrics, TelemetryError};
@@ -170,6 +171,23 @@ fn all_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(offers::list))
         .routes(routes!(offers::accept))
         .routes(routes!(offers::decline))
+        .routes(routes!(wallet::show))
+        .routes(routes!(wallet::ledger))
+        .routes(routes!(wallet::top_up))
+        .routes(routes!(transactions::list))
+        .routes(routes!(transactions::show))
+        .routes(routes!(transactions::transition))
+        .routes(routes!(tips::give))
+        .routes(routes!(payouts::list, payouts::create))
+        .routes(routes!(payouts::show))
+        .routes(routes!(payouts::transition))
+        .routes(routes!(promo_codes::list, promo_codes::create))
+        .routes(routes!(promo_codes::show, promo_codes::change, promo_codes::delete))
+        .routes(routes!(promo_codes::usages))
+        .routes(routes!(reviews::create))
+        .routes(routes!(reviews::list))
+        .routes(routes!(reviews::respond))
+        .routes(routes!(reviews::moderate))
         .routes(routes!(settings::list))
         .routes(routes!(settings::put))
         .routes(routes!(ops::consistency))

@@ -87,6 +87,6 @@ pub async fn list(
         user: fields.optional("user_uuid", read::uuid),
     };
     let filter = fields.finish(Some(filter))?;
-    let page = audit_logs::list(&engine.pool, filter, query.from(), query.per_page).await?;
-    Ok(Json(query.of(page, |entry| entry.id, AuditLog::from)))
+    let page = audit_logs::list(&engine.pool, filter, query.ask()).await?;
+    Ok(Json(query.of(page, |entry| entry.id).map(AuditLog::from)))
 }

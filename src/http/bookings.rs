@@ -17,7 +17,7 @@ use super::new_booking::{self, BookingRequest};
 use super::new_visit;
 use super::page::{Cursor, Page, PageQuery, WholeList};
 use super::payment;
-use super::problem::{Problem, ProblemBody, UNAVAILABLE_RETRY_S};
+use super::problem::{Problem, ProblemBody};
 use crate::core::booking::{Refusal, Status};
 use crate::core::ids::BookingId;
 use crate::engine::Engine;
@@ -107,15 +107,8 @@ fn created(status: StatusCode, body: Value) -> Response {
     response
 }
 
-/// A booking may have been made though nobody can tell: who asks again without a key may book twice, and is not asked to.
 fn not_done(error: StoreError, keyed: bool) -> Problem {
-    if !matches!(error, StoreError::Undecided(_)) {
-        return error.into();
-    }
-    tracing::warn!(%error, "whether a booking was made is not known");
-    let text = "Whether it was booked is not known. Repeat the request with the same Idempotency-Key, or look in GET /v1/bookings.";
-    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "undecided", text);
-    if keyed { problem.retry_after(UNAVAILABLE_RETRY_S) } else { problem }
+    idempotency::not_done(error, keyed, "it was booked", "/v1/bookings")
 }
 
 fn not_created(refused: CreateRefused) -> Problem {
@@ -271,6 +264,7 @@ fn refused(why: &Refusal, status: Status) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::problem::UNAVAILABLE_RETRY_S;
 
     #[test]
     fn every_status_of_the_schema_can_be_asked_for() {

@@ -78,8 +78,8 @@ pub async fn list(
     Caller(caller): Caller,
     query: PageQuery,
 ) -> Result<Json<Page<DeviceToken>>, Problem> {
-    let page = device_tokens::list(&engine.pool, caller.user, query.from(), query.per_page).await?;
-    Ok(Json(query.of(page, |device| device.id, DeviceToken::from)))
+    let page = device_tokens::list(&engine.pool, caller.user, query.ask()).await?;
+    Ok(Json(query.of(page, |device| device.id).map(DeviceToken::from)))
 }
 
 /// A device on which the caller wants to be told.

@@ -226,6 +226,7 @@ impl Fields {
 
 /// Readers of single values. Each error reads on after "The x field": `must be …`.
 pub mod read {
+    use chrono::NaiveDate;
     use rust_decimal::Decimal;
     use serde_json::Value;
     use uuid::Uuid;
@@ -247,7 +248,7 @@ pub mod read {
     }
 
     /// A whole number from `low` to `high`, both allowed.
-    pub fn integer(low: i64, high: i64) -> impl FnOnce(Given<'_>) -> Result<i64, String> {
+    pub fn integer(low: i64, high: i64) -> impl Fn(Given<'_>) -> Result<i64, String> {
         move |given| {
             let number = match given {
                 Given::Text(text) => text.parse::<i64>().ok(),
@@ -271,7 +272,7 @@ pub mod read {
 
     /// Text of 1 to `longest` characters, without the spaces around it and without the character NUL, which
     /// PostgreSQL cannot store.
-    pub fn text(longest: usize) -> impl FnOnce(Given<'_>) -> Result<String, String> {
+    pub fn text(longest: usize) -> impl Fn(Given<'_>) -> Result<String, String> {
         move |given| {
             let text = match given {
                 Given::Text(text) => Some(text),
@@ -331,6 +332,44 @@ pub mod read {
         }
     }
 
+    /// A list of 1 to `most` values, each as `one` reads it.
+    pub fn list<T>(
+        most: usize,
+        one: impl Fn(Given<'_>) -> Result<T, String>,
+    ) -> impl FnOnce(Given<'_>) -> Result<Vec<T>, String> {
+        move |given| {
+            let wrong = || format!("must be a list of 1 to {most} values");
+            let Given::Json(Value::Array(values)) = given else { return Err(wrong()) };
+            if values.is_empty() || values.len() > most {
+                return Err(wrong());
+            }
+            let read =
+                |value| one(Given::Json(value)).map_err(|allowed| format!("{}, each of which {allowed}", wrong()));
+            values.iter().map(read).collect()
+        }
+    }
+
+    /// An amount from `least` to `most`, both allowed, with at most two decimals.
+    pub fn amount(least: Money, most: Money) -> impl FnOnce(Given<'_>) -> Result<Money, String> {
+        move |given| {
+            money(given)
+                .ok()
+                .filter(|amount| (least..=most).contains(amount))
+                .ok_or_else(|| format!("must be an amount from {least} to {most}, with at most two decimals"))
+        }
+    }
+
+    /// A day of the calendar.
+    pub fn date(given: Given<'_>) -> Result<NaiveDate, String> {
+        let text = match given {
+            Given::Text(text) => Some(text),
+            Given::Json(value) => value.as_str(),
+        };
+        text.filter(|text| text.len() == "2026-11-22".len() && text.starts_with(|first: char| first.is_ascii_digit()))
+            .and_then(|text| NaiveDate::parse_from_str(text, "%Y-%m-%d").ok())
+            .ok_or_else(|| "must be a day like 2026-11-22".to_owned())
+    }
+
     /// RFC 3339 with an offset.
     pub fn time(given: Given<'_>) -> Result<WireTime, String> {
         let text = match given {
@@ -361,6 +400,7 @@ pub mod read {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::money::Money;
     use serde_json::json;
 
     fn body(value: Value) -> Fields {
@@ -449,6 +489,35 @@ mod tests {
             [(json!("800.00"), Some("800.00")), (json!(0.1), Some("0.10")), (json!("1.005"), None), (json!(-1), None)]
         {
             assert_eq!(read::money(Given::Json(&given)).ok().map(|m| m.to_string()).as_deref(), read_as, "{given}");
+        }
+    }
+
+    #[test]
+    fn a_change_tells_what_is_cleared_from_what_stays() {
+        let mut fields = body(json!({"a": null, "b": 7, "c": "x"}));
+        let mut change = |name| fields.clearable(name, read::integer(1, 9));
+        assert_eq!([change("a"), change("b"), change("none")], [Some(None), Some(Some(7)), None]);
+        assert_eq!(change("c"), None);
+        assert_eq!(texts(fields)["c"][0], "The c field must be a whole number from 1 to 9; \"x\" is not.");
+    }
+
+    #[test]
+    fn lists_days_and_amounts_are_read_within_their_bounds() {
+        let list = |given: &Value| read::list(2, read::integer(1, 9))(Given::Json(given));
+        assert_eq!(list(&json!([1, 9])), Ok(vec![1, 9]));
+        for bad in [json!([]), json!([1, 2, 3]), json!([0]), json!("1"), json!({})] {
+            assert!(list(&bad).is_err(), "{bad}");
+        }
+        let (least, most) = (Money::centavos(100), Money::centavos(500));
+        let amount = |given: &str| read::amount(least, most)(Given::Text(given)).ok();
+        assert_eq!((amount("1"), amount("5.00")), (Some(least), Some(most)));
+        assert_eq!([amount("0.99"), amount("5.01"), amount("-1"), amount("1.005"), amount("1e2")], [None; 5]);
+        assert_eq!(
+            read::date(Given::Text("2028-02-29")).ok().map(|day| day.to_string()).as_deref(),
+            Some("2028-02-29")
+        );
+        for bad in ["2026-02-29", "2026-2-9", "+026-02-09", "-026-02-09", "today", "2026-11-22T00"] {
+            assert!(read::date(Given::Text(bad)).is_err(), "{bad}");
         }
     }
 

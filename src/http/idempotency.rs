@@ -1,12 +1,16 @@
 //! `Idempotency-Key`.
 
+use axum::Json;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
 
-use super::problem::Problem;
+use super::problem::{Problem, UNAVAILABLE_RETRY_S};
+use crate::store::StoreError;
 use crate::store::idempotency::Key;
+use crate::store::once::{Before, Once};
 
 /// Longest key, characters: the column's width.
 const LONGEST: usize = 255;
@@ -72,4 +76,32 @@ pub fn reused() -> Problem {
 pub fn in_flight() -> Problem {
     Problem::conflict("idempotency_in_flight", "The first request with this Idempotency-Key is still being answered.")
         .retry_after(1)
+}
+
+/// The answer to a request that makes something: 201 with it, or the answer that was given before. `refused` says why not.
+pub fn answer<T, R>(once: Once<T, R>, refused: impl FnOnce(R) -> Problem) -> Result<Response, Problem> {
+    let (status, body) = match once {
+        Once::Made(_, body) => (StatusCode::CREATED, body),
+        Once::Before(Before::Replay { status, body }) => {
+            (StatusCode::from_u16(status).unwrap_or(StatusCode::CREATED), body)
+        }
+        Once::Before(Before::KeyReused) => return Err(reused()),
+        Once::Before(Before::InFlight) => return Err(in_flight()),
+        Once::Refused(why) => return Err(refused(why)),
+    };
+    Ok((status, Json(body)).into_response())
+}
+
+/// Something may have been made though nobody can tell: who asks again without a key may make it twice, and is not asked to.
+/// `done`: `it was booked`; `list`: where he can see it.
+pub fn not_done(error: StoreError, keyed: bool, done: &str, list: &str) -> Problem {
+    if !matches!(error, StoreError::Undecided(_)) {
+        return error.into();
+    }
+    tracing::warn!(%error, "whether {done} is not known");
+    let text = format!(
+        "Whether {done} is not known. Repeat the request with the same Idempotency-Key, or look in GET {list}."
+    );
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "undecided", text);
+    if keyed { problem.retry_after(UNAVAILABLE_RETRY_S) } else { problem }
 }

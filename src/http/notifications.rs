@@ -81,8 +81,8 @@ pub async fn list(
 ) -> Result<Json<Page<Notification>>, Problem> {
     let unread = fields.optional("unread", read::boolean).unwrap_or(false);
     let unread = fields.finish(Some(unread))?;
-    let page = notifications::list(&engine.pool, caller.user, unread, query.from(), query.per_page).await?;
-    Ok(Json(query.of(page, |notification| notification.id, Notification::from)))
+    let page = notifications::list(&engine.pool, caller.user, unread, query.ask()).await?;
+    Ok(Json(query.of(page, |notification| notification.id).map(Notification::from)))
 }
 
 /// Notes that the caller has read it; when he first did stays.

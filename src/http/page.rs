@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::extract::{Fields, Given, read};
 use super::problem::Problem;
-use crate::store::page::{From, Slice};
+use crate::store::pages::{Ask, From, Rows};
 
 /// As many as Laravel's paginator gives.
 const DEFAULT_PER_PAGE: i64 = 15;
@@ -32,6 +32,21 @@ pub struct Page<T> {
     pub next_page_url: Option<String>,
     /// Where the page before is.
     pub prev_page_url: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// The same page of what its rows are shown as.
+    pub fn map<U>(self, shown: impl FnMut(T) -> U) -> Page<U> {
+        Page {
+            data: self.data.into_iter().map(shown).collect(),
+            path: self.path,
+            per_page: self.per_page,
+            next_cursor: self.next_cursor,
+            prev_cursor: self.prev_cursor,
+            next_page_url: self.next_page_url,
+            prev_page_url: self.prev_page_url,
+        }
+    }
 }
 
 /// Where a page begins: opaque to clients.
@@ -72,7 +87,7 @@ pub struct PageQuery {
     /// 1 to 100.
     pub per_page: u32,
     path: String,
-    /// What else was asked (the list's own filters), as a link repeats it: each with `&` before it.
+    /// What else was asked: the links ask for it too.
     filters: String,
 }
 
@@ -84,26 +99,27 @@ impl<S: Send + Sync> FromRequestParts<S> for PageQuery {
         let cursor = fields.optional("cursor", Cursor::parse);
         let per_page = fields.optional("per_page", read::integer(1, LARGEST_PER_PAGE)).unwrap_or(DEFAULT_PER_PAGE);
         let path = own_url(&parts.uri, &parts.headers);
-        let filters = filters(parts.uri.query().unwrap_or_default());
+        let filters = filters(&parts.uri);
         fields.finish(Some(Self { cursor, per_page: u32::try_from(per_page).unwrap_or_default(), path, filters }))
     }
 }
 
 impl PageQuery {
-    /// From where the store reads on.
-    pub const fn from(&self) -> From {
-        match self.cursor {
+    /// The rows that it asks for, of a list keyed by id.
+    pub const fn ask(&self) -> Ask {
+        let from = match self.cursor {
             None => From::Start,
             Some(Cursor::After(id)) => From::OlderThan(id),
             Some(Cursor::Before(id)) => From::NewerThan(id),
-        }
+        };
+        Ask { from, per_page: self.per_page }
     }
 
-    /// The page of what the store read, each row shown as the list shows it.
-    pub fn of<R, T>(self, slice: Slice<R>, id: impl Fn(&R) -> i64, show: impl FnMut(R) -> T) -> Page<T> {
-        let next = slice.rows.last().filter(|_| slice.older).map(|row| Cursor::After(id(row)));
-        let prev = slice.rows.first().filter(|_| slice.newer).map(|row| Cursor::Before(id(row)));
-        self.page(slice.rows.into_iter().map(show).collect(), next, prev)
+    /// Their page, with its links. `id`: what keys a row.
+    pub fn of<T>(self, read: Rows<T>, id: impl Fn(&T) -> i64) -> Page<T> {
+        let next = read.rows.last().filter(|_| read.older).map(|row| Cursor::After(id(row)));
+        let prev = read.rows.first().filter(|_| read.newer).map(|row| Cursor::Before(id(row)));
+        self.page(read.rows, next, prev)
     }
 
     /// The page with its links.
@@ -145,15 +161,12 @@ impl WholeList {
     }
 }
 
-fn filters(query: &str) -> String {
-    let mut filters = form_urlencoded::Serializer::new(String::new());
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        if !["cursor", "per_page"].contains(&&*name) {
-            filters.append_pair(&name, &value);
-        }
-    }
-    let filters = filters.finish();
-    if filters.is_empty() { filters } else { format!("&{filters}") }
+/// The fields of a query that do not say which page, each after a `&`.
+fn filters(uri: &Uri) -> String {
+    let pairs = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+    let others = pairs.filter(|(name, value)| !value.is_empty() && !["cursor", "per_page"].contains(&name.as_ref()));
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(others).finish();
+    if query.is_empty() { query } else { format!("&{query}") }
 }
 
 /// The URL that was asked for, as far as the request tells, without its query.
@@ -187,13 +200,13 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, header::HeaderValue::from_static("api.spacall.test:8080"));
         let path = own_url(&Uri::from_static("/v1/bookings?per_page=2"), &headers);
-        let filters = filters("per_page=2&search=a%26b");
+        let filters = filters(&Uri::from_static("/v1/bookings?cursor=a9&per_page=2&status=a%26b&empty="));
         let page =
             PageQuery { cursor: None, per_page: 2, path, filters }.page(vec![1, 2], Some(Cursor::After(2)), None);
         assert_eq!(page.path, "http://api.spacall.test:8080/v1/bookings");
         assert_eq!(
             page.next_page_url.as_deref(),
-            Some("http://api.spacall.test:8080/v1/bookings?cursor=a2&per_page=2&search=a%26b")
+            Some("http://api.spacall.test:8080/v1/bookings?cursor=a2&per_page=2&status=a%26b")
         );
         assert_eq!(page.prev_page_url, None);
     }

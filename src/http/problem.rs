@@ -185,6 +185,10 @@ impl From<StoreError> for Problem {
             tracing::warn!(%error, "a request could not be answered: the database is not there");
             return Self::unavailable("The database is not reachable right now; try again.");
         }
+        if error.is_conflict() {
+            tracing::warn!(%error, "a request lost against another");
+            return Self::unavailable("Somebody else is changing the same right now; try again.");
+        }
         tracing::error!(%error, "a request failed in the database");
         Self::internal()
     }

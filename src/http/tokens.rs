@@ -53,7 +53,7 @@ pub async fn list(
     Caller(caller): Caller,
     query: PageQuery,
 ) -> Result<Json<Page<Token>>, Problem> {
-    let page = tokens::list(&engine.pool, caller.user, query.from(), query.per_page).await?;
+    let page = tokens::list(&engine.pool, caller.user, query.ask()).await?;
     let show = |token: tokens::OwnToken| Token {
         is_current: token.id == caller.token,
         id: token.id,
@@ -63,7 +63,7 @@ pub async fn list(
         expires_at: token.expires_at.map(WireTime),
         created_at: WireTime(token.created_at),
     };
-    Ok(Json(query.of(page, |token| token.id, show)))
+    Ok(Json(query.of(page, |token| token.id).map(show)))
 }
 
 /// Takes one of the caller's tokens away; its streams end. It may be the one of this request.

@@ -131,8 +131,8 @@ pub async fn list(
     let filter =
         Filter { role: fields.optional("role", read::text(255)), search: fields.optional("search", read::text(100)) };
     let filter = fields.finish(Some(filter))?;
-    let page = directory::list(&engine.pool, filter, query.from(), query.per_page).await?;
-    Ok(Json(query.of(page, |user| user.id, User::from)))
+    let page = directory::list(&engine.pool, filter, query.ask()).await?;
+    Ok(Json(query.of(page, |user| user.id).map(User::from)))
 }
 
 /// A live user.

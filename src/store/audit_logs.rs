@@ -6,7 +6,7 @@ use sqlx::{PgConnection, PgPool, QueryBuilder};
 use uuid::Uuid;
 
 use super::StoreError;
-use super::page::{self, Slice};
+use super::pages::{self, Ask, Rows};
 use crate::core::ids::UserId;
 
 /// A change, in the transaction that makes it.
@@ -87,7 +87,7 @@ pub struct Filter {
 }
 
 /// A page of entries, newest first.
-pub async fn list(pool: &PgPool, filter: Filter, from: page::From, per_page: u32) -> Result<Slice<Entry>, StoreError> {
+pub async fn list(pool: &PgPool, filter: Filter, ask: Ask) -> Result<Rows<Entry>, StoreError> {
     let mut query = QueryBuilder::new(
         "SELECT a.id, u.uuid AS user_uuid, a.action, a.auditable_type, a.auditable_id, a.old_values, a.new_values,
                 host(a.ip_address) AS ip_address, a.user_agent, a.created_at
@@ -102,7 +102,7 @@ pub async fn list(pool: &PgPool, filter: Filter, from: page::From, per_page: u32
     if let Some(user) = filter.user {
         query.push(" AND u.uuid = ").push_bind(user);
     }
-    page::fetch(pool, query, "a.id", from, per_page).await
+    pages::read(pool, query, "a.id", |id| id, ask).await
 }
 
 #[cfg(test)]

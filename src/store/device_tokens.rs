@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgPool, QueryBuilder};
 
 use super::StoreError;
-use super::page::{self, Slice};
+use super::pages::{self, Ask, Rows};
 use crate::core::ids::UserId;
 
 /// A device to be told.
@@ -46,14 +46,14 @@ pub struct Device {
 }
 
 /// A page of a user's devices, newest first.
-pub async fn list(pool: &PgPool, user: UserId, from: page::From, per_page: u32) -> Result<Slice<Device>, StoreError> {
+pub async fn list(pool: &PgPool, user: UserId, ask: Ask) -> Result<Rows<Device>, StoreError> {
     let mut query = QueryBuilder::new(
         "SELECT id, device_type::text AS device_type, token, device_name, device_os_version, app_version, is_active,
                 last_used_at, created_at
          FROM device_tokens WHERE user_id = ",
     );
     query.push_bind(user.0);
-    page::fetch(pool, query, "id", from, per_page).await
+    pages::read(pool, query, "id", |id| id, ask).await
 }
 
 /// Notes a device of the user's; another user's, if it was his.

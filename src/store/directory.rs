@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::StoreError;
 use super::accounts::{ProfileChange, Taken};
 use super::audit_logs::{self, Change};
-use super::page::{self, Slice};
+use super::pages::{self, Ask, Rows};
 use super::tokens::USER_MORPH;
 use crate::core::ids::UserId;
 
@@ -116,7 +116,7 @@ pub struct Filter {
 }
 
 /// A page of live users, newest first. With `search` it reads all of them: names have no index.
-pub async fn list(pool: &PgPool, filter: Filter, from: page::From, per_page: u32) -> Result<Slice<User>, StoreError> {
+pub async fn list(pool: &PgPool, filter: Filter, ask: Ask) -> Result<Rows<User>, StoreError> {
     let mut query = QueryBuilder::new(select!(""));
     if let Some(role) = filter.role {
         query.push(
@@ -131,7 +131,7 @@ pub async fn list(pool: &PgPool, filter: Filter, from: page::From, per_page: u32
         query.push(" OR u.email ILIKE ").push_bind(text);
         query.push(" OR u.phone LIKE ").push_bind(phone).push(")");
     }
-    page::fetch(pool, query, "u.id", from, per_page).await
+    pages::read(pool, query, "u.id", |id| id, ask).await
 }
 
 /// As a pattern of LIKE.

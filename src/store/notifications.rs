@@ -6,7 +6,7 @@ use sqlx::{PgPool, QueryBuilder};
 use uuid::Uuid;
 
 use super::StoreError;
-use super::page::{self, Slice};
+use super::pages::{self, Ask, Rows};
 use crate::core::ids::UserId;
 
 /// A row of `notifications`.
@@ -47,19 +47,13 @@ macro_rules! columns {
 }
 
 /// A page of a user's, newest first.
-pub async fn list(
-    pool: &PgPool,
-    user: UserId,
-    unread: bool,
-    from: page::From,
-    per_page: u32,
-) -> Result<Slice<Notification>, StoreError> {
+pub async fn list(pool: &PgPool, user: UserId, unread: bool, ask: Ask) -> Result<Rows<Notification>, StoreError> {
     let mut query = QueryBuilder::new(columns!("SELECT", " FROM notifications WHERE user_id = "));
     query.push_bind(user.0);
     if unread {
         query.push(" AND NOT is_read");
     }
-    page::fetch(pool, query, "id", from, per_page).await
+    pages::read(pool, query, "id", |id| id, ask).await
 }
 
 /// Notes that the user has read one of his; when he first did stays. `None`: there is none, or it is another's.

@@ -15,7 +15,7 @@ use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
 use super::StoreError;
-use super::page::{self, Slice};
+use super::pages::{self, Ask, Rows};
 use crate::core::ids::{ProviderId, UserId};
 use crate::core::people::Gender;
 use crate::core::time::Timestamp;
@@ -247,14 +247,14 @@ struct OwnRow {
 }
 
 /// A page of a user's tokens, newest first.
-pub async fn list(pool: &PgPool, user: UserId, from: page::From, per_page: u32) -> Result<Slice<OwnToken>, StoreError> {
+pub async fn list(pool: &PgPool, user: UserId, ask: Ask) -> Result<Rows<OwnToken>, StoreError> {
     let mut query = QueryBuilder::new(
         r"SELECT id, name, abilities, last_used_at, NULLIF(NULLIF(expires_at, 'infinity'), '-infinity') AS expires_at,
                  created_at
           FROM personal_access_tokens WHERE tokenable_type = 'App\Models\User' AND tokenable_id = ",
     );
     query.push_bind(user.0);
-    let page: Slice<OwnRow> = page::fetch(pool, query, "id", from, per_page).await?;
+    let page: Rows<OwnRow> = pages::read(pool, query, "id", |id| id, ask).await?;
     Ok(page.map(|row| OwnToken {
         id: row.id,
         name: row.name,

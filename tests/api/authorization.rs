@@ -4,6 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 use spacall::http::access::{ROUTES, Route, Who};
 
+use super::money::belongings::Belongings;
 use super::*;
 
 /// Somebody, and what he is admitted to.
@@ -14,7 +15,14 @@ struct Caller {
 }
 
 /// A request that is complete enough to get past the guard, about a booking and an offer of somebody else.
-fn request(api: &Api, route: &Route, booking: &str, offer: i64, nth: usize) -> reqwest::RequestBuilder {
+fn request(
+    api: &Api,
+    route: &Route,
+    booking: &str,
+    offer: i64,
+    nth: usize,
+    of_money: (&Belongings, Option<Value>),
+) -> reqwest::RequestBuilder {
     let path = route
         .path
         .replace("{uuid}", booking)
@@ -26,7 +34,7 @@ fn request(api: &Api, route: &Route, booking: &str, offer: i64, nth: usize) -> r
         path if path.starts_with("/v1/users/{uuid}") => accounts::path(path, nth),
         "/v1/therapists/nearby" => nearby(HERE, ""),
         "/v1/stores/nearby" => stores::nearby(HERE, ""),
-        _ => path,
+        _ => of_money.0.path(route).unwrap_or(path),
     };
     let request = api.request(route.method, &path);
     let body = match route.path {
@@ -37,13 +45,16 @@ fn request(api: &Api, route: &Route, booking: &str, offer: i64, nth: usize) -> r
         "/v1/locations/owntracks" => json!({"_type": "lwt"}),
         "/v1/bookings" => wanted(),
         path if accounts::ROUTES.contains(&path) => accounts::body(path, nth),
-        _ => json!({}),
+        _ => of_money.1.unwrap_or(json!({})),
     };
     if route.method == Method::GET.as_str() { request } else { request.json(&body) }
 }
 
 /// Routes about one booking or one offer: for who is let in but is a stranger, they are 404.
 fn is_of_a_party(route: &Route) -> bool {
+    if route.path == "/v1/providers/{uuid}/reviews" {
+        return false;
+    }
     route.path.contains("{id}") || (route.path.contains("{uuid}") && route.who != Who::Admin)
 }
 
@@ -64,6 +75,7 @@ async fn every_route_as_every_role_as_a_stranger_and_without_a_token() {
 
     let stranger = people::customer(pool).await;
     let other = people::therapist(pool, "Amihan", HERE.0, HERE.1).await;
+    let belongings = Belongings::make(&server, &owner, &therapist, &other).await;
     let admin = people::admin(pool).await;
     let nobody = people::person(pool, "store_owner", "Jose").await;
     let backend = people::person(pool, "store_owner", "Backend").await;
@@ -111,7 +123,8 @@ async fn every_route_as_every_role_as_a_stranger_and_without_a_token() {
                 token => token.clone(),
             };
             let api = Api::new(&server.base, token.as_deref());
-            let response = request(&api, route, uuid(&booking), offer, nth).send().await.expect("an answer");
+            let of_money = (&belongings, belongings.body(&server, route).await);
+            let response = request(&api, route, uuid(&booking), offer, nth, of_money).send().await.expect("an answer");
             let status = response.status().as_u16();
             let told = format!("{} {} as {}: {status}", route.method, route.path, caller.name);
             let admitted = open.contains(&route.who) || caller.admitted.contains(&route.who);
@@ -120,6 +133,8 @@ async fn every_route_as_every_role_as_a_stranger_and_without_a_token() {
                 (false, Some(_)) if caller.admitted.is_empty() => assert_eq!(status, 401, "{told}"),
                 (false, Some(_)) => assert_eq!(status, 403, "{told}"),
                 (true, _) if is_of_its_owner(route) => assert_eq!(status, 404, "{told}"),
+                // Only who is reviewed answers a review.
+                (true, _) if route.path.ends_with("/response") => assert_eq!(status, 404, "{told}"),
                 (true, _) if !runs_it && is_of_a_party(route) => assert_eq!(status, 404, "{told}"),
                 (true, _) if route.who == Who::OwnCheck => assert!([400, 401, 426].contains(&status), "{told}"),
                 (true, _) => assert!((200..400).contains(&status), "{told}"),

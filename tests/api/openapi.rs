@@ -5,15 +5,15 @@ use serde_json::json;
 use super::*;
 
 /// The document, and what it says of an operation.
-struct Document(Value);
+pub struct Document(Value);
 
 impl Document {
-    async fn of(server: &Server) -> Self {
+    pub async fn of(server: &Server) -> Self {
         Self(Api::new(&server.base, None).get("/openapi.json").await.json)
     }
 
     /// Whether this answer to `method` `path` (as the document writes it) is one that is described, to its last field.
-    fn describes(&self, method: &str, path: &str, answer: &Answer) -> Result<(), String> {
+    pub fn describes(&self, method: &str, path: &str, answer: &Answer) -> Result<(), String> {
         let status = answer.status.to_string();
         let response = &self.0["paths"][path][method]["responses"][&status];
         let kind = answer.headers["content-type"].to_str().expect("text").split(';').next().expect("a type");
@@ -155,6 +155,16 @@ async fn a_body_that_cannot_be_read_is_refused_as_described() {
         ("put", "/v1/device-tokens", &customer.token),
         ("patch", "/v1/users/{uuid}", &admin.token),
         ("put", "/v1/users/{uuid}/roles", &admin.token),
+        ("post", "/v1/wallet/topups", &customer.token),
+        ("post", "/v1/transactions/{uuid}/transitions", &admin.token),
+        ("post", "/v1/bookings/{uuid}/tips", &customer.token),
+        ("post", "/v1/payouts", &admin.token),
+        ("post", "/v1/payouts/{id}/transitions", &admin.token),
+        ("post", "/v1/promo-codes", &admin.token),
+        ("patch", "/v1/promo-codes/{id}", &admin.token),
+        ("post", "/v1/bookings/{uuid}/review", &customer.token),
+        ("put", "/v1/reviews/{id}/response", &therapist.person.token),
+        ("patch", "/v1/reviews/{id}", &admin.token),
     ] {
         let api = server.api(token);
         let asked = path.replace("{uuid}", none).replace("{id}", "1").replace("{key}", "dispatch");

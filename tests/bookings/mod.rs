@@ -15,6 +15,7 @@ mod policies;
 mod reminders;
 mod scheduled;
 mod search;
+mod tips;
 mod wallet;
 mod watch;
 mod world;

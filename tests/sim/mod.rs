@@ -10,7 +10,7 @@
 mod defects;
 mod people;
 mod promises;
-mod rng;
+pub mod rng;
 mod shell;
 mod store;
 mod world;

@@ -65,6 +65,12 @@ impl Shared {
 }
 
 impl DispatcherHandle {
+    /// A booking's row changed otherwise than by a move (it was tipped), committed: its parties are told, at every node.
+    pub fn changed_here(&self, view: &BookingView) {
+        self.shared.tell_booking(view, None);
+        self.shared.announce(view, None);
+    }
+
     /// Tells what requests that outlived the machine have moved; for the end of a node.
     pub async fn announce_rest(&self) {
         self.shared.announce_rest().await;

@@ -164,6 +164,8 @@ fn answer_with(view: &BookingView) -> Result<serde_json::Value, StoreError> {
 fn refused(error: &StoreError) -> Option<CreateRefused> {
     match (error.constraint(), error.code().as_deref()) {
         (Some("bookings_not_self"), _) => Some(CreateRefused::OwnTherapist),
+        // Deleted since it was looked at.
+        (Some("bookings_promo_code_id_fkey"), _) => Some(CreateRefused::PromoUsedUp),
         // The trigger that copies the provider's type says so, without a constraint's name.
         (None, Some("23503")) => Some(CreateRefused::NoSuchProvider),
         _ => None,

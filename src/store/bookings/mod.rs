@@ -17,7 +17,7 @@ mod visit;
 
 pub use create::{CreateOutcome, CreateRefused, NewBooking, Place, create, find_created};
 pub use demand::demand;
-pub(crate) use lock::{Locked, lock, read, set_out_from};
+pub(crate) use lock::{Locked, id_of, lock, read, set_out_from};
 pub use moved::{MovePlace, MovedPage, last_move, moved_after, moves_before};
 pub use reminders::{DueReminder, Reminded, due_reminders, remind};
 pub use search::{Preferences, Search, search};
