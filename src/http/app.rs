@@ -28,8 +28,8 @@ use super::problem::Problem;
 use super::rate_limit::RateLimiter;
 use super::stream::{Desk, Origins};
 use super::{
-    bookings, docs, events, health, heat, listen, locations, me, nearby, offers, ops, problem, services, settings,
-    stores, stream, trackers,
+    addresses, bookings, docs, events, health, heat, listen, locations, me, nearby, offers, ops, problem, services,
+    settings, stores, stream, trackers,
 };
 use crate::engine::Engine;
 use crate::telemetry::{Metrics, TelemetryError};
@@ -128,6 +128,8 @@ fn all_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(offers::list))
         .routes(routes!(offers::accept))
         .routes(routes!(offers::decline))
+        .routes(routes!(addresses::list, addresses::create))
+        .routes(routes!(addresses::show, addresses::update, addresses::delete))
         .routes(routes!(settings::list))
         .routes(routes!(settings::put))
         .routes(routes!(ops::consistency))
@@ -184,7 +186,13 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     components.add_security_scheme(BASIC, SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)));
     components.add_security_scheme(URL_TOKEN, SecurityScheme::ApiKey(ApiKey::Query(ApiKeyValue::new("token"))));
     for (path, item) in &mut document.paths.paths {
-        let methods = [("GET", &mut item.get), ("PUT", &mut item.put), ("POST", &mut item.post)];
+        let methods = [
+            ("GET", &mut item.get),
+            ("PUT", &mut item.put),
+            ("POST", &mut item.post),
+            ("PATCH", &mut item.patch),
+            ("DELETE", &mut item.delete),
+        ];
         for (method, operation) in methods {
             let Some(operation) = operation else { continue };
             for response in operation.responses.responses.values_mut() {
@@ -194,7 +202,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
             }
             if let Some(route) = ROUTES.iter().find(|route| route.method == method && route.path == path) {
                 describe_access(operation, route.who, route.token_in);
-                if method != "GET" {
+                if !["GET", "DELETE"].contains(&method) {
                     describe_body(operation, route.token_in);
                 }
             }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRef, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use sha2::{Digest, Sha256};
@@ -284,6 +284,25 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let principal = parts.extensions.get::<Arc<Principal>>();
         principal.cloned().map(Self).ok_or_else(Problem::unauthenticated)
+    }
+}
+
+/// The caller of a route that needs no token, if he brings one that is good: some are shown more.
+pub struct MaybeCaller(pub Option<Arc<Principal>>);
+
+impl<S: Send + Sync> FromRequestParts<S> for MaybeCaller
+where
+    Authenticator: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Some(token) = bearer(&parts.headers) else { return Ok(Self(None)) };
+        match Authenticator::from_ref(state).verify(token, clock::monotonic()).await {
+            Ok(principal) => Ok(Self(Some(principal))),
+            Err(AuthError::BadToken) => Ok(Self(None)),
+            Err(AuthError::Store(error)) => Err(error.into()),
+        }
     }
 }
 

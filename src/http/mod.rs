@@ -4,9 +4,11 @@
 //! engine, the answer. [`access::ROUTES`] says who may call what; the OpenAPI document is made from the handlers.
 
 pub mod access;
+pub mod addresses;
 pub mod app;
 pub mod auth;
 pub mod bookings;
+mod columns;
 mod credentials;
 mod desk;
 pub mod docs;
@@ -31,6 +33,7 @@ pub mod page;
 mod payment;
 pub mod problem;
 pub mod rate_limit;
+mod readers;
 pub mod revocation;
 pub mod scheduling;
 pub mod services;

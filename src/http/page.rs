@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::extract::{Fields, Given, read};
 use super::problem::Problem;
+use crate::store::pages;
 
 /// As many as Laravel's paginator gives.
 const DEFAULT_PER_PAGE: i64 = 15;
@@ -71,6 +72,8 @@ pub struct PageQuery {
     /// 1 to 100.
     pub per_page: u32,
     path: String,
+    /// The rest of the query: the page before and the next are of the same question.
+    question: String,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for PageQuery {
@@ -81,15 +84,43 @@ impl<S: Send + Sync> FromRequestParts<S> for PageQuery {
         let cursor = fields.optional("cursor", Cursor::parse);
         let per_page = fields.optional("per_page", read::integer(1, LARGEST_PER_PAGE)).unwrap_or(DEFAULT_PER_PAGE);
         let path = own_url(&parts.uri, &parts.headers);
-        fields.finish(Some(Self { cursor, per_page: u32::try_from(per_page).unwrap_or_default(), path }))
+        let question = other_fields(parts.uri.query().unwrap_or_default());
+        fields.finish(Some(Self { cursor, per_page: u32::try_from(per_page).unwrap_or_default(), path, question }))
     }
 }
 
+/// A query without what says which page of its answer is asked for, to be followed by that.
+fn other_fields(query: &str) -> String {
+    let of_page = |pair: &&str| ["cursor", "per_page"].contains(&pair.split('=').next().unwrap_or_default());
+    query
+        .split('&')
+        .filter(|pair| !pair.is_empty() && !of_page(pair))
+        .fold(String::new(), |text, pair| text + pair + "&")
+}
+
 impl PageQuery {
+    /// The same for the store.
+    pub fn ask(&self) -> pages::Ask {
+        let from = match self.cursor {
+            None => pages::From::Start,
+            Some(Cursor::After(key)) => pages::From::OlderThan(key),
+            Some(Cursor::Before(key)) => pages::From::NewerThan(key),
+        };
+        pages::Ask { from, per_page: self.per_page }
+    }
+
+    /// The page that was read, with its links. `key`: of a row.
+    pub fn of<T>(self, page: pages::Rows<T>, key: impl Fn(&T) -> i64) -> Page<T> {
+        let next = page.rows.last().filter(|_| page.older).map(|row| Cursor::After(key(row)));
+        let prev = page.rows.first().filter(|_| page.newer).map(|row| Cursor::Before(key(row)));
+        self.page(page.rows, next, prev)
+    }
+
     /// The page with its links.
     pub fn page<T>(self, data: Vec<T>, next: Option<Cursor>, prev: Option<Cursor>) -> Page<T> {
-        let url =
-            |cursor: Option<Cursor>| cursor.map(|c| format!("{}?cursor={c}&per_page={}", self.path, self.per_page));
+        let url = |cursor: Option<Cursor>| {
+            cursor.map(|c| format!("{}?{}cursor={c}&per_page={}", self.path, self.question, self.per_page))
+        };
         Page {
             data,
             next_page_url: url(next),
@@ -120,7 +151,7 @@ impl WholeList {
     pub fn page<T>(self, data: Vec<T>) -> Page<T> {
         let usual = u32::try_from(DEFAULT_PER_PAGE).unwrap_or_default();
         let per_page = u32::try_from(data.len()).unwrap_or(u32::MAX).max(usual);
-        PageQuery { cursor: None, per_page, path: self.path }.page(data, None, None)
+        PageQuery { cursor: None, per_page, path: self.path, question: String::new() }.page(data, None, None)
     }
 }
 
@@ -155,11 +186,13 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, header::HeaderValue::from_static("api.spacall.test:8080"));
         let path = own_url(&Uri::from_static("/v1/bookings?per_page=2"), &headers);
-        let page = PageQuery { cursor: None, per_page: 2, path }.page(vec![1, 2], Some(Cursor::After(2)), None);
+        let question = other_fields("cursor=a9&type=store&&per_page=2&is_active=%31&cursor");
+        let page = PageQuery { cursor: None, per_page: 2, path, question };
+        let page = page.page(vec![1, 2], Some(Cursor::After(2)), None);
         assert_eq!(page.path, "http://api.spacall.test:8080/v1/bookings");
         assert_eq!(
             page.next_page_url.as_deref(),
-            Some("http://api.spacall.test:8080/v1/bookings?cursor=a2&per_page=2")
+            Some("http://api.spacall.test:8080/v1/bookings?type=store&is_active=%31&cursor=a2&per_page=2")
         );
         assert_eq!(page.prev_page_url, None);
     }

@@ -1,5 +1,7 @@
 //! All SQL of the crate: one file per resource, beside each query the domain errors that its constraints mean.
 
+pub mod addresses;
+mod audit_logs;
 pub mod backup;
 pub mod bookings;
 pub mod catalog;
@@ -10,9 +12,11 @@ pub mod decisions;
 pub mod idempotency;
 pub mod journal;
 pub mod offers;
+pub mod pages;
 pub mod partitions;
 pub mod promises;
 pub mod promos;
+pub mod rows;
 pub mod seed;
 pub mod settings;
 pub mod stored;

@@ -1,10 +1,11 @@
 //! `app_settings`: read at start and on every change; written by admins, each value checked against its shape first.
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use super::StoreError;
+use super::audit_logs::{self, Entry};
 use crate::core::ids::UserId;
 use crate::core::settings::Settings;
 
@@ -55,17 +56,15 @@ pub async fn put(pool: &PgPool, key: &str, value: &Value, by: UserId) -> Result<
     .bind(value)
     .fetch_one(&mut *tx)
     .await?;
-    sqlx::query(
-        r"INSERT INTO audit_logs (user_id, action, auditable_type, auditable_id, old_values, new_values)
-          VALUES ($1, 'updated', 'App\Models\AppSetting', $2, jsonb_build_object('value', $3::jsonb),
-                  jsonb_build_object('value', $4::jsonb))",
-    )
-    .bind(by.0)
-    .bind(id)
-    .bind(before)
-    .bind(value)
-    .execute(&mut *tx)
-    .await?;
+    let entry = Entry {
+        by,
+        action: "updated",
+        of: r"App\Models\AppSetting",
+        id,
+        before: Some(json!({"value": before})),
+        after: Some(json!({"value": value})),
+    };
+    audit_logs::note(&mut tx, entry).await?;
     tx.commit().await?;
     Ok(Some(row))
 }

@@ -13,14 +13,18 @@ struct Caller {
     admitted: &'static [Who],
 }
 
-/// A request that is complete enough to get past the guard, about a booking and an offer of somebody else.
-fn request(api: &Api, route: &Route, booking: &str, offer: i64) -> reqwest::RequestBuilder {
-    let path = route
-        .path
-        .replace("{uuid}", booking)
-        .replace("{id}", &offer.to_string())
-        .replace("{key}", "location_stale_after")
-        .replace("{file}", "index.html");
+/// What is somebody else's, to be asked for: of a path that begins so, the `{uuid}` or `{id}`.
+type Others = Vec<(&'static str, String)>;
+
+/// A request that is complete enough to get past the guard, about what is somebody else's.
+fn request(api: &Api, route: &Route, others: &Others) -> reqwest::RequestBuilder {
+    let of = |name: &str| {
+        let id = others.iter().find(|(prefix, _)| route.path.starts_with(prefix)).map_or("", |(_, id)| id);
+        (name.to_owned(), id.to_owned())
+    };
+    let path =
+        ["{uuid}", "{id}"].map(of).into_iter().fold(route.path.to_owned(), |path, (name, id)| path.replace(&name, &id));
+    let path = path.replace("{key}", "location_stale_after").replace("{file}", "index.html");
     let path = match route.path {
         "/v1/therapists/nearby" => nearby(HERE, ""),
         "/v1/stores/nearby" => stores::nearby(HERE, ""),
@@ -34,9 +38,15 @@ fn request(api: &Api, route: &Route, booking: &str, offer: i64) -> reqwest::Requ
         "/v1/locations" => json!({"fixes": []}),
         "/v1/locations/owntracks" => json!({"_type": "lwt"}),
         "/v1/bookings" => wanted(),
+        "/v1/addresses" => addresses::home(),
+        "/v1/addresses/{id}" => json!({"label": "work"}),
         _ => json!({}),
     };
-    if route.method == Method::GET.as_str() { request } else { request.json(&body) }
+    if [Method::GET, Method::DELETE].iter().any(|method| route.method == method.as_str()) {
+        request
+    } else {
+        request.json(&body)
+    }
 }
 
 /// Routes about one booking or one offer: for who is let in but is a stranger, they are 404.
@@ -53,6 +63,12 @@ async fn every_route_as_every_role_as_a_stranger_and_without_a_token() {
     let owner = people::customer(pool).await;
     let booking = book(&server, &owner, wanted()).await;
     let offer = phone.expect("offer").await["offer_id"].as_i64().expect("an id");
+    let address = addresses::saved(&server, &owner, addresses::home()).await;
+    let others = vec![
+        ("/v1/addresses", address["id"].to_string()),
+        ("/v1/offers", offer.to_string()),
+        ("/v1/", uuid(&booking).to_owned()),
+    ];
 
     let stranger = people::customer(pool).await;
     let other = people::therapist(pool, "Amihan", HERE.0, HERE.1).await;
@@ -92,7 +108,7 @@ async fn every_route_as_every_role_as_a_stranger_and_without_a_token() {
                 continue;
             }
             let api = Api::new(&server.base, caller.token.as_deref());
-            let response = request(&api, route, uuid(&booking), offer).send().await.expect("an answer");
+            let response = request(&api, route, &others).send().await.expect("an answer");
             let status = response.status().as_u16();
             let told = format!("{} {} as {}: {status}", route.method, route.path, caller.name);
             let admitted = open.contains(&route.who) || caller.admitted.contains(&route.who);

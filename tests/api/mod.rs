@@ -1,5 +1,6 @@
 //! Black box over HTTP and websocket: what the contract promises, tried from outside.
 
+mod addresses;
 mod asking;
 mod audit;
 mod authorization;

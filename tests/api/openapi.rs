@@ -5,15 +5,15 @@ use serde_json::json;
 use super::*;
 
 /// The document, and what it says of an operation.
-struct Document(Value);
+pub struct Document(Value);
 
 impl Document {
-    async fn of(server: &Server) -> Self {
+    pub async fn of(server: &Server) -> Self {
         Self(Api::new(&server.base, None).get("/openapi.json").await.json)
     }
 
     /// Whether this answer to `method` `path` (as the document writes it) is one that is described, to its last field.
-    fn describes(&self, method: &str, path: &str, answer: &Answer) -> Result<(), String> {
+    pub fn describes(&self, method: &str, path: &str, answer: &Answer) -> Result<(), String> {
         let status = answer.status.to_string();
         let response = &self.0["paths"][path][method]["responses"][&status];
         let kind = answer.headers["content-type"].to_str().expect("text").split(';').next().expect("a type");
