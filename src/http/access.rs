@@ -110,6 +110,14 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/v1/offers", Who::Therapist),
     route("POST", "/v1/offers/{id}/accept", Who::Therapist),
     route("POST", "/v1/offers/{id}/decline", Who::Therapist),
+    route("POST", "/v1/services", Who::Admin),
+    route("GET", "/v1/services/{service}", Who::Anyone),
+    route("PATCH", "/v1/services/{service}", Who::Admin),
+    route("DELETE", "/v1/services/{service}", Who::Admin),
+    route("GET", "/v1/service-categories", Who::Anyone),
+    route("POST", "/v1/service-categories", Who::Admin),
+    route("PATCH", "/v1/service-categories/{id}", Who::Admin),
+    route("DELETE", "/v1/service-categories/{id}", Who::Admin),
     route("GET", "/v1/addresses", Who::SignedIn),
     route("POST", "/v1/addresses", Who::SignedIn),
     route("GET", "/v1/addresses/{id}", Who::SignedIn),
@@ -181,7 +189,9 @@ mod tests {
                 "/docs",
                 "/docs/{file}",
                 "/v1/services",
-                "/v1/stream"
+                "/v1/stream",
+                "/v1/services/{service}",
+                "/v1/service-categories"
             ]
         );
     }

@@ -28,8 +28,8 @@ use super::problem::Problem;
 use super::rate_limit::RateLimiter;
 use super::stream::{Desk, Origins};
 use super::{
-    addresses, bookings, docs, events, health, heat, listen, locations, me, nearby, offers, ops, problem, services,
-    settings, stores, stream, trackers,
+    addresses, bookings, docs, events, health, heat, listen, locations, me, nearby, offers, ops, problem,
+    service_categories, services, settings, stores, stream, trackers,
 };
 use crate::engine::Engine;
 use crate::telemetry::{Metrics, TelemetryError};
@@ -111,7 +111,10 @@ fn all_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(docs::root))
         .routes(routes!(docs::docs))
         .routes(routes!(docs::docs_file))
-        .routes(routes!(services::services))
+        .routes(routes!(services::list, services::create))
+        .routes(routes!(services::show, services::update, services::delete))
+        .routes(routes!(service_categories::list, service_categories::create))
+        .routes(routes!(service_categories::update, service_categories::delete))
         .routes(routes!(open_stream))
         .routes(routes!(store_locations))
         .routes(routes!(trackers::owntracks))

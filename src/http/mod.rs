@@ -36,6 +36,7 @@ pub mod rate_limit;
 mod readers;
 pub mod revocation;
 pub mod scheduling;
+pub mod service_categories;
 pub mod services;
 pub mod settings;
 pub mod stores;

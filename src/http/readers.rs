@@ -43,6 +43,11 @@ pub(super) fn slug(longest: usize) -> impl FnOnce(Given<'_>) -> Result<String, S
     }
 }
 
+/// Where something stands among its like: smaller ones first.
+pub(super) fn sort_order(given: Given<'_>) -> Result<i64, String> {
+    read::integer(-1_000_000, 1_000_000)(given)
+}
+
 /// A list of texts of 1 to `longest` characters, at most `most` of them.
 pub(super) fn texts(most: usize, longest: usize) -> impl FnOnce(Given<'_>) -> Result<Vec<String>, String> {
     move |given| {

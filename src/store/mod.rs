@@ -18,6 +18,8 @@ pub mod promises;
 pub mod promos;
 pub mod rows;
 pub mod seed;
+pub mod service_categories;
+pub mod services;
 pub mod settings;
 pub mod stored;
 pub mod stores;

@@ -24,7 +24,8 @@ fn request(api: &Api, route: &Route, others: &Others) -> reqwest::RequestBuilder
     };
     let path =
         ["{uuid}", "{id}"].map(of).into_iter().fold(route.path.to_owned(), |path, (name, id)| path.replace(&name, &id));
-    let path = path.replace("{key}", "location_stale_after").replace("{file}", "index.html");
+    let path =
+        path.replace("{service}", "foot-spa").replace("{key}", "location_stale_after").replace("{file}", "index.html");
     let path = match route.path {
         "/v1/therapists/nearby" => nearby(HERE, ""),
         "/v1/stores/nearby" => stores::nearby(HERE, ""),
@@ -38,6 +39,9 @@ fn request(api: &Api, route: &Route, others: &Others) -> reqwest::RequestBuilder
         "/v1/locations" => json!({"fixes": []}),
         "/v1/locations/owntracks" => json!({"_type": "lwt"}),
         "/v1/bookings" => wanted(),
+        "/v1/services" => catalog::ventosa(),
+        "/v1/services/{service}" | "/v1/service-categories/{id}" => json!({"name": "x"}),
+        "/v1/service-categories" => json!({"name": "x", "slug": "x"}),
         "/v1/addresses" => addresses::home(),
         "/v1/addresses/{id}" => json!({"label": "work"}),
         _ => json!({}),
@@ -64,7 +68,10 @@ async fn every_route_as_every_role_as_a_stranger_and_without_a_token() {
     let booking = book(&server, &owner, wanted()).await;
     let offer = phone.expect("offer").await["offer_id"].as_i64().expect("an id");
     let address = addresses::saved(&server, &owner, addresses::home()).await;
+    let category = "INSERT INTO service_categories (name, slug) VALUES ('Empty', 'empty') RETURNING id";
+    let category: i64 = sqlx::query_scalar(category).fetch_one(pool).await.expect("a category");
     let others = vec![
+        ("/v1/service-categories", category.to_string()),
         ("/v1/addresses", address["id"].to_string()),
         ("/v1/offers", offer.to_string()),
         ("/v1/", uuid(&booking).to_owned()),

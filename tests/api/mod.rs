@@ -5,6 +5,7 @@ mod asking;
 mod audit;
 mod authorization;
 mod bookings;
+mod catalog;
 mod compared;
 mod documents;
 mod durability;
