@@ -21,6 +21,8 @@ pub enum Who {
     Searcher,
     /// Role `therapist`, with a therapist's provider.
     Therapist,
+    /// Role `therapist` or `store_owner`, whether registered or not.
+    Provider,
     /// Role `admin` or `super_admin`.
     Admin,
 }
@@ -36,6 +38,7 @@ impl Who {
             Self::Customer => (caller.is_customer(), "customers"),
             Self::Searcher => (caller.is_customer() || caller.sees_exact(), "customers"),
             Self::Therapist => (caller.therapist().is_some(), "therapists"),
+            Self::Provider => (caller.may_be_provider(), "therapists and store owners"),
             Self::Admin => (caller.is_admin(), "admins"),
         };
         if admitted { Ok(()) } else { Err(Problem::forbidden(format!("This is for {who}."))) }
@@ -118,6 +121,22 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/v1/service-categories", Who::Admin),
     route("PATCH", "/v1/service-categories/{id}", Who::Admin),
     route("DELETE", "/v1/service-categories/{id}", Who::Admin),
+    route("POST", "/v1/providers", Who::Provider),
+    route("GET", "/v1/providers", Who::Admin),
+    route("GET", "/v1/providers/{uuid}", Who::SignedIn),
+    route("PATCH", "/v1/providers/{uuid}", Who::SignedIn),
+    route("GET", "/v1/providers/{uuid}/therapist-profile", Who::SignedIn),
+    route("PATCH", "/v1/providers/{uuid}/therapist-profile", Who::SignedIn),
+    route("GET", "/v1/providers/{uuid}/store-profile", Who::SignedIn),
+    route("PATCH", "/v1/providers/{uuid}/store-profile", Who::SignedIn),
+    route("GET", "/v1/providers/{uuid}/services", Who::SignedIn),
+    route("PUT", "/v1/providers/{uuid}/services/{service}", Who::SignedIn),
+    route("DELETE", "/v1/providers/{uuid}/services/{service}", Who::SignedIn),
+    route("GET", "/v1/providers/{uuid}/documents", Who::SignedIn),
+    route("POST", "/v1/providers/{uuid}/documents", Who::SignedIn),
+    route("PATCH", "/v1/provider-documents/{id}", Who::Admin),
+    route("DELETE", "/v1/provider-documents/{id}", Who::SignedIn),
+    route("GET", "/v1/providers/{uuid}/locations", Who::SignedIn),
     route("GET", "/v1/addresses", Who::SignedIn),
     route("POST", "/v1/addresses", Who::SignedIn),
     route("GET", "/v1/addresses/{id}", Who::SignedIn),

@@ -28,7 +28,7 @@ use super::problem::Problem;
 use super::rate_limit::RateLimiter;
 use super::stream::{Desk, Origins};
 use super::{
-    addresses, bookings, docs, events, health, heat, listen, locations, me, nearby, offers, ops, problem,
+    addresses, bookings, docs, events, health, heat, listen, locations, me, nearby, offers, ops, problem, providers,
     service_categories, services, settings, stores, stream, trackers,
 };
 use crate::engine::Engine;
@@ -131,6 +131,15 @@ fn all_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(offers::list))
         .routes(routes!(offers::accept))
         .routes(routes!(offers::decline))
+        .routes(routes!(providers::list, providers::create))
+        .routes(routes!(providers::show, providers::update))
+        .routes(routes!(providers::therapist_profile::show, providers::therapist_profile::update))
+        .routes(routes!(providers::store_profile::show, providers::store_profile::update))
+        .routes(routes!(providers::services::list))
+        .routes(routes!(providers::services::put, providers::services::delete))
+        .routes(routes!(providers::documents::list, providers::documents::create))
+        .routes(routes!(providers::documents::update, providers::documents::delete))
+        .routes(routes!(providers::locations::list))
         .routes(routes!(addresses::list, addresses::create))
         .routes(routes!(addresses::show, addresses::update, addresses::delete))
         .routes(routes!(settings::list))

@@ -79,6 +79,16 @@ impl Principal {
         self.has_role("admin") || self.has_role("super_admin")
     }
 
+    /// Is a therapist or owns stores, in role.
+    pub fn may_be_provider(&self) -> bool {
+        self.has_role("therapist") || self.has_role("store_owner")
+    }
+
+    /// Has a role of this name.
+    pub fn has_role(&self, name: &str) -> bool {
+        self.roles.iter().any(|role| role == name)
+    }
+
     /// The therapist that he is, in role and in fact.
     pub fn therapist(&self) -> Option<ProviderId> {
         self.provider.filter(|provider| provider.is_therapist && self.has_role("therapist")).map(|provider| provider.id)
@@ -87,10 +97,6 @@ impl Principal {
     /// Whether he is answered with exact distances and order.
     pub fn sees_exact(&self) -> bool {
         self.is_admin() || self.abilities.iter().any(|ability| ability == MATCH_EXACT)
-    }
-
-    fn has_role(&self, name: &str) -> bool {
-        self.roles.iter().any(|role| role == name)
     }
 }
 

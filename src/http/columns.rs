@@ -29,11 +29,6 @@ impl Reading {
         Self { new: false, ..Self::of_new(fields) }
     }
 
-    /// Whether the row is made.
-    pub(super) fn is_new(&self) -> bool {
-        self.new
-    }
-
     /// A column that must hold something, and has no default.
     pub(super) fn required<T: Serialize>(
         &mut self,

@@ -32,6 +32,7 @@ pub mod ops;
 pub mod page;
 mod payment;
 pub mod problem;
+pub mod providers;
 pub mod rate_limit;
 mod readers;
 pub mod revocation;

@@ -34,6 +34,21 @@ pub struct Page<T> {
     pub prev_page_url: Option<String>,
 }
 
+impl<T> Page<T> {
+    /// The same page of what its rows are shown as.
+    pub fn map<U>(self, shown: impl FnMut(T) -> U) -> Page<U> {
+        Page {
+            data: self.data.into_iter().map(shown).collect(),
+            path: self.path,
+            per_page: self.per_page,
+            next_cursor: self.next_cursor,
+            prev_cursor: self.prev_cursor,
+            next_page_url: self.next_page_url,
+            prev_page_url: self.prev_page_url,
+        }
+    }
+}
+
 /// Where a page begins: opaque to clients.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cursor {

@@ -83,6 +83,36 @@ pub(super) fn list<T>(given: Given<'_>, most: usize, item: impl Fn(Given<'_>) ->
     }
 }
 
+/// JSON of a shape that something else reads; `check` says what is wrong with it. Without the character NUL, which PostgreSQL
+/// cannot store, wherever in it.
+pub(super) fn checked_json(
+    given: Given<'_>,
+    check: impl FnOnce(&Value) -> Result<(), String>,
+) -> Result<Value, String> {
+    let Given::Json(value) = given else { return Err("not JSON".to_owned()) };
+    check(value)?;
+    if has_nul(value) { Err("the character NUL is not allowed".to_owned()) } else { Ok(value.clone()) }
+}
+
+fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(has_nul),
+        Value::Object(fields) => fields.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+/// What may be an e-mail address; whether it is one, only a mail can tell.
+pub(super) fn email(given: Given<'_>) -> Result<String, String> {
+    let plausible = |text: &String| {
+        text.split_once('@').is_some_and(|(name, host)| !name.is_empty() && host.contains('.'))
+            && !text.contains(char::is_whitespace)
+    };
+    let text = read::text(255)(given).ok().filter(plausible);
+    text.ok_or_else(|| "must be an e-mail address of at most 255 characters".to_owned())
+}
+
 /// A price that the schema's DECIMAL(8, 2) can hold.
 pub(super) fn surcharge(given: Given<'_>) -> Result<Money, String> {
     const MOST: Money = Money::centavos(99_999_999);

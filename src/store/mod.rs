@@ -16,6 +16,7 @@ pub mod pages;
 pub mod partitions;
 pub mod promises;
 pub mod promos;
+pub mod providers;
 pub mod rows;
 pub mod seed;
 pub mod service_categories;

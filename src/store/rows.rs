@@ -149,6 +149,21 @@ pub(crate) async fn update(
     Ok(true)
 }
 
+/// Changes the row with this id, or makes one if there is none.
+pub(crate) async fn put(
+    db: &mut PgConnection,
+    table: &Table,
+    there: Option<i64>,
+    columns: &Columns,
+    admin: Option<UserId>,
+) -> Result<(), RowError> {
+    match there {
+        Some(id) => drop(update(db, table, id, columns, admin).await?),
+        None => drop(insert(db, table, columns, admin).await?),
+    }
+    Ok(())
+}
+
 /// Removes a row; false: there is none. With `soft` it stays, with the time in `deleted_at`.
 pub(crate) async fn delete(
     db: &mut PgConnection,
