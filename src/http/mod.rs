@@ -7,6 +7,7 @@ pub mod access;
 pub mod addresses;
 pub mod app;
 pub mod auth;
+pub mod blocks;
 pub mod bookings;
 mod columns;
 mod credentials;

@@ -3,6 +3,7 @@
 pub mod addresses;
 mod audit_logs;
 pub mod backup;
+pub mod blocks;
 pub mod bookings;
 pub mod catalog;
 pub mod ceiling;

@@ -4,6 +4,7 @@ mod addresses;
 mod asking;
 mod audit;
 mod authorization;
+mod blocks;
 mod bookings;
 mod catalog;
 mod compared;
