@@ -113,9 +113,17 @@ impl Engine {
         Ok(moderated)
     }
 
+    /// Returns when the catalog, and what everybody offers of it, is shown as it is committed; or when that takes too long.
+    pub async fn catalog_shown(&self) {
+        tokio::select! {
+            () = self.shutdown.cancelled() => {}
+            () = self.refresh.catalog_shown() => {}
+        }
+    }
+
     /// Returns when the index shows the committed rows of these, or when that takes too long: what is committed stands, and is
     /// answered as such.
-    async fn shown(&self, providers: impl IntoIterator<Item = ProviderId>) {
+    pub async fn shown(&self, providers: impl IntoIterator<Item = ProviderId>) {
         tokio::select! {
             // The applier goes, and the index with it.
             () = self.shutdown.cancelled() => {}

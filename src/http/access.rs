@@ -21,6 +21,8 @@ pub enum Who {
     Searcher,
     /// Role `therapist`, with a therapist's provider.
     Therapist,
+    /// Role `therapist` or `store_owner`, whether registered or not.
+    Provider,
     /// Role `admin` or `super_admin`.
     Admin,
     /// Role `super_admin`.
@@ -38,6 +40,7 @@ impl Who {
             Self::Customer => (caller.is_customer(), "customers"),
             Self::Searcher => (caller.is_customer() || caller.sees_exact(), "customers"),
             Self::Therapist => (caller.therapist().is_some(), "therapists"),
+            Self::Provider => (caller.may_be_provider(), "therapists and store owners"),
             Self::Admin => (caller.is_admin(), "admins"),
             Self::SuperAdmin => (caller.is_super_admin(), "super admins"),
         };
@@ -157,6 +160,38 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/v1/providers/{uuid}/reviews", Who::SignedIn),
     route("PUT", "/v1/reviews/{id}/response", Who::SignedIn),
     route("PATCH", "/v1/reviews/{id}", Who::Admin),
+    route("POST", "/v1/services", Who::Admin),
+    route("GET", "/v1/services/{service}", Who::Anyone),
+    route("PATCH", "/v1/services/{service}", Who::Admin),
+    route("DELETE", "/v1/services/{service}", Who::Admin),
+    route("GET", "/v1/service-categories", Who::Anyone),
+    route("POST", "/v1/service-categories", Who::Admin),
+    route("PATCH", "/v1/service-categories/{id}", Who::Admin),
+    route("DELETE", "/v1/service-categories/{id}", Who::Admin),
+    route("POST", "/v1/providers", Who::Provider),
+    route("GET", "/v1/providers", Who::Admin),
+    route("GET", "/v1/providers/{uuid}", Who::SignedIn),
+    route("PATCH", "/v1/providers/{uuid}", Who::SignedIn),
+    route("GET", "/v1/providers/{uuid}/therapist-profile", Who::SignedIn),
+    route("PATCH", "/v1/providers/{uuid}/therapist-profile", Who::SignedIn),
+    route("GET", "/v1/providers/{uuid}/store-profile", Who::SignedIn),
+    route("PATCH", "/v1/providers/{uuid}/store-profile", Who::SignedIn),
+    route("GET", "/v1/providers/{uuid}/services", Who::SignedIn),
+    route("PUT", "/v1/providers/{uuid}/services/{service}", Who::SignedIn),
+    route("DELETE", "/v1/providers/{uuid}/services/{service}", Who::SignedIn),
+    route("GET", "/v1/providers/{uuid}/documents", Who::SignedIn),
+    route("POST", "/v1/providers/{uuid}/documents", Who::SignedIn),
+    route("PATCH", "/v1/provider-documents/{id}", Who::Admin),
+    route("DELETE", "/v1/provider-documents/{id}", Who::SignedIn),
+    route("GET", "/v1/providers/{uuid}/locations", Who::SignedIn),
+    route("GET", "/v1/blocks", Who::SignedIn),
+    route("PUT", "/v1/blocks/{uuid}", Who::SignedIn),
+    route("DELETE", "/v1/blocks/{uuid}", Who::SignedIn),
+    route("GET", "/v1/addresses", Who::SignedIn),
+    route("POST", "/v1/addresses", Who::SignedIn),
+    route("GET", "/v1/addresses/{id}", Who::SignedIn),
+    route("PATCH", "/v1/addresses/{id}", Who::SignedIn),
+    route("DELETE", "/v1/addresses/{id}", Who::SignedIn),
     route("GET", "/v1/settings", Who::Admin),
     route("PUT", "/v1/settings/{key}", Who::Admin),
     route("GET", "/v1/ops/consistency", Who::Admin),
@@ -225,7 +260,9 @@ mod tests {
                 "/v1/services",
                 "/v1/stream",
                 "/v1/auth/register",
-                "/v1/auth/login"
+                "/v1/auth/login",
+                "/v1/services/{service}",
+                "/v1/service-categories"
             ]
         );
     }

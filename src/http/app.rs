@@ -31,9 +31,9 @@ use super::problem::Problem;
 use super::rate_limit::RateLimiter;
 use super::stream::{Desk, Origins};
 use super::{
-    accounts, audit_logs, bookings, device_tokens, docs, events, health, heat, listen, locations, me, nearby,
-    notifications, offers, ops, payouts, problem, promo_codes, reviews, roles, services, settings, stores, stream,
-    tips, tokens, trackers, transactions, users, wallet,
+    accounts, addresses, audit_logs, blocks, bookings, device_tokens, docs, events, health, heat, listen, locations,
+    me, nearby, notifications, offers, ops, payouts, problem, promo_codes, providers, reviews, roles,
+    service_categories, services, settings, stores, stream, tips, tokens, trackers, transactions, users, wallet,
 };
 use crate::engine::Engine;
 use crate::telemetry::{Metrics, TelemetryError};
@@ -136,7 +136,10 @@ fn all_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(docs::root))
         .routes(routes!(docs::docs))
         .routes(routes!(docs::docs_file))
-        .routes(routes!(services::services))
+        .routes(routes!(services::list, services::create))
+        .routes(routes!(services::show, services::update, services::delete))
+        .routes(routes!(service_categories::list, service_categories::create))
+        .routes(routes!(service_categories::update, service_categories::delete))
         .routes(routes!(open_stream))
         .routes(routes!(store_locations))
         .routes(routes!(trackers::owntracks))
@@ -188,6 +191,19 @@ fn all_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(reviews::list))
         .routes(routes!(reviews::respond))
         .routes(routes!(reviews::moderate))
+        .routes(routes!(providers::list, providers::create))
+        .routes(routes!(providers::show, providers::update))
+        .routes(routes!(providers::therapist_profile::show, providers::therapist_profile::update))
+        .routes(routes!(providers::store_profile::show, providers::store_profile::update))
+        .routes(routes!(providers::services::list))
+        .routes(routes!(providers::services::put, providers::services::delete))
+        .routes(routes!(providers::documents::list, providers::documents::create))
+        .routes(routes!(providers::documents::update, providers::documents::delete))
+        .routes(routes!(providers::locations::list))
+        .routes(routes!(blocks::list))
+        .routes(routes!(blocks::put, blocks::delete))
+        .routes(routes!(addresses::list, addresses::create))
+        .routes(routes!(addresses::show, addresses::update, addresses::delete))
         .routes(routes!(settings::list))
         .routes(routes!(settings::put))
         .routes(routes!(ops::consistency))

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRef, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use sha2::{Digest, Sha256};
@@ -84,6 +84,16 @@ impl Principal {
         self.has_role("super_admin")
     }
 
+    /// Is a therapist or owns stores, in role.
+    pub fn may_be_provider(&self) -> bool {
+        self.has_role("therapist") || self.has_role("store_owner")
+    }
+
+    /// Has a role of this name.
+    pub fn has_role(&self, name: &str) -> bool {
+        self.roles.iter().any(|role| role == name)
+    }
+
     /// The therapist that he is, in role and in fact.
     pub fn therapist(&self) -> Option<ProviderId> {
         self.provider.filter(|provider| provider.is_therapist && self.has_role("therapist")).map(|provider| provider.id)
@@ -92,10 +102,6 @@ impl Principal {
     /// Whether he is answered with exact distances and order.
     pub fn sees_exact(&self) -> bool {
         self.is_admin() || self.abilities.iter().any(|ability| ability == MATCH_EXACT)
-    }
-
-    fn has_role(&self, name: &str) -> bool {
-        self.roles.iter().any(|role| role == name)
     }
 }
 
@@ -304,6 +310,25 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let principal = parts.extensions.get::<Arc<Principal>>();
         principal.cloned().map(Self).ok_or_else(Problem::unauthenticated)
+    }
+}
+
+/// The caller of a route that needs no token, if he brings one that is good: some are shown more.
+pub struct MaybeCaller(pub Option<Arc<Principal>>);
+
+impl<S: Send + Sync> FromRequestParts<S> for MaybeCaller
+where
+    Authenticator: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Some(token) = bearer(&parts.headers) else { return Ok(Self(None)) };
+        match Authenticator::from_ref(state).verify(token, clock::monotonic()).await {
+            Ok(principal) => Ok(Self(Some(principal))),
+            Err(AuthError::BadToken) => Ok(Self(None)),
+            Err(AuthError::Store(error)) => Err(error.into()),
+        }
     }
 }
 

@@ -1,8 +1,10 @@
 //! All SQL of the crate: one file per resource, beside each query the domain errors that its constraints mean.
 
 pub mod accounts;
+pub mod addresses;
 pub mod audit_logs;
 pub mod backup;
+pub mod blocks;
 pub mod bookings;
 pub mod catalog;
 pub mod ceiling;
@@ -23,9 +25,13 @@ pub mod payouts;
 pub mod promises;
 pub mod promo_codes;
 pub mod promos;
+pub mod providers;
 pub mod reviews;
 pub mod roles;
+pub mod rows;
 pub mod seed;
+pub mod service_categories;
+pub mod services;
 pub mod settings;
 pub mod stored;
 pub mod stores;

@@ -105,8 +105,9 @@ pub struct Address {
 /// A saved address; `None` when it does not exist or is another user's.
 pub async fn address(pool: &PgPool, user: UserId, id: i64) -> Result<Option<Address>, StoreError> {
     let row: Option<(String, f64, f64)> = sqlx::query_as(
-        r"SELECT concat_ws(', ', address_line1, NULLIF(address_line2, ''), city, province), latitude::float8,
-                 longitude::float8
+        // As much of it as a booking's place holds.
+        r"SELECT left(concat_ws(', ', address_line1, NULLIF(address_line2, ''), city, province), 500),
+                 latitude::float8, longitude::float8
           FROM user_addresses WHERE id = $1 AND user_id = $2",
     )
     .bind(id)

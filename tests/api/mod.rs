@@ -1,10 +1,13 @@
 //! Black box over HTTP and websocket: what the contract promises, tried from outside.
 
 mod accounts;
+mod addresses;
 mod asking;
 mod audit;
 mod authorization;
+mod blocks;
 mod bookings;
+mod catalog;
 mod compared;
 mod directory;
 mod documents;
@@ -18,6 +21,9 @@ mod main_job;
 pub mod money;
 mod openapi;
 mod own_writes;
+mod provider_papers;
+mod provider_profiles;
+mod providers;
 mod races;
 mod restarted;
 mod reviews;
