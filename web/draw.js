@@ -13,6 +13,13 @@ const BAR_PX = 110;
 /** From this zoom on therapists have names, if so few are in view. */
 const NAMES_FROM = 13.5;
 const MOST_NAMES = 120;
+/** Where two names would lie on each other, the first of these has his. */
+const NAMED_FIRST = ["offered", "en_route", "booked", "idle", "stale", "barred", "off_duty"];
+/** So many therapists in view are a crowd: marks shrink, and stand on whole pixels, which is quicker. */
+const CROWD = 900;
+/** Of each frame, for painting therapists; looked at after so many. */
+const PAINT_MS = 5;
+const PAUSE_EVERY = 100;
 /** A ring around a waiting booking grows in so long. */
 const PULSE_MS = 2_400;
 
@@ -34,22 +41,40 @@ export class Picture {
         /** `{therapist: uuid}` or `{booking: uuid}`, or nothing. */
         this.selected = {};
         this.hovered = {};
+        /** Therapists in view, when they were last painted. */
+        this.shown = 0;
+        /** The last whole layer of therapists, and the one that is being painted. */
+        this.layers = [0, 1].map(() => {
+            const canvas = new OffscreenCanvas(1, 1);
+            return { canvas, context: canvas.getContext("2d"), of: null };
+        });
+        this.painting = null;
     }
 
+    /** After the colours or the screen have changed. */
     restyle() {
         this.sprites.clear();
+        this.repaint();
+    }
+
+    /** After something else than places has changed. */
+    repaint() {
+        this.painting = null;
     }
 
     /** Whether the next frame would be another one by itself. */
     isAlive(now) {
-        if (this.fleet.isMoving(now)) return true;
+        if (this.painting || this.fleet.isMoving(now)) return true;
+        const [{ of }] = this.layers;
+        if (of && (of.x !== this.view.x || of.y !== this.view.y || of.scale !== this.view.scale)) return true;
         return !isCalm.matches && !this.hidden.has("waiting") && this.fleet.waiting().length > 0;
     }
 
-    /** Radius of a free therapist's mark, px, in steps of a quarter: each step is a set of sprites. */
+    /** Radius of a free therapist's mark, px, in steps of a quarter: each step is a set of sprites. Smaller in a crowd. */
     get radius() {
         const r = 2.6 + (this.view.zoom - 9) * 0.62;
-        return Math.round(Math.max(2.25, Math.min(7, r)) * 4) / 4;
+        const crowd = Math.max(0.55, Math.min(1, Math.sqrt(CROWD / (this.shown + 1))));
+        return Math.round(Math.max(2, Math.min(7, r) * crowd) * 4) / 4;
     }
 
     draw(now) {
@@ -65,8 +90,8 @@ export class Picture {
         this.#names(colour);
         this.#links(colour, now);
         this.#bookings(colour, now);
-        const shown = this.#therapists(now);
-        this.#firstNames(colour, shown, now);
+        this.#therapists(now);
+        this.#firstNames(colour, now);
         this.#selection(colour, now);
         this.#bar(colour);
     }
@@ -112,12 +137,17 @@ export class Picture {
         context.stroke();
         context.font = `500 10px ${FONT}`;
         context.fillStyle = colour.ink_3;
+        context.textBaseline = "bottom";
         const { right, bottom } = view.covered;
         for (const [text, x, y] of labels) {
             context.textAlign = x === null ? "right" : "center";
-            context.textBaseline = x === null ? "bottom" : "bottom";
-            if (x === null) context.fillText(text, view.width - right - 56, y - 3);
-            else if (x > 190 && x < view.width - right - 120) context.fillText(text, x, view.height - bottom - 6);
+            if (x === null) {
+                // Above the buttons, and not behind a card.
+                const isFree = y > view.covered.top + 16 && y < view.height - bottom - 140;
+                if (isFree) context.fillText(text, view.width - right - 10, y - 3);
+            } else if (x > (view.covered.barAt ?? 0) + BAR_PX + 60 && x < view.width - right - 130) {
+                context.fillText(text, x, view.height - bottom - 6);
+            }
         }
     }
 
@@ -231,52 +261,99 @@ export class Picture {
         return x > -20 && y > -20 && x < this.view.width + 20 && y < this.view.height + 20;
     }
 
-    /** Who matters more lies on top. Returns how many are in view. */
+    /**
+     * Therapists are painted on a layer of their own, in every frame as many as fit into a few milliseconds. A few hundred
+     * are painted anew in each frame; ten thousand every few frames on a slow machine, and meanwhile the last whole layer
+     * moves with the map: the hand never waits.
+     */
     #therapists(now) {
-        const { context, view, fleet, sprites } = this;
+        const { context, view, sprites } = this;
+        const { width, height } = this.canvas;
+        for (const layer of this.layers) {
+            if (layer.canvas.width !== width || layer.canvas.height !== height) {
+                Object.assign(layer.canvas, { width, height });
+                this.painting = null;
+                layer.of = null;
+            }
+        }
+        this.painting ??= this.#paint(this.layers[1], now);
+        const enough = performance.now() + PAINT_MS;
+        let done = false;
+        do done = this.painting.next().done;
+        while (!done && performance.now() < enough);
+        if (done) {
+            this.painting = null;
+            this.layers.reverse();
+        }
+        const [{ canvas, of }] = this.layers;
+        if (!of) return;
+        const share = view.scale / of.scale;
+        const left = (of.x - view.x) * view.scale + (view.width - of.width * share) / 2;
+        const top = (of.y - view.y) * view.scale + (view.height - of.height * share) / 2;
+        // On whole pixels when nothing is scaled: copied, not blurred.
+        const crisp = (px) => (share === 1 ? Math.round(px * sprites.ratio) / sprites.ratio : px);
+        context.drawImage(canvas, crisp(left), crisp(top), of.width * share, of.height * share);
+    }
+
+    /** Paints everybody in view on a layer; who matters more lies on top. Pauses now and then. */
+    *#paint(layer, now) {
+        const { view, fleet, sprites } = this;
+        const { context } = layer;
+        const { ratio } = sprites;
         const r = this.radius;
-        const { scale } = view;
-        const left = view.width / 2 - view.x * scale;
-        const top = view.height / 2 - view.y * scale;
+        const of = { x: view.x, y: view.y, scale: view.scale, width: view.width, height: view.height };
+        const left = of.width / 2 - of.x * of.scale;
+        const top = of.height / 2 - of.y * of.scale;
+        const isCrowd = this.shown > CROWD;
         let shown = 0;
+        context.setTransform(ratio, 0, 0, ratio, 0, 0);
+        context.clearRect(0, 0, of.width, of.height);
         for (const kind of ["off_duty", "barred", "stale", "idle", "booked", "en_route", "offered"]) {
             if (this.hidden.has(kind)) continue;
             const [fresh, old] = [sprites.get(kind, r, false), sprites.get(kind, r, true)];
-            const width = fresh.half * 2;
+            const size = fresh.half * 2;
+            // A new list with each update: this one stays whole.
             for (const n of fleet.ofKind.get(kind)) {
-                const x = fleet.x(n, now) * scale + left;
-                const y = fleet.y(n, now) * scale + top;
-                if (!this.#isInView(x, y)) continue;
-                shown += 1;
+                const x = fleet.x(n, now) * of.scale + left;
+                const y = fleet.y(n, now) * of.scale + top;
+                if (x < -20 || y < -20 || x > of.width + 20 || y > of.height + 20) continue;
+                if (++shown % PAUSE_EVERY === 0) yield;
                 const { picture, half } = fleet.isOld[n] && kind !== "off_duty" ? old : fresh;
                 const heading = kind === "en_route" ? fleet.heading(n) : null;
-                if (heading === null) {
-                    context.drawImage(picture, x - half, y - half, width, width);
-                } else {
+                if (heading !== null) {
                     context.translate(x, y);
                     context.rotate(heading);
-                    context.drawImage(picture, -half, -half, width, width);
-                    context.rotate(-heading);
-                    context.translate(-x, -y);
+                    context.drawImage(picture, -half, -half, size, size);
+                    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+                } else if (isCrowd) {
+                    const [px, py] = [Math.round((x - half) * ratio) / ratio, Math.round((y - half) * ratio) / ratio];
+                    context.drawImage(picture, px, py, size, size);
+                } else {
+                    context.drawImage(picture, x - half, y - half, size, size);
                 }
             }
         }
-        return shown;
+        layer.of = of;
+        this.shown = shown;
     }
 
-    #firstNames(colour, shown, now) {
+    #firstNames(colour, now) {
         const { context, view, fleet } = this;
-        if (view.zoom < NAMES_FROM || shown > MOST_NAMES) return;
+        if (view.zoom < NAMES_FROM || this.shown > MOST_NAMES) return;
         context.font = `500 11px ${FONT}`;
         context.textAlign = "center";
         context.textBaseline = "top";
         context.lineWidth = 3;
         context.lineJoin = "round";
-        for (const kind of KINDS) {
+        const taken = [];
+        for (const kind of NAMED_FIRST) {
             if (this.hidden.has(kind)) continue;
             for (const n of fleet.ofKind.get(kind)) {
                 const [x, y] = [view.screenX(fleet.x(n, now)), view.screenY(fleet.y(n, now)) + this.radius * 1.5 + 3];
                 if (!this.#isInView(x, y)) continue;
+                const half = fleet.name[n].length * 3.3 + 3;
+                if (taken.some((box) => Math.abs(box.x - x) < box.half + half && Math.abs(box.y - y) < 13)) continue;
+                taken.push({ x, y, half });
                 context.strokeStyle = colour.paper;
                 context.strokeText(fleet.name[n], x, y);
                 context.fillStyle = kind === "off_duty" ? colour.ink_3 : colour.ink_2;

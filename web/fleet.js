@@ -77,7 +77,7 @@ export class Fleet {
             this.bookings.set(booking.uuid, booking);
         }
         for (const uuid of update.over) this.bookings.delete(uuid);
-        for (const list of this.ofKind.values()) list.length = 0;
+        this.ofKind = new Map(KINDS.map((kind) => [kind, []]));
         for (let n = 0; n < this.size; n++) if (this.kind[n]) this.ofKind.get(this.kind[n]).push(n);
     }
 

@@ -80,6 +80,7 @@ for (const query of ["(prefers-color-scheme: dark)", "(prefers-contrast: more)"]
 /* The stream */
 
 let hasFitted = false;
+let freshness = { kind: "connecting", at: performance.now() };
 
 const feed = follow({
     onUpdate(update, isFirst) {
@@ -100,8 +101,6 @@ const feed = follow({
     },
 });
 
-let freshness = { kind: "connecting", at: performance.now() };
-
 /** What must be known before anything on the map is believed. */
 function alarm() {
     const { kind, why, retryInMs, at } = freshness;
@@ -109,16 +108,18 @@ function alarm() {
     const age = fleet.asOf ? `What is shown is of ${timeOf(fleet.asOf)}, ${lengthOf(fleet.now() - fleet.asOf)} ago.` : "";
     const back = Math.ceil((retryInMs - (performance.now() - at)) / 1_000);
     const bookingsOld = fleet.asOf - fleet.bookingsAsOf > BOOKINGS_OLD_MS;
-    let text = "";
-    if (kind === "lost") text = `Not live. ${why} ${age} ${back > 0 ? `Trying again in ${back} s.` : "Trying again …"}`;
-    else if (kind === "late") text = `Not live: no update for ${lengthOf(performance.now() - heardAt)}. ${age}`;
-    else if (kind === "paused") text = `Paused. ${age}`;
+    // What is told once, and what changes every second: nobody wants the latter read out to him.
+    let [text, more] = ["", ""];
+    if (kind === "lost") [text, more] = [`Not live. ${why}`, `${age} ${back > 0 ? `Trying again in ${back} s.` : "Trying again …"}`];
+    else if (kind === "late") [text, more] = ["Not live.", `No update for ${lengthOf(performance.now() - heardAt)}. ${age}`];
+    else if (kind === "paused") [text, more] = ["Paused.", age];
     else if (isLive && fleet.notReady.length > 0) text = `Not the whole picture: ${fleet.notReady.join(", ")}.`;
     else if (isLive && bookingsOld) text = `Bookings are ${fleet.bookingsAsOf ? `of ${timeOf(fleet.bookingsAsOf)}` : "not known"}: the database does not answer.`;
     else if (isLive && fleet.moreBookings) text = "There are more open bookings than the map shows: those that wait longest are shown.";
-    const place = $("alarm");
-    if (place.textContent !== text) place.textContent = text;
-    place.hidden = text === "";
+    const [said, ticking] = $("alarm").children;
+    $("alarm").hidden = text === "";
+    if (said.textContent !== text) said.textContent = text;
+    ticking.textContent = more;
     const names = { connecting: "Connecting", live: "Live", late: "Late", lost: "Not live", paused: "Paused" };
     const [name, time] = [$("status").querySelector("span"), $("status").querySelector("time")];
     if (name.textContent !== names[kind]) name.textContent = names[kind];
@@ -153,6 +154,7 @@ function legend() {
 function toggle(kind) {
     if (!picture.hidden.delete(kind)) picture.hidden.add(kind);
     rows.get(kind).button.setAttribute("aria-pressed", String(!picture.hidden.has(kind)));
+    picture.repaint();
     redraw();
 }
 
@@ -182,15 +184,23 @@ function select(what) {
     picture.hovered = {};
     const [name, id] = Object.entries(what)[0] ?? [];
     history.replaceState(null, "", name ? `#${name}=${id}` : location.pathname);
-    panel.open(what);
+    const opened = panel.open(what);
     cover();
+    // The card that opens must not lie on what it is about.
+    return opened.then(() => {
+        cover();
+        const place = picture.selected === what && picture.placeOf(what, performance.now());
+        const { left, right, top, bottom } = view.covered;
+        const isCovered = place && (place.x < left || place.x > view.width - right || place.y < top || place.y > view.height - bottom);
+        if (isCovered) bringIntoView(what, view.zoom);
+    });
 }
 
-function bringIntoView(what) {
+function bringIntoView(what, zoom) {
     const n = fleet.byUuid.get(what.therapist);
     const booking = fleet.bookings.get(what.booking);
-    if (n !== undefined) view.show(fleet.x1[n], fleet.y1[n]);
-    else if (booking) view.show(booking.x, booking.y);
+    if (n !== undefined) view.show(fleet.x1[n], fleet.y1[n], zoom);
+    else if (booking) view.show(booking.x, booking.y, zoom);
 }
 
 function fromHash() {
@@ -296,7 +306,7 @@ async function loadHeat() {
             }),
         };
         const what = kind === "supply" ? "free therapists" : "bookings that wait or were made within the hour";
-        scale.textContent = cells.length > 0 ? `Up to ${most} ${what} a cell, as of ${timeOf(Date.parse(answer.as_of))}` : `No ${what}, as of ${timeOf(Date.parse(answer.as_of))}`;
+        scale.textContent = `${cells.length > 0 ? `At most ${most} in a cell:` : "No"} ${what}. As of ${timeOf(Date.parse(answer.as_of))}.`;
         scale.className = "";
     } catch (error) {
         picture.heat = { kind: "", cells: [] };
@@ -337,10 +347,12 @@ let marked = -1;
 
 function search() {
     const text = plain(find.value.trim());
+    // A few letters are a name; a uuid says so by its length.
+    const isStart = (uuid) => text.length >= 6 && uuid.startsWith(text);
     found = [];
     if (text) {
         for (const booking of fleet.bookings.values()) {
-            if (plain(booking.booking_number).includes(text) || booking.uuid.startsWith(text)) {
+            if (plain(booking.booking_number).includes(text) || isStart(booking.uuid)) {
                 found.push({ what: { booking: booking.uuid }, kind: booking.status === "pending" ? "waiting" : "under_way", name: booking.booking_number, note: booking.service });
             }
             if (found.length >= MOST_FOUND) break;
@@ -348,7 +360,7 @@ function search() {
         for (const kind of KINDS) {
             for (const n of fleet.ofKind.get(kind)) {
                 if (found.length >= MOST_FOUND) break;
-                if (plain(fleet.name[n]).startsWith(text) || fleet.uuid[n].startsWith(text)) {
+                if (plain(fleet.name[n]).startsWith(text) || isStart(fleet.uuid[n])) {
                     found.push({ what: { therapist: fleet.uuid[n] }, kind, name: fleet.name[n], note: LABELS[kind][0].toLowerCase() });
                 }
             }
@@ -379,8 +391,7 @@ function choose(i) {
     const { what } = found[i];
     find.value = "";
     list(false);
-    select(what);
-    bringIntoView(what);
+    select(what).then(() => bringIntoView(what));
     $("panel").focus();
 }
 

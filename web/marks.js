@@ -158,7 +158,7 @@ export class Sprites {
             context.scale(this.ratio, this.ratio);
             context.translate(half, half);
             mark(context, kind, r, this.colour, { isOld });
-            sprite = { picture, half };
+            sprite = { picture: picture.transferToImageBitmap(), half };
             this.known.set(key, sprite);
         }
         return sprite;

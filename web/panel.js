@@ -9,9 +9,11 @@ export function h(tag, properties = {}, ...children) {
         if (name in element) element[name] = value;
         else element.setAttribute(name, value);
     }
-    element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+    element.append(...present(children));
     return element;
 }
+
+const present = (children) => children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
 
 /** JSON of a GET route; throws an error with the service's own words. */
 export async function ask(path, signal) {
@@ -48,8 +50,8 @@ export class Panel {
         this.asking = null;
     }
 
-    /** Shows a therapist, a booking, or nothing. */
-    open(what) {
+    /** Shows a therapist, a booking, or nothing; done when what is to be said of it is there. */
+    async open(what) {
         const same = what.therapist === this.shown.therapist && what.booking === this.shown.booking;
         this.asking?.abort();
         this.shown = what;
@@ -60,7 +62,7 @@ export class Panel {
             this.element.replaceChildren();
             this.element.scrollTop = 0;
         }
-        this.#load();
+        await this.#load();
     }
 
     /** Tells what the map knows better than the answer of a moment ago; asks again when it is another matter. */
@@ -106,7 +108,7 @@ export class Panel {
         const open = new Set([...this.element.querySelectorAll("details[open]")].map((details) => details.dataset.name));
         const shut = h("button", { type: "button", className: "quiet shut", title: "Close (Esc)", onclick: this.close }, "×");
         shut.setAttribute("aria-label", "Close");
-        this.element.replaceChildren(shut, ...children);
+        this.element.replaceChildren(shut, ...present(children));
         for (const details of this.element.querySelectorAll("details")) details.open ||= open.has(details.dataset.name);
     }
 
