@@ -229,7 +229,10 @@ mod tests {
         let with_cookie = ROUTES.iter().filter(|r| r.token_in == TokenIn::Cookie);
         for route in with_cookie {
             assert!(route.method == "GET" && route.who == Who::Admin, "{route:?}");
-            assert!(route.path == "/ops" || route.path.starts_with("/v1/ops/"), "its paths are the cookie's: {route:?}");
+            assert!(
+                route.path == "/ops" || route.path.starts_with("/v1/ops/"),
+                "its paths are the cookie's: {route:?}"
+            );
         }
     }
 

@@ -28,8 +28,8 @@ use super::problem::Problem;
 use super::rate_limit::RateLimiter;
 use super::stream::{Desk, Origins};
 use super::{
-    bookings, credentials, docs, events, health, heat, listen, locations, me, nearby, offers, ops, problem, services, settings,
-    stores, stream, trackers,
+    bookings, credentials, docs, events, health, heat, listen, locations, me, nearby, offers, ops, problem, services,
+    settings, stores, stream, trackers,
 };
 use crate::engine::Engine;
 use crate::telemetry::{Metrics, TelemetryError};

@@ -14,6 +14,8 @@ mod in_store;
 mod listening;
 mod main_job;
 mod openapi;
+mod ops_browser;
+mod ops_map;
 mod own_writes;
 mod races;
 mod restarted;

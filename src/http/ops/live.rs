@@ -168,6 +168,9 @@ impl Follower {
     }
 }
 
+/// A therapist, and where he was seen last, and when.
+type Seen = (Arc<Therapist>, Option<(LatLng, Timestamp)>);
+
 /// What a stream has told.
 #[derive(Default)]
 struct Told {
@@ -190,13 +193,7 @@ struct Row {
 
 impl Told {
     /// Writes down what is different in the fleet. O(its size).
-    fn fleet(
-        &mut self,
-        fleet: &[(Arc<Therapist>, Option<(LatLng, Timestamp)>)],
-        now: Timestamp,
-        stale_after: Duration,
-        update: &mut Update,
-    ) {
+    fn fleet(&mut self, fleet: &[Seen], now: Timestamp, stale_after: Duration, update: &mut Update) {
         (update.as_of, update.stale_after_s) = (Some(WireTime(now)), stale_after.as_secs());
         self.updates += 1;
         for (therapist, at) in fleet {
@@ -280,13 +277,11 @@ impl From<&OpenBooking> for ShownBooking {
 mod tests {
     use super::*;
     use crate::core::fleet::Duty;
-    use crate::core::offerings::Offerings;
     use crate::core::ids::UserId;
+    use crate::core::offerings::Offerings;
 
     const NOW: Timestamp = Timestamp::from_secs(10_000);
     const STALE_AFTER: Duration = Duration::from_secs(600);
-
-    type Seen = (Arc<Therapist>, Option<(LatLng, Timestamp)>);
 
     fn seen(id: i64, longitude_e7: i32, seconds_ago: u64, change: fn(&mut Therapist)) -> Seen {
         let mut therapist = Therapist::plain(ProviderId(id), Offerings::default(), 10);
@@ -307,10 +302,10 @@ mod tests {
         let (one, two) = (seen(1, 1_210_244_049, 5, |_| {}), seen(2, 1_210_000_000, 601, |_| {}));
         let nowhere = (seen(3, 0, 0, |_| {}).0, None);
         let first = told(&mut stream, &[one.clone(), two.clone(), nowhere.clone()]);
-        assert_eq!(first.joined.iter().map(|(n, uuid, _)| (*n, *uuid)).collect::<Vec<_>>(), [
-            (0, one.0.uuid),
-            (1, two.0.uuid)
-        ]);
+        assert_eq!(
+            first.joined.iter().map(|(n, uuid, _)| (*n, *uuid)).collect::<Vec<_>>(),
+            [(0, one.0.uuid), (1, two.0.uuid)]
+        );
         assert_eq!(first.states, [(0, State::Idle, false, None), (1, State::Idle, true, None)]);
         assert_eq!(first.places, [(0, 14.55470, 121.02440, 5), (1, 14.55470, 121.0, 601)]);
         assert_eq!((first.without_position, first.stale_after_s), (1, 600));
@@ -326,7 +321,11 @@ mod tests {
         assert_eq!(later.left, [1]);
 
         let back = told(&mut stream, &[two]);
-        assert_eq!((back.joined[0].0, &back.left[..]), (2, &[0][..]), "who comes again is new; no number means two people");
+        assert_eq!(
+            (back.joined[0].0, &back.left[..]),
+            (2, &[0][..]),
+            "who comes again is new; no number means two people"
+        );
     }
 
     #[test]
@@ -334,7 +333,12 @@ mod tests {
         let barred = |t: &mut Therapist| Arc::make_mut(&mut t.profile).verified = false;
         let on = |t: &mut Therapist, en_route_to| {
             let uuid = Uuid::from_u128(7);
-            t.ties.set_duty(Duty::Booked { booking: BookingId(7), booking_uuid: uuid, customer: UserId(1), en_route_to });
+            t.ties.set_duty(Duty::Booked {
+                booking: BookingId(7),
+                booking_uuid: uuid,
+                customer: UserId(1),
+                en_route_to,
+            });
         };
         let state = |change: &dyn Fn(&mut Therapist)| {
             let mut therapist = Therapist::plain(ProviderId(1), Offerings::default(), 10);
@@ -344,12 +348,24 @@ mod tests {
         let booking = Some(Uuid::from_u128(7));
         assert_eq!(state(&|t| on(t, None)), (State::Booked, booking));
         assert_eq!(state(&|t| on(t, LatLng::from_e7(0, 0).ok())), (State::EnRoute, booking));
-        assert_eq!(state(&|t| { on(t, None); barred(t) }), (State::Booked, booking));
+        assert_eq!(
+            state(&|t| {
+                on(t, None);
+                barred(t)
+            }),
+            (State::Booked, booking)
+        );
         let asked = |t: &mut Therapist, until| t.ties.set_duty(Duty::Offered { until });
         assert_eq!(state(&|t| asked(t, NOW.plus(Duration::from_secs(1)))), (State::Offered, None));
         assert_eq!(state(&|t| asked(t, NOW)), (State::Idle, None), "an offer that is over is none");
         assert_eq!(state(&|t| t.available = false), (State::OffDuty, None));
-        assert_eq!(state(&|t| { t.available = false; barred(t) }), (State::Barred, None));
+        assert_eq!(
+            state(&|t| {
+                t.available = false;
+                barred(t)
+            }),
+            (State::Barred, None)
+        );
     }
 
     #[test]

@@ -128,7 +128,8 @@ impl<S: Send + Sync> FromRequestParts<S> for File {
     responses((status = 200, body = String, content_type = "text/javascript"), (status = 404, body = ProblemBody))
 )]
 pub async fn file(File(name): File) -> Result<Response, Problem> {
-    let (_, kind, text) = FILES.iter().find(|(known, _, _)| *known == name).ok_or_else(|| Problem::not_found("File"))?;
+    let (_, kind, text) =
+        FILES.iter().find(|(known, _, _)| *known == name).ok_or_else(|| Problem::not_found("File"))?;
     let mut response = ([(header::CONTENT_TYPE, *kind)], *text).into_response();
     // A new release is felt at the next load.
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -188,8 +189,7 @@ fn back_with(headers: &HeaderMap, token: &str, kept_s: u32) -> Result<Response, 
     let mut response = (StatusCode::SEE_OTHER, [(header::LOCATION, "/ops")]).into_response();
     let secure = if came_encrypted(headers) { "; Secure" } else { "" };
     for path in COOKIE_PATHS {
-        let cookie =
-            format!("{COOKIE}={token}; Path={path}; Max-Age={kept_s}; HttpOnly; SameSite=Strict{secure}");
+        let cookie = format!("{COOKIE}={token}; Path={path}; Max-Age={kept_s}; HttpOnly; SameSite=Strict{secure}");
         let mut cookie = HeaderValue::try_from(cookie).map_err(|_| Problem::unauthenticated())?;
         cookie.set_sensitive(true);
         response.headers_mut().append(header::SET_COOKIE, cookie);
