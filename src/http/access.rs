@@ -54,15 +54,27 @@ impl Who {
 }
 
 /// How a request may carry its token. A bearer header is taken everywhere.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TokenIn {
     /// `Authorization: Bearer`.
     Header,
     /// Also as the password of `Authorization: Basic`: apps that know nothing else.
     Password,
-    /// Also as `?token=`: apps of which only the URL can be set. Nowhere else, and it is taken out of the URL before
-    /// anything else sees the request: URLs end up in logs.
+    /// Also as `?token=`, or as that password: apps of which only the URL can be set. Nowhere else, and it is taken out of
+    /// the URL before anything else sees the request: URLs end up in logs.
     Url,
+    /// Also as the cookie of the live map. A browser sends it by itself, so only what the map reads takes it: a page that
+    /// gets a browser to ask for it changes nothing.
+    Cookie,
+    /// Also as the field of a form: the log-in of the live map.
+    Form,
+}
+
+impl TokenIn {
+    /// Whether a password is taken.
+    pub const fn takes_password(self) -> bool {
+        matches!(self, Self::Password | Self::Url)
+    }
 }
 
 /// A method on a path, and who may call it.
@@ -76,15 +88,27 @@ pub struct Route {
     pub who: Who,
     /// How it may bring its token.
     pub token_in: TokenIn,
+    /// People open it in a browser: a refusal asks them for their token.
+    pub is_page: bool,
 }
 
 const fn route(method: &'static str, path: &'static str, who: Who) -> Route {
-    Route { method, path, who, token_in: TokenIn::Header }
+    Route { method, path, who, token_in: TokenIn::Header, is_page: false }
 }
 
 /// For trackers that exist today.
 const fn tracker(method: &'static str, path: &'static str, token_in: TokenIn) -> Route {
-    Route { method, path, who: Who::Therapist, token_in }
+    Route { token_in, ..route(method, path, Who::Therapist) }
+}
+
+/// The live map itself.
+const fn map(method: &'static str, token_in: TokenIn) -> Route {
+    Route { token_in, is_page: true, ..route(method, "/ops", Who::Admin) }
+}
+
+/// What the live map reads.
+const fn on_map(path: &'static str) -> Route {
+    Route { token_in: TokenIn::Cookie, ..route("GET", path, Who::Admin) }
 }
 
 /// Every route of the service.
@@ -194,10 +218,16 @@ pub const ROUTES: &[Route] = &[
     route("DELETE", "/v1/addresses/{id}", Who::SignedIn),
     route("GET", "/v1/settings", Who::Admin),
     route("PUT", "/v1/settings/{key}", Who::Admin),
-    route("GET", "/v1/ops/consistency", Who::Admin),
-    route("GET", "/v1/ops/fleet", Who::Admin),
-    route("GET", "/v1/ops/heat", Who::Admin),
-    route("GET", "/v1/ops/bookings/{uuid}/explain", Who::Admin),
+    map("GET", TokenIn::Cookie),
+    map("POST", TokenIn::Form),
+    route("GET", "/ops/{file}", Who::Anyone),
+    route("POST", "/ops/logout", Who::Anyone),
+    on_map("/v1/ops/live"),
+    on_map("/v1/ops/fleet"),
+    on_map("/v1/ops/fleet/{uuid}"),
+    on_map("/v1/ops/heat"),
+    on_map("/v1/ops/bookings/{uuid}/explain"),
+    on_map("/v1/ops/consistency"),
 ];
 
 /// Finds the route of a request before the router does, by the same patterns and the same rules.
@@ -262,17 +292,40 @@ mod tests {
                 "/v1/auth/register",
                 "/v1/auth/login",
                 "/v1/services/{service}",
-                "/v1/service-categories"
+                "/v1/service-categories",
+                "/ops/{file}",
+                "/ops/logout"
             ]
         );
     }
 
     #[test]
-    fn only_trackers_bring_a_token_other_than_in_a_bearer_header() {
-        let others: Vec<_> =
-            ROUTES.iter().filter(|r| r.token_in != TokenIn::Header).map(|r| (r.path, r.token_in)).collect();
+    fn only_trackers_and_the_map_bring_a_token_other_than_in_a_bearer_header() {
+        let others = ROUTES.iter().filter(|r| ![TokenIn::Header, TokenIn::Cookie].contains(&r.token_in));
+        let others: Vec<_> = others.map(|r| (r.path, r.token_in)).collect();
         let (owntracks, osmand) = ("/v1/locations/owntracks", "/v1/locations/osmand");
-        assert_eq!(others, [(owntracks, TokenIn::Password), (osmand, TokenIn::Url), (osmand, TokenIn::Url)]);
+        assert_eq!(
+            others,
+            [(owntracks, TokenIn::Password), (osmand, TokenIn::Url), (osmand, TokenIn::Url), ("/ops", TokenIn::Form)]
+        );
+    }
+
+    #[test]
+    fn a_cookie_changes_nothing() {
+        let with_cookie = ROUTES.iter().filter(|r| r.token_in == TokenIn::Cookie);
+        for route in with_cookie {
+            assert!(route.method == "GET" && route.who == Who::Admin, "{route:?}");
+            assert!(
+                route.path == "/ops" || route.path.starts_with("/v1/ops/"),
+                "its paths are the cookie's: {route:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_the_map_is_a_page_that_asks_for_a_token() {
+        let pages: Vec<_> = ROUTES.iter().filter(|r| r.is_page).map(|r| (r.method, r.path)).collect();
+        assert_eq!(pages, [("GET", "/ops"), ("POST", "/ops")]);
     }
 
     #[test]

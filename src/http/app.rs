@@ -31,8 +31,8 @@ use super::problem::Problem;
 use super::rate_limit::RateLimiter;
 use super::stream::{Desk, Origins};
 use super::{
-    accounts, addresses, audit_logs, blocks, bookings, device_tokens, docs, events, health, heat, listen, locations,
-    me, nearby, notifications, offers, ops, payouts, problem, promo_codes, providers, reviews, roles,
+    accounts, addresses, audit_logs, blocks, bookings, credentials, device_tokens, docs, events, health, heat, listen,
+    locations, me, nearby, notifications, offers, ops, payouts, problem, promo_codes, providers, reviews, roles,
     service_categories, services, settings, stores, stream, tips, tokens, trackers, transactions, users, wallet,
 };
 use crate::engine::Engine;
@@ -41,6 +41,7 @@ use crate::telemetry::{Metrics, TelemetryError};
 const BEARER: &str = "bearer";
 const BASIC: &str = "basic";
 const URL_TOKEN: &str = "url_token";
+const COOKIE: &str = "cookie";
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 const PROBLEM_JSON: &str = "application/problem+json";
 const PROBLEM_SCHEMA: &str = "#/components/schemas/Problem";
@@ -121,7 +122,7 @@ async fn keep_up(metrics: Metrics, shutdown: CancellationToken) {
 #[derive(OpenApi)]
 #[openapi(info(
     title = "Spacall dispatch",
-    description = "Nearest therapists, bookings and offers. Errors are RFC 9457 problems with a stable `code`. Times are RFC 3339 with an offset, money is a decimal string, public ids are uuids where there is one. The websocket is described in /asyncapi.json.",
+    description = "Nearest therapists, bookings and offers. Errors are RFC 9457 problems with a stable `code`. Times are RFC 3339 with an offset, money is a decimal string, public ids are uuids where there is one. The websocket is described in [/asyncapi.json](/asyncapi.json). For ops, the live map is at [/ops](/ops): it asks for an admin's token once.",
     license(name = "MIT")
 ))]
 struct Document;
@@ -206,10 +207,15 @@ fn all_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(addresses::show, addresses::update, addresses::delete))
         .routes(routes!(settings::list))
         .routes(routes!(settings::put))
-        .routes(routes!(ops::consistency))
+        .routes(routes!(ops::page::show, ops::page::log_in))
+        .routes(routes!(ops::page::file))
+        .routes(routes!(ops::page::log_out))
+        .routes(routes!(ops::live::live))
         .routes(routes!(ops::fleet))
+        .routes(routes!(ops::person::person))
         .routes(routes!(heat::cells))
         .routes(routes!(ops::explain))
+        .routes(routes!(ops::consistency))
 }
 
 /// The websocket of both apps; its messages are in `/asyncapi.json`.
@@ -259,6 +265,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     components.add_security_scheme(BEARER, SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
     components.add_security_scheme(BASIC, SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)));
     components.add_security_scheme(URL_TOKEN, SecurityScheme::ApiKey(ApiKey::Query(ApiKeyValue::new("token"))));
+    let of_map = ApiKeyValue::with_description(credentials::COOKIE, "Of the live map: `POST /ops` sets it");
+    components.add_security_scheme(COOKIE, SecurityScheme::ApiKey(ApiKey::Cookie(of_map)));
     for (path, item) in &mut document.paths.paths {
         let methods = [
             ("GET", &mut item.get),
@@ -276,7 +284,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
             }
             if let Some(route) = ROUTES.iter().find(|route| route.method == method && route.path == path) {
                 describe_access(operation, route.who, route.token_in);
-                if !["GET", "DELETE"].contains(&method) {
+                // The live map's own forms are good or not.
+                if !["GET", "DELETE"].contains(&method) && !path.starts_with("/ops") {
                     describe_body(operation, route.token_in);
                 }
             }
@@ -325,8 +334,13 @@ fn describe_access(operation: &mut Operation, who: Who, token_in: TokenIn) {
     if !who.needs_token() {
         return;
     }
-    let ways = [(BEARER, TokenIn::Header), (BASIC, TokenIn::Password), (URL_TOKEN, TokenIn::Url)];
-    let taken = ways.into_iter().filter(|(_, way)| *way <= token_in);
+    let ways = [
+        (BEARER, true),
+        (BASIC, token_in.takes_password()),
+        (URL_TOKEN, token_in == TokenIn::Url),
+        (COOKIE, token_in == TokenIn::Cookie),
+    ];
+    let taken = ways.into_iter().filter(|(_, is_taken)| *is_taken);
     operation.security = Some(taken.map(|(name, _)| SecurityRequirement::new(name, Vec::<String>::new())).collect());
     let refusals = [
         ("401", "No token, or one that is not good", true),

@@ -22,10 +22,11 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use super::BODY_LIMIT;
-use super::access::{ROUTES, Table};
+use super::access::{ROUTES, Table, TokenIn};
 use super::auth::Authenticator;
 use super::credentials;
 use super::measures::{Measures, known};
+use super::ops::page::Visitor;
 use super::peer::{Peer, Proxies};
 use super::problem::Problem;
 use super::rate_limit::{Allowance, RateLimiter};
@@ -122,18 +123,26 @@ impl Guard {
             request.extensions_mut().insert(Peer(client));
             return self.handle(request).await;
         };
+        let visitor = if route.is_page { Visitor::of(&request) } else { None };
+        let refused = |problem: Problem| match &visitor {
+            Some(visitor) => visitor.refused(problem),
+            None => problem.into_response(),
+        };
+        if route.token_in == TokenIn::Form {
+            request = credentials::out_of_form(request).await;
+        }
         let verified = match credentials::take(&mut request, route.token_in) {
             Some(token) => self.authenticator.verify(&token, now).await.map_err(Problem::from),
             None => Err(Problem::unauthenticated()),
         };
         let caller = match verified {
             Ok(caller) => caller,
-            Err(problem) => return credentials::challenge(problem.into_response(), route.token_in),
+            Err(problem) => return credentials::challenge(refused(problem), route.token_in),
         };
         let allowance = self.limiter.take(caller.token, now);
         let refusal = allowance.and_then(Allowance::refusal).or_else(|| route.who.admits(&caller).err());
         let mut response = match refusal {
-            Some(problem) => problem.into_response(),
+            Some(problem) => refused(problem),
             None => {
                 request.extensions_mut().insert(caller);
                 self.handle(request).await

@@ -20,6 +20,8 @@ mod listening;
 mod main_job;
 pub mod money;
 mod openapi;
+mod ops_browser;
+mod ops_map;
 mod own_writes;
 mod provider_papers;
 mod provider_profiles;

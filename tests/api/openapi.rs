@@ -116,6 +116,7 @@ async fn real_answers_are_of_the_described_shape() {
         ("/v1/therapists/nearby", nearby(HERE, "")),
         ("/v1/ops/consistency", "/v1/ops/consistency".to_owned()),
         ("/v1/ops/bookings/{uuid}/explain", booking.replace("/v1", "/v1/ops") + "/explain"),
+        ("/v1/ops/fleet/{uuid}", format!("/v1/ops/fleet/{}", therapist.provider_uuid)),
     ] {
         let api = if path == "/v1/bookings" || path == "/v1/me" { &hers } else { &ops };
         all.push(("get", path, 200, api.get(&asked).await));

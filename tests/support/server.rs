@@ -69,10 +69,15 @@ impl Server {
         self.node.as_ref().expect("a running node").engine()
     }
 
-    /// Stops the node and starts another over the same database.
-    pub async fn restart(mut self) -> Self {
+    /// Stops the node.
+    pub async fn stop(mut self) -> TestDatabase {
         self.node.take().expect("a running node").stop().await;
-        Self::over(self.database).await
+        self.database
+    }
+
+    /// Stops the node and starts another over the same database.
+    pub async fn restart(self) -> Self {
+        Self::over(self.stop().await).await
     }
 }
 
