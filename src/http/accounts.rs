@@ -236,7 +236,7 @@ async fn token(
 
 fn credentials(fields: &mut Fields) -> (Option<Login>, Option<Password>, String) {
     let phone = fields.optional("phone", person::phone).map(Login::Phone);
-    let email = fields.optional("email", person::email).map(|email| Login::Email(email.to_lowercase()));
+    let email = fields.optional("email", person::email).map(Login::Email);
     match (fields.has("phone"), fields.has("email")) {
         (false, false) => fields.error("phone", "The phone field is required when email is not given."),
         (true, true) => fields.error("email", "The email field must not be given with phone."),
