@@ -15,6 +15,7 @@ mod identity;
 mod in_store;
 mod listening;
 mod main_job;
+mod odd_values;
 mod openapi;
 mod own_writes;
 mod races;
