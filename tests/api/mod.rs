@@ -19,6 +19,7 @@ mod in_store;
 mod listening;
 mod main_job;
 pub mod money;
+mod odd_values;
 mod openapi;
 mod ops_browser;
 mod ops_map;
