@@ -175,12 +175,25 @@ impl Fields {
         self.optional(field, read)
     }
 
-    /// A field of a change, that may be cleared. `None`: it stays as it is; `Some(None)`: it is given as null.
-    pub fn change<T>(&mut self, field: &str, read: impl FnOnce(Given<'_>) -> Result<T, String>) -> Option<Option<T>> {
-        match &self.values {
-            Values::Body(map) if map.get(field).is_some_and(Value::is_null) => Some(None),
-            _ => self.optional(field, read).map(Some),
+    /// A field of a change: `None` leaves what is there; `Some(None)` (it is given as null) empties it.
+    pub fn clearable<T>(
+        &mut self,
+        field: &str,
+        read: impl FnOnce(Given<'_>) -> Result<T, String>,
+    ) -> Option<Option<T>> {
+        if matches!(&self.values, Values::Body(map) if map.get(field).is_some_and(Value::is_null)) {
+            return Some(None);
         }
+        self.optional(field, read).map(Some)
+    }
+
+    /// A field of a change of what cannot be empty: null is an error.
+    pub fn changed<T>(&mut self, field: &str, read: impl FnOnce(Given<'_>) -> Result<T, String>) -> Option<T> {
+        if matches!(&self.values, Values::Body(map) if map.get(field).is_some_and(Value::is_null)) {
+            self.error(field, format!("The {}{field} field must not be null.", self.prefix));
+            return None;
+        }
+        self.optional(field, read)
     }
 
     /// The fields of a nested object, if it is given; give them back with [`Fields::absorb`].
@@ -482,10 +495,15 @@ mod tests {
     #[test]
     fn a_change_tells_what_is_cleared_from_what_stays() {
         let mut fields = body(json!({"a": null, "b": 7, "c": "x"}));
-        let mut change = |name| fields.change(name, read::integer(1, 9));
-        assert_eq!([change("a"), change("b"), change("none")], [Some(None), Some(Some(7)), None]);
-        assert_eq!(change("c"), None);
-        assert_eq!(texts(fields)["c"][0], "The c field must be a whole number from 1 to 9; \"x\" is not.");
+        let mut clearable = |name| fields.clearable(name, read::integer(1, 9));
+        assert_eq!(["a", "b", "c", "none"].map(&mut clearable), [Some(None), Some(Some(7)), None, None]);
+        let mut changed = |name| fields.changed(name, read::integer(1, 9));
+        assert_eq!(["a", "b", "none"].map(&mut changed), [None, Some(7), None]);
+        assert_eq!(
+            texts(fields),
+            json!({"a": ["The a field must not be null."],
+                   "c": ["The c field must be a whole number from 1 to 9; \"x\" is not."]})
+        );
     }
 
     #[test]
