@@ -134,6 +134,7 @@ async fn serve_at(
         migrate: !options.no_migrate,
         rate_limit: config.rate_limit,
         origins: config.origins.clone(),
+        proxies: config.proxies.clone(),
         ..NodeConfig::new(place.options().clone(), config.listen)
     })
     .await?;

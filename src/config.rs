@@ -12,6 +12,7 @@ use std::str::FromStr;
 use sqlx::postgres::PgConnectOptions;
 use tracing_subscriber::EnvFilter;
 
+use crate::http::peer::Proxies;
 use crate::http::stream::Origins;
 
 /// What every command may be told.
@@ -31,6 +32,8 @@ pub struct Config {
     pub rate_limit: u32,
     /// `SPACALL_ORIGINS`: web pages that may open the websocket, besides the service's own.
     pub origins: Origins,
+    /// `SPACALL_TRUSTED_PROXIES`: whose `X-Forwarded-For` is believed.
+    pub proxies: Proxies,
     /// `SPACALL_TOKEN`: an admin's token, for `audit`.
     pub token: Option<Secret>,
 }
@@ -127,6 +130,10 @@ pub struct Flags {
     /// between; apps need none [env: SPACALL_ORIGINS]
     #[arg(long, global = true, value_name = "ORIGINS", alias = "spacall-origins")]
     pub origins: Option<String>,
+    /// Proxies before the service whose X-Forwarded-For says from where somebody logs in: addresses or networks, with commas
+    /// between [env: SPACALL_TRUSTED_PROXIES]
+    #[arg(long, global = true, value_name = "NETWORKS", alias = "spacall-trusted-proxies")]
+    pub trusted_proxies: Option<String>,
 }
 
 impl Config {
@@ -190,6 +197,11 @@ impl Config {
                     value.refused("https://HOST[:PORT] or http://HOST[:PORT], separated by commas, or * for every page")
                 })?,
                 None => Origins::default(),
+            },
+            proxies: match given.value("SPACALL_TRUSTED_PROXIES", "--trusted-proxies", &flags.trusted_proxies) {
+                Some(value) => Proxies::parse(&value.text)
+                    .ok_or_else(|| value.refused("ADDRESS or ADDRESS/BITS, as in 10.0.0.0/8, separated by commas"))?,
+                None => Proxies::default(),
             },
             token: given.value("SPACALL_TOKEN", "", &None).map(|t| Secret(t.text)),
         })

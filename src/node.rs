@@ -11,7 +11,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{self, Engine};
-use crate::http::app::App;
+use crate::http::app::{App, Rules};
+use crate::http::passwords;
+use crate::http::peer::Proxies;
 use crate::http::stream::Origins;
 use crate::store;
 
@@ -33,6 +35,10 @@ pub struct NodeConfig {
     pub max_connections: u32,
     /// Web pages, besides this service's own, that may open the stream.
     pub origins: Origins,
+    /// Whose `X-Forwarded-For` is believed.
+    pub proxies: Proxies,
+    /// bcrypt's cost of new passwords.
+    pub password_cost: u32,
     /// How often the whole index is compared with the database.
     pub compared_every: Duration,
 }
@@ -47,6 +53,8 @@ impl NodeConfig {
             rate_limit: 100,
             max_connections: 20,
             origins: Origins::default(),
+            proxies: Proxies::default(),
+            password_cost: passwords::COST,
             compared_every: engine::COMPARED_EVERY,
         }
     }
@@ -77,7 +85,13 @@ impl Node {
             .await
             .with_context(|| format!("SPACALL_LISTEN {} cannot be listened on", config.listen))?;
         let address = listener.local_addr()?;
-        let app = App::new(Arc::clone(&engine), config.rate_limit, config.origins)?;
+        let rules = Rules {
+            rate_limit: config.rate_limit,
+            origins: config.origins,
+            proxies: config.proxies,
+            password_cost: config.password_cost,
+        };
+        let app = App::new(Arc::clone(&engine), rules)?;
         let closing = CancellationToken::new();
         let server = tokio::spawn(app.serve(listener, closing.clone()));
         Ok(Self { engine, app, address, server, running, closing })

@@ -16,7 +16,7 @@ const MAY_IMPORT: [(&str, &[&str]); 10] = [
     ("cluster", &["core", "wire", "clock"]),
     ("store", &["core", "wire", "clock", "cities"]),
     ("engine", &["core", "wire", "clock", "cluster", "store"]),
-    ("http", &["core", "wire", "clock", "cluster", "store", "engine", "telemetry"]),
+    ("http", &["core", "wire", "clock", "cities", "cluster", "store", "engine", "telemetry"]),
     // What an app does: only what an app can see.
     ("client", &["core", "wire", "clock", "cities"]),
     ("postgres", &["clock"]),

@@ -40,6 +40,7 @@ async fn show(
     let node = Node::start(NodeConfig {
         rate_limit: config.rate_limit,
         origins: config.origins.clone(),
+        proxies: config.proxies.clone(),
         ..NodeConfig::new(place.options().clone(), config.listen)
     })
     .await?;

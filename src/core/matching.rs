@@ -306,44 +306,22 @@ fn same_word(a: &str, b: &str) -> bool {
     a.eq_ignore_ascii_case(b) || (!(a.is_ascii() && b.is_ascii()) && a.to_lowercase() == b.to_lowercase())
 }
 
-/// Orders therapists at the same distance: all alike (then ids decide), or by SipHash-1-3 of the id under a secret key.
+/// Orders therapists at the same distance: all alike (then ids decide), or by a hash of the id under a secret key. The key
+/// keeps anybody from being first for ever, no more: what the order tells is the order.
+#[inline]
 pub(crate) fn tie_rank(precision: Precision, provider: ProviderId) -> u64 {
     match precision {
         Precision::Exact => 0,
-        Precision::Public { tie_key } => siphash_1_3(tie_key, provider.0 as u64),
+        Precision::Public { tie_key } => folded(
+            folded(provider.0.cast_unsigned() ^ tie_key, 0x2d35_8dcc_aa6c_78a5) ^ tie_key.rotate_left(32),
+            0x8bb8_4b93_962e_acc9,
+        ),
     }
 }
 
-/// SipHash-1-3 of one 8-byte word (Aumasson, Bernstein, 2012); std's own hasher takes no key and may change.
-fn siphash_1_3(key: u64, word: u64) -> u64 {
-    let (k0, k1) = (key, key.rotate_left(32) ^ 0x9e37_79b9_7f4a_7c15);
-    let mut v = [
-        0x736f_6d65_7073_6575 ^ k0,
-        0x646f_7261_6e64_6f6d ^ k1,
-        0x6c79_6765_6e65_7261 ^ k0,
-        0x7465_6462_7974_6573 ^ k1,
-    ];
-    for word in [word, 8 << 56] {
-        v[3] ^= word;
-        sip_round(&mut v);
-        v[0] ^= word;
-    }
-    v[2] ^= 0xff;
-    for _ in 0..3 {
-        sip_round(&mut v);
-    }
-    v[0] ^ v[1] ^ v[2] ^ v[3]
-}
-
-const fn sip_round(v: &mut [u64; 4]) {
-    v[0] = v[0].wrapping_add(v[1]);
-    v[2] = v[2].wrapping_add(v[3]);
-    v[1] = v[1].rotate_left(13) ^ v[0];
-    v[3] = v[3].rotate_left(16) ^ v[2];
-    v[0] = v[0].rotate_left(32);
-    v[2] = v[2].wrapping_add(v[1]);
-    v[0] = v[0].wrapping_add(v[3]);
-    v[1] = v[1].rotate_left(17) ^ v[2];
-    v[3] = v[3].rotate_left(21) ^ v[0];
-    v[2] = v[2].rotate_left(32);
+/// Both halves of a product in one: every bit of the result depends on every bit of the factors (the mixer of wyhash, Wang Yi, 2019,
+/// with two of its constants). A search asks it of everybody in the nearest cells.
+const fn folded(a: u64, b: u64) -> u64 {
+    let product = a as u128 * b as u128;
+    product as u64 ^ (product >> 64) as u64
 }

@@ -60,7 +60,8 @@ impl Demo {
     pub fn banner(&self) -> String {
         let url = &self.url;
         let mut out = format!(
-            "\nSpacall runs at {url} with {} therapists and {} customers in Metro Manila. API: {url}/docs\n\
+            "\nSpacall runs at {url} with {} therapists and {} customers in Metro Manila.\n\
+             Live map: {url}/ops (open it in a browser and paste the token of ADMIN below, once). API: {url}/docs\n\
              Time is shortened: ways are travelled at {HURRY_KMH:.0} km/h and a service takes {} s.\n\n",
             self.roster.therapists.len(),
             self.roster.customers.len(),
@@ -182,7 +183,14 @@ mod tests {
             ("admin", "5|e"),
         ]);
         let banner = demo.banner();
-        for line in ["CUSTOMER='4|d'", "THERAPIST='2|b'", "ADMIN='5|e'", "240 km/h", "nearby?latitude=14.55000"] {
+        for line in [
+            "CUSTOMER='4|d'",
+            "THERAPIST='2|b'",
+            "ADMIN='5|e'",
+            "240 km/h",
+            "http://127.0.0.1:8080/ops ",
+            "nearby?latitude=14.55000",
+        ] {
             assert!(banner.contains(line), "{line} is missing in {banner}");
         }
         let (therapists, customers) = demo.split().expect("enough people");

@@ -139,6 +139,7 @@ async fn listen(engine: &Arc<Engine>, ears: &mut Ears) -> Result<(), StoreError>
         let heard_on = listener.gather(&mut changes, GATHER, BURST).await?;
         let wanted = engine.refresh.take();
         changes.providers.extend(wanted.therapists.iter().copied());
+        changes.catalog |= wanted.catalog;
         let moved = apply(engine, changes, &ears.news).await?;
         wanted.are_applied();
         tell_of(moved, &ears.news).await;

@@ -24,6 +24,8 @@ pub(super) struct Refresh {
 #[derive(Default)]
 pub(super) struct Wanted {
     pub(super) therapists: BTreeSet<ProviderId>,
+    /// The catalog, and with it everybody.
+    pub(super) catalog: bool,
     /// Told when these have been applied; dropped when that failed, after which everything is read anew.
     pub(super) askers: Vec<oneshot::Sender<()>>,
 }
@@ -47,9 +49,14 @@ impl Refresh {
 
     /// The same; hears when the index shows what was read.
     pub(super) fn ask(&self, therapists: impl IntoIterator<Item = ProviderId>) -> oneshot::Receiver<()> {
+        self.want(therapists, false)
+    }
+
+    fn want(&self, therapists: impl IntoIterator<Item = ProviderId>, catalog: bool) -> oneshot::Receiver<()> {
         let (asker, done) = oneshot::channel();
         let mut waiting = self.lock();
         waiting.therapists.extend(therapists);
+        waiting.catalog |= catalog;
         waiting.askers.push(asker);
         drop(waiting);
         self.some.notify_one();
@@ -67,6 +74,14 @@ impl Refresh {
         let applied = async { while self.ask(therapists.iter().copied()).await.is_err() {} };
         if tokio::time::timeout(SHOWN_WITHIN, applied).await.is_err() {
             tracing::debug!(?therapists, "answered before the index shows it: the applier is behind");
+        }
+    }
+
+    /// The same for the catalog: for everybody, that is.
+    pub(super) async fn catalog_shown(&self) {
+        let applied = async { while self.want([], true).await.is_err() {} };
+        if tokio::time::timeout(SHOWN_WITHIN, applied).await.is_err() {
+            tracing::debug!("answered before the index shows the catalog: the applier is behind");
         }
     }
 

@@ -82,6 +82,15 @@ impl Engine {
         Ok(outcome)
     }
 
+    /// Returns when the index shows what is committed of the therapist that this user is, if he is one.
+    ///
+    /// # Errors
+    /// When it could not be read who that is.
+    pub async fn user_shown(&self, user: UserId) -> Result<(), StoreError> {
+        self.shown(users::therapists(&self.pool, user).await?).await;
+        Ok(())
+    }
+
     /// Keeps a customer's review: see [`reviews::create`].
     ///
     /// # Errors
@@ -104,9 +113,17 @@ impl Engine {
         Ok(moderated)
     }
 
+    /// Returns when the catalog, and what everybody offers of it, is shown as it is committed; or when that takes too long.
+    pub async fn catalog_shown(&self) {
+        tokio::select! {
+            () = self.shutdown.cancelled() => {}
+            () = self.refresh.catalog_shown() => {}
+        }
+    }
+
     /// Returns when the index shows the committed rows of these, or when that takes too long: what is committed stands, and is
     /// answered as such.
-    async fn shown(&self, providers: impl IntoIterator<Item = ProviderId>) {
+    pub async fn shown(&self, providers: impl IntoIterator<Item = ProviderId>) {
         tokio::select! {
             // The applier goes, and the index with it.
             () = self.shutdown.cancelled() => {}

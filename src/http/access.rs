@@ -21,8 +21,12 @@ pub enum Who {
     Searcher,
     /// Role `therapist`, with a therapist's provider.
     Therapist,
+    /// Role `therapist` or `store_owner`, whether registered or not.
+    Provider,
     /// Role `admin` or `super_admin`.
     Admin,
+    /// Role `super_admin`.
+    SuperAdmin,
 }
 
 impl Who {
@@ -36,7 +40,9 @@ impl Who {
             Self::Customer => (caller.is_customer(), "customers"),
             Self::Searcher => (caller.is_customer() || caller.sees_exact(), "customers"),
             Self::Therapist => (caller.therapist().is_some(), "therapists"),
+            Self::Provider => (caller.may_be_provider(), "therapists and store owners"),
             Self::Admin => (caller.is_admin(), "admins"),
+            Self::SuperAdmin => (caller.is_super_admin(), "super admins"),
         };
         if admitted { Ok(()) } else { Err(Problem::forbidden(format!("This is for {who}."))) }
     }
@@ -48,15 +54,27 @@ impl Who {
 }
 
 /// How a request may carry its token. A bearer header is taken everywhere.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TokenIn {
     /// `Authorization: Bearer`.
     Header,
     /// Also as the password of `Authorization: Basic`: apps that know nothing else.
     Password,
-    /// Also as `?token=`: apps of which only the URL can be set. Nowhere else, and it is taken out of the URL before
-    /// anything else sees the request: URLs end up in logs.
+    /// Also as `?token=`, or as that password: apps of which only the URL can be set. Nowhere else, and it is taken out of
+    /// the URL before anything else sees the request: URLs end up in logs.
     Url,
+    /// Also as the cookie of the live map. A browser sends it by itself, so only what the map reads takes it: a page that
+    /// gets a browser to ask for it changes nothing.
+    Cookie,
+    /// Also as the field of a form: the log-in of the live map.
+    Form,
+}
+
+impl TokenIn {
+    /// Whether a password is taken.
+    pub const fn takes_password(self) -> bool {
+        matches!(self, Self::Password | Self::Url)
+    }
 }
 
 /// A method on a path, and who may call it.
@@ -70,15 +88,27 @@ pub struct Route {
     pub who: Who,
     /// How it may bring its token.
     pub token_in: TokenIn,
+    /// People open it in a browser: a refusal asks them for their token.
+    pub is_page: bool,
 }
 
 const fn route(method: &'static str, path: &'static str, who: Who) -> Route {
-    Route { method, path, who, token_in: TokenIn::Header }
+    Route { method, path, who, token_in: TokenIn::Header, is_page: false }
 }
 
 /// For trackers that exist today.
 const fn tracker(method: &'static str, path: &'static str, token_in: TokenIn) -> Route {
-    Route { method, path, who: Who::Therapist, token_in }
+    Route { token_in, ..route(method, path, Who::Therapist) }
+}
+
+/// The live map itself.
+const fn map(method: &'static str, token_in: TokenIn) -> Route {
+    Route { token_in, is_page: true, ..route(method, "/ops", Who::Admin) }
+}
+
+/// What the live map reads.
+const fn on_map(path: &'static str) -> Route {
+    Route { token_in: TokenIn::Cookie, ..route("GET", path, Who::Admin) }
 }
 
 /// Every route of the service.
@@ -97,7 +127,30 @@ pub const ROUTES: &[Route] = &[
     tracker("POST", "/v1/locations/owntracks", TokenIn::Password),
     tracker("GET", "/v1/locations/osmand", TokenIn::Url),
     tracker("POST", "/v1/locations/osmand", TokenIn::Url),
+    route("POST", "/v1/auth/register", Who::Anyone),
+    route("POST", "/v1/auth/login", Who::Anyone),
+    route("POST", "/v1/auth/logout", Who::SignedIn),
+    route("PUT", "/v1/me/password", Who::SignedIn),
+    route("GET", "/v1/tokens", Who::SignedIn),
+    route("DELETE", "/v1/tokens/{id}", Who::SignedIn),
+    route("GET", "/v1/device-tokens", Who::SignedIn),
+    route("PUT", "/v1/device-tokens", Who::SignedIn),
+    route("DELETE", "/v1/device-tokens/{id}", Who::SignedIn),
+    route("GET", "/v1/notifications", Who::SignedIn),
+    route("PUT", "/v1/notifications/{uuid}/read", Who::SignedIn),
+    route("GET", "/v1/users", Who::Admin),
+    route("GET", "/v1/users/{uuid}", Who::Admin),
+    route("PATCH", "/v1/users/{uuid}", Who::Admin),
+    route("PUT", "/v1/users/{uuid}/roles", Who::Admin),
+    route("DELETE", "/v1/users/{uuid}", Who::Admin),
+    route("GET", "/v1/roles", Who::Admin),
+    route("PUT", "/v1/roles/{name}/permissions", Who::SuperAdmin),
+    route("GET", "/v1/permissions", Who::Admin),
+    route("PUT", "/v1/permissions/{name}", Who::SuperAdmin),
+    route("DELETE", "/v1/permissions/{name}", Who::SuperAdmin),
+    route("GET", "/v1/audit-logs", Who::Admin),
     route("GET", "/v1/me", Who::SignedIn),
+    route("PATCH", "/v1/me", Who::SignedIn),
     route("PUT", "/v1/me/availability", Who::Therapist),
     route("GET", "/v1/therapists/nearby", Who::Searcher),
     route("GET", "/v1/stores/nearby", Who::Searcher),
@@ -131,12 +184,50 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/v1/providers/{uuid}/reviews", Who::SignedIn),
     route("PUT", "/v1/reviews/{id}/response", Who::SignedIn),
     route("PATCH", "/v1/reviews/{id}", Who::Admin),
+    route("POST", "/v1/services", Who::Admin),
+    route("GET", "/v1/services/{service}", Who::Anyone),
+    route("PATCH", "/v1/services/{service}", Who::Admin),
+    route("DELETE", "/v1/services/{service}", Who::Admin),
+    route("GET", "/v1/service-categories", Who::Anyone),
+    route("POST", "/v1/service-categories", Who::Admin),
+    route("PATCH", "/v1/service-categories/{id}", Who::Admin),
+    route("DELETE", "/v1/service-categories/{id}", Who::Admin),
+    route("POST", "/v1/providers", Who::Provider),
+    route("GET", "/v1/providers", Who::Admin),
+    route("GET", "/v1/providers/{uuid}", Who::SignedIn),
+    route("PATCH", "/v1/providers/{uuid}", Who::SignedIn),
+    route("GET", "/v1/providers/{uuid}/therapist-profile", Who::SignedIn),
+    route("PATCH", "/v1/providers/{uuid}/therapist-profile", Who::SignedIn),
+    route("GET", "/v1/providers/{uuid}/store-profile", Who::SignedIn),
+    route("PATCH", "/v1/providers/{uuid}/store-profile", Who::SignedIn),
+    route("GET", "/v1/providers/{uuid}/services", Who::SignedIn),
+    route("PUT", "/v1/providers/{uuid}/services/{service}", Who::SignedIn),
+    route("DELETE", "/v1/providers/{uuid}/services/{service}", Who::SignedIn),
+    route("GET", "/v1/providers/{uuid}/documents", Who::SignedIn),
+    route("POST", "/v1/providers/{uuid}/documents", Who::SignedIn),
+    route("PATCH", "/v1/provider-documents/{id}", Who::Admin),
+    route("DELETE", "/v1/provider-documents/{id}", Who::SignedIn),
+    route("GET", "/v1/providers/{uuid}/locations", Who::SignedIn),
+    route("GET", "/v1/blocks", Who::SignedIn),
+    route("PUT", "/v1/blocks/{uuid}", Who::SignedIn),
+    route("DELETE", "/v1/blocks/{uuid}", Who::SignedIn),
+    route("GET", "/v1/addresses", Who::SignedIn),
+    route("POST", "/v1/addresses", Who::SignedIn),
+    route("GET", "/v1/addresses/{id}", Who::SignedIn),
+    route("PATCH", "/v1/addresses/{id}", Who::SignedIn),
+    route("DELETE", "/v1/addresses/{id}", Who::SignedIn),
     route("GET", "/v1/settings", Who::Admin),
     route("PUT", "/v1/settings/{key}", Who::Admin),
-    route("GET", "/v1/ops/consistency", Who::Admin),
-    route("GET", "/v1/ops/fleet", Who::Admin),
-    route("GET", "/v1/ops/heat", Who::Admin),
-    route("GET", "/v1/ops/bookings/{uuid}/explain", Who::Admin),
+    map("GET", TokenIn::Cookie),
+    map("POST", TokenIn::Form),
+    route("GET", "/ops/{file}", Who::Anyone),
+    route("POST", "/ops/logout", Who::Anyone),
+    on_map("/v1/ops/live"),
+    on_map("/v1/ops/fleet"),
+    on_map("/v1/ops/fleet/{uuid}"),
+    on_map("/v1/ops/heat"),
+    on_map("/v1/ops/bookings/{uuid}/explain"),
+    on_map("/v1/ops/consistency"),
 ];
 
 /// Finds the route of a request before the router does, by the same patterns and the same rules.
@@ -197,17 +288,44 @@ mod tests {
                 "/docs",
                 "/docs/{file}",
                 "/v1/services",
-                "/v1/stream"
+                "/v1/stream",
+                "/v1/auth/register",
+                "/v1/auth/login",
+                "/v1/services/{service}",
+                "/v1/service-categories",
+                "/ops/{file}",
+                "/ops/logout"
             ]
         );
     }
 
     #[test]
-    fn only_trackers_bring_a_token_other_than_in_a_bearer_header() {
-        let others: Vec<_> =
-            ROUTES.iter().filter(|r| r.token_in != TokenIn::Header).map(|r| (r.path, r.token_in)).collect();
+    fn only_trackers_and_the_map_bring_a_token_other_than_in_a_bearer_header() {
+        let others = ROUTES.iter().filter(|r| ![TokenIn::Header, TokenIn::Cookie].contains(&r.token_in));
+        let others: Vec<_> = others.map(|r| (r.path, r.token_in)).collect();
         let (owntracks, osmand) = ("/v1/locations/owntracks", "/v1/locations/osmand");
-        assert_eq!(others, [(owntracks, TokenIn::Password), (osmand, TokenIn::Url), (osmand, TokenIn::Url)]);
+        assert_eq!(
+            others,
+            [(owntracks, TokenIn::Password), (osmand, TokenIn::Url), (osmand, TokenIn::Url), ("/ops", TokenIn::Form)]
+        );
+    }
+
+    #[test]
+    fn a_cookie_changes_nothing() {
+        let with_cookie = ROUTES.iter().filter(|r| r.token_in == TokenIn::Cookie);
+        for route in with_cookie {
+            assert!(route.method == "GET" && route.who == Who::Admin, "{route:?}");
+            assert!(
+                route.path == "/ops" || route.path.starts_with("/v1/ops/"),
+                "its paths are the cookie's: {route:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_the_map_is_a_page_that_asks_for_a_token() {
+        let pages: Vec<_> = ROUTES.iter().filter(|r| r.is_page).map(|r| (r.method, r.path)).collect();
+        assert_eq!(pages, [("GET", "/ops"), ("POST", "/ops")]);
     }
 
     #[test]

@@ -20,16 +20,20 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access::{ROUTES, TokenIn, Who};
+use super::attempts::Door;
 use super::auth::{Authenticator, Caller};
 use super::desk::FrontDesk;
 use super::extract::Body;
 use super::guard::{self, Guard};
+use super::passwords::Passwords;
+use super::peer::Proxies;
 use super::problem::Problem;
 use super::rate_limit::RateLimiter;
 use super::stream::{Desk, Origins};
 use super::{
-    bookings, docs, events, health, heat, listen, locations, me, nearby, offers, ops, payouts, problem, promo_codes,
-    reviews, services, settings, stores, stream, tips, trackers, transactions, wallet,
+    accounts, addresses, audit_logs, blocks, bookings, credentials, device_tokens, docs, events, health, heat, listen,
+    locations, me, nearby, notifications, offers, ops, payouts, problem, promo_codes, providers, reviews, roles,
+    service_categories, services, settings, stores, stream, tips, tokens, trackers, transactions, users, wallet,
 };
 use crate::engine::Engine;
 use crate::telemetry::{Metrics, TelemetryError};
@@ -37,9 +41,22 @@ use crate::telemetry::{Metrics, TelemetryError};
 const BEARER: &str = "bearer";
 const BASIC: &str = "basic";
 const URL_TOKEN: &str = "url_token";
+const COOKIE: &str = "cookie";
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 const PROBLEM_JSON: &str = "application/problem+json";
 const PROBLEM_SCHEMA: &str = "#/components/schemas/Problem";
+
+/// What is asked of whoever comes.
+pub struct Rules {
+    /// Requests a second and token, 0 for no limit.
+    pub rate_limit: u32,
+    /// Web pages that may open the stream, besides the service's own.
+    pub origins: Origins,
+    /// Whose `X-Forwarded-For` is believed.
+    pub proxies: Proxies,
+    /// bcrypt's cost of new passwords.
+    pub password_cost: u32,
+}
 
 /// Everything that is served over HTTP.
 pub struct App {
@@ -53,25 +70,34 @@ struct AppState {
     engine: Arc<Engine>,
     desk: Arc<FrontDesk>,
     authenticator: Authenticator,
+    passwords: Arc<Passwords>,
+    door: Arc<Door>,
     metrics: Metrics,
 }
 
 impl App {
-    /// `rate_limit`: requests a second and token, 0 for no limit. `origins`: web pages that may open the stream. To be called within a runtime: it starts the tasks
-    /// that look after tokens, which end with the engine's shutdown.
+    /// To be called within a runtime: it starts the tasks that look after tokens, which end with the engine's shutdown.
     ///
     /// # Errors
     /// When the process's metrics cannot be collected.
-    pub fn new(engine: Arc<Engine>, rate_limit: u32, origins: Origins) -> Result<Self, TelemetryError> {
+    pub fn new(engine: Arc<Engine>, rules: Rules) -> Result<Self, TelemetryError> {
         let authenticator = Authenticator::start(engine.pool.clone(), engine.shutdown.clone());
-        let desk = Arc::new(FrontDesk::new(Arc::clone(&engine), authenticator.clone(), origins));
+        let desk = Arc::new(FrontDesk::new(Arc::clone(&engine), authenticator.clone(), rules.origins));
         let metrics = Metrics::install()?;
         tokio::spawn(keep_up(metrics.clone(), engine.shutdown.clone()));
-        let state = AppState { engine, desk: Arc::clone(&desk), authenticator: authenticator.clone(), metrics };
+        let state = AppState {
+            engine,
+            desk: Arc::clone(&desk),
+            authenticator: authenticator.clone(),
+            passwords: Arc::new(Passwords::new(rules.password_cost)),
+            door: Arc::default(),
+            metrics,
+        };
         let (routes, _) = all_routes().split_for_parts();
         let router =
             routes.method_not_allowed_fallback(guard::no_such_method).fallback(guard::no_such_route).with_state(state);
-        let guard = Arc::new(Guard::new(router, authenticator, RateLimiter::new(rate_limit)));
+        let limiter = RateLimiter::new(rules.rate_limit);
+        let guard = Arc::new(Guard::new(router, authenticator, limiter, rules.proxies));
         Ok(Self { guard, desk })
     }
 
@@ -96,7 +122,7 @@ async fn keep_up(metrics: Metrics, shutdown: CancellationToken) {
 #[derive(OpenApi)]
 #[openapi(info(
     title = "Spacall dispatch",
-    description = "Nearest therapists, bookings and offers. Errors are RFC 9457 problems with a stable `code`. Times are RFC 3339 with an offset, money is a decimal string, public ids are uuids where there is one. The websocket is described in /asyncapi.json.",
+    description = "Nearest therapists, bookings and offers. Errors are RFC 9457 problems with a stable `code`. Times are RFC 3339 with an offset, money is a decimal string, public ids are uuids where there is one. The websocket is described in [/asyncapi.json](/asyncapi.json). For ops, the live map is at [/ops](/ops): it asks for an admin's token once.",
     license(name = "MIT")
 ))]
 struct Document;
@@ -111,12 +137,33 @@ fn all_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(docs::root))
         .routes(routes!(docs::docs))
         .routes(routes!(docs::docs_file))
-        .routes(routes!(services::services))
+        .routes(routes!(services::list, services::create))
+        .routes(routes!(services::show, services::update, services::delete))
+        .routes(routes!(service_categories::list, service_categories::create))
+        .routes(routes!(service_categories::update, service_categories::delete))
         .routes(routes!(open_stream))
         .routes(routes!(store_locations))
         .routes(routes!(trackers::owntracks))
         .routes(routes!(trackers::osmand_get, trackers::osmand_post))
-        .routes(routes!(me::me))
+        .routes(routes!(accounts::register))
+        .routes(routes!(accounts::login))
+        .routes(routes!(accounts::logout))
+        .routes(routes!(accounts::change_password))
+        .routes(routes!(tokens::list))
+        .routes(routes!(tokens::delete))
+        .routes(routes!(device_tokens::list, device_tokens::put))
+        .routes(routes!(device_tokens::delete))
+        .routes(routes!(notifications::list))
+        .routes(routes!(notifications::read))
+        .routes(routes!(users::list))
+        .routes(routes!(users::show, users::change, users::delete))
+        .routes(routes!(roles::put_of_user))
+        .routes(routes!(roles::list))
+        .routes(routes!(roles::put_permissions))
+        .routes(routes!(roles::permissions))
+        .routes(routes!(roles::put_permission, roles::delete_permission))
+        .routes(routes!(audit_logs::list))
+        .routes(routes!(me::me, me::change))
         .routes(routes!(me::availability))
         .routes(routes!(nearby::nearby))
         .routes(routes!(stores::nearby))
@@ -145,12 +192,30 @@ fn all_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(reviews::list))
         .routes(routes!(reviews::respond))
         .routes(routes!(reviews::moderate))
+        .routes(routes!(providers::list, providers::create))
+        .routes(routes!(providers::show, providers::update))
+        .routes(routes!(providers::therapist_profile::show, providers::therapist_profile::update))
+        .routes(routes!(providers::store_profile::show, providers::store_profile::update))
+        .routes(routes!(providers::services::list))
+        .routes(routes!(providers::services::put, providers::services::delete))
+        .routes(routes!(providers::documents::list, providers::documents::create))
+        .routes(routes!(providers::documents::update, providers::documents::delete))
+        .routes(routes!(providers::locations::list))
+        .routes(routes!(blocks::list))
+        .routes(routes!(blocks::put, blocks::delete))
+        .routes(routes!(addresses::list, addresses::create))
+        .routes(routes!(addresses::show, addresses::update, addresses::delete))
         .routes(routes!(settings::list))
         .routes(routes!(settings::put))
-        .routes(routes!(ops::consistency))
+        .routes(routes!(ops::page::show, ops::page::log_in))
+        .routes(routes!(ops::page::file))
+        .routes(routes!(ops::page::log_out))
+        .routes(routes!(ops::live::live))
         .routes(routes!(ops::fleet))
+        .routes(routes!(ops::person::person))
         .routes(routes!(heat::cells))
         .routes(routes!(ops::explain))
+        .routes(routes!(ops::consistency))
 }
 
 /// The websocket of both apps; its messages are in `/asyncapi.json`.
@@ -200,6 +265,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     components.add_security_scheme(BEARER, SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
     components.add_security_scheme(BASIC, SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)));
     components.add_security_scheme(URL_TOKEN, SecurityScheme::ApiKey(ApiKey::Query(ApiKeyValue::new("token"))));
+    let of_map = ApiKeyValue::with_description(credentials::COOKIE, "Of the live map: `POST /ops` sets it");
+    components.add_security_scheme(COOKIE, SecurityScheme::ApiKey(ApiKey::Cookie(of_map)));
     for (path, item) in &mut document.paths.paths {
         let methods = [
             ("GET", &mut item.get),
@@ -217,7 +284,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
             }
             if let Some(route) = ROUTES.iter().find(|route| route.method == method && route.path == path) {
                 describe_access(operation, route.who, route.token_in);
-                if !["GET", "DELETE"].contains(&method) {
+                // The live map's own forms are good or not.
+                if !["GET", "DELETE"].contains(&method) && !path.starts_with("/ops") {
                     describe_body(operation, route.token_in);
                 }
             }
@@ -266,8 +334,13 @@ fn describe_access(operation: &mut Operation, who: Who, token_in: TokenIn) {
     if !who.needs_token() {
         return;
     }
-    let ways = [(BEARER, TokenIn::Header), (BASIC, TokenIn::Password), (URL_TOKEN, TokenIn::Url)];
-    let taken = ways.into_iter().filter(|(_, way)| *way <= token_in);
+    let ways = [
+        (BEARER, true),
+        (BASIC, token_in.takes_password()),
+        (URL_TOKEN, token_in == TokenIn::Url),
+        (COOKIE, token_in == TokenIn::Cookie),
+    ];
+    let taken = ways.into_iter().filter(|(_, is_taken)| *is_taken);
     operation.security = Some(taken.map(|(name, _)| SecurityRequirement::new(name, Vec::<String>::new())).collect());
     let refusals = [
         ("401", "No token, or one that is not good", true),

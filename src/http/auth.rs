@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRef, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use sha2::{Digest, Sha256};
@@ -79,6 +79,21 @@ impl Principal {
         self.has_role("admin") || self.has_role("super_admin")
     }
 
+    /// Gives and takes the roles of admins.
+    pub fn is_super_admin(&self) -> bool {
+        self.has_role("super_admin")
+    }
+
+    /// Is a therapist or owns stores, in role.
+    pub fn may_be_provider(&self) -> bool {
+        self.has_role("therapist") || self.has_role("store_owner")
+    }
+
+    /// Has a role of this name.
+    pub fn has_role(&self, name: &str) -> bool {
+        self.roles.iter().any(|role| role == name)
+    }
+
     /// The therapist that he is, in role and in fact.
     pub fn therapist(&self) -> Option<ProviderId> {
         self.provider.filter(|provider| provider.is_therapist && self.has_role("therapist")).map(|provider| provider.id)
@@ -87,10 +102,6 @@ impl Principal {
     /// Whether he is answered with exact distances and order.
     pub fn sees_exact(&self) -> bool {
         self.is_admin() || self.abilities.iter().any(|ability| ability == MATCH_EXACT)
-    }
-
-    fn has_role(&self, name: &str) -> bool {
-        self.roles.iter().any(|role| role == name)
     }
 }
 
@@ -163,6 +174,21 @@ impl Authenticator {
     /// same: for streams, which outlive the request that opened them.
     pub fn watch(&self, principal: &Arc<Principal>) -> Arc<Watch> {
         self.0.watches.add(principal)
+    }
+
+    /// Nobody gets in with these tokens any more: at this node at once, streams included. To be told after the commit that
+    /// took them away.
+    pub fn revoked(&self, ids: &[i64]) {
+        let now = clock::monotonic();
+        for shard in &self.0.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let of_these = |r: &&mut Remembered| r.principal.as_ref().is_some_and(|p| ids.contains(&p.token));
+            // Not forgotten: an answer that is on its way, and older, must not take its place.
+            for gone in shard.values_mut().filter(of_these) {
+                *gone = Remembered { asked_at: now, asking_since: None, principal: None };
+            }
+        }
+        self.0.watches.revoke(ids);
     }
 
     /// Whose token this is, for one request. Believes an answer for less than two seconds; when the database is gone
@@ -287,6 +313,25 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     }
 }
 
+/// The caller of a route that needs no token, if he brings one that is good: some are shown more.
+pub struct MaybeCaller(pub Option<Arc<Principal>>);
+
+impl<S: Send + Sync> FromRequestParts<S> for MaybeCaller
+where
+    Authenticator: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Some(token) = bearer(&parts.headers) else { return Ok(Self(None)) };
+        match Authenticator::from_ref(state).verify(token, clock::monotonic()).await {
+            Ok(principal) => Ok(Self(Some(principal))),
+            Err(AuthError::BadToken) => Ok(Self(None)),
+            Err(AuthError::Store(error)) => Err(error.into()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -335,6 +380,23 @@ mod tests {
         authenticator.remember(key, answer(after(1_700)));
         authenticator.remember(key, answer(after(1_600)));
         assert!(believed(after(2_550), BELIEVED_MEANWHILE), "an older answer that comes later changes nothing");
+    }
+
+    #[tokio::test]
+    async fn a_revoked_token_is_not_good_at_once_and_no_older_answer_brings_it_back() {
+        let (authenticator, [gone, other]) = (authenticator(), [[7; 32], [8; 32]]);
+        let good = |token| Some(Arc::new(Principal { token, ..principal(&["customer"], &[]) }));
+        let asked_at = clock::monotonic();
+        let answer = |token| Remembered { asked_at, asking_since: None, principal: good(token) };
+        authenticator.remember(gone, answer(1));
+        authenticator.remember(other, answer(2));
+        let watch = authenticator.watch(&good(1).expect("somebody"));
+        authenticator.revoked(&[1]);
+        authenticator.remember(gone, answer(1));
+        let now = clock::monotonic();
+        let believed = |key| authenticator.recall(&key, now, BELIEVED_FOR).map(|known| known.is_some());
+        assert_eq!((believed(gone), believed(other)), (Some(false), Some(true)));
+        assert!(watch.revoked().is_cancelled());
     }
 
     #[test]

@@ -145,6 +145,11 @@ impl Fields {
         self.given(field).is_some()
     }
 
+    /// Whether a body gives the field as `null`: a change that clears it.
+    pub fn is_null(&self, field: &str) -> bool {
+        matches!(&self.values, Values::Body(map) if map.get(field).is_some_and(Value::is_null))
+    }
+
     /// A field of a body as it was given, of whatever shape.
     pub fn raw(&self, field: &str) -> Option<Value> {
         match self.given(field)? {

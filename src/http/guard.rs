@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -21,10 +22,12 @@ use tracing::Instrument;
 use uuid::Uuid;
 
 use super::BODY_LIMIT;
-use super::access::{ROUTES, Table};
+use super::access::{ROUTES, Table, TokenIn};
 use super::auth::Authenticator;
 use super::credentials;
 use super::measures::{Measures, known};
+use super::ops::page::Visitor;
+use super::peer::{Peer, Proxies};
 use super::problem::Problem;
 use super::rate_limit::{Allowance, RateLimiter};
 use crate::clock;
@@ -45,25 +48,28 @@ pub struct Guard {
     measures: Measures,
     authenticator: Authenticator,
     limiter: RateLimiter,
+    proxies: Proxies,
 }
 
 impl Guard {
     /// To be made after the process's metrics are set up, as [`Measures`] says.
-    pub fn new(router: Router, authenticator: Authenticator, limiter: RateLimiter) -> Self {
-        Self { router, table: Table::of_routes(), measures: Measures::new(), authenticator, limiter }
+    pub fn new(router: Router, authenticator: Authenticator, limiter: RateLimiter, proxies: Proxies) -> Self {
+        Self { router, table: Table::of_routes(), measures: Measures::new(), authenticator, limiter, proxies }
     }
 
     /// Before routes that are none of the table's, so that nobody is asked for a token.
     #[cfg(test)]
     pub(super) fn of_none(router: Router) -> Self {
         let pool = sqlx::PgPool::connect_lazy_with(sqlx::postgres::PgConnectOptions::new());
-        Self::new(router, Authenticator::start(pool, CancellationToken::new()), RateLimiter::new(0))
+        let authenticator = Authenticator::start(pool, CancellationToken::new());
+        Self::new(router, authenticator, RateLimiter::new(0), Proxies::default())
     }
 
-    /// Answers one request: gives it its id, one span, one log line, its metrics, and turns panics into 500.
+    /// Answers one request that came on a connection from `peer`: gives it its id, one span, one log line, its metrics, and turns
+    /// panics into 500.
     ///
     /// The span holds the route's pattern, never the query (customers' places) nor a header (tokens).
-    pub async fn answer(self: Arc<Self>, request: Request) -> Response {
+    pub async fn answer(self: Arc<Self>, request: Request, peer: IpAddr) -> Response {
         let started = clock::monotonic();
         let method = request.method().clone();
         let found = self.table.find(method.as_str(), request.uri().path());
@@ -81,7 +87,7 @@ impl Guard {
             span.record("parent_span_id", parent);
         }
         async {
-            let admitted = pin!(AssertUnwindSafe(self.admit(request, found.route, started)).catch_unwind());
+            let admitted = pin!(AssertUnwindSafe(self.admit(request, peer, found.route, started)).catch_unwind());
             let mut response = match within(ANSWER_WITHIN, admitted).await {
                 Some(Ok(response)) => response,
                 Some(Err(panic)) => {
@@ -110,22 +116,33 @@ impl Guard {
 
     /// Lets in whom [`ROUTES`] lets in, at the rate that the token has. Handlers then find the caller with
     /// [`super::auth::Caller`]; what is no route finds none, and is answered with 404 or 405.
-    async fn admit(&self, mut request: Request, route: Option<usize>, now: Instant) -> Response {
+    async fn admit(&self, mut request: Request, peer: IpAddr, route: Option<usize>, now: Instant) -> Response {
         let Some(route) = route.map(|at| &ROUTES[at]).filter(|route| route.who.needs_token()) else {
+            // Who has no token is known by his address.
+            let client = self.proxies.client(peer, request.headers());
+            request.extensions_mut().insert(Peer(client));
             return self.handle(request).await;
         };
+        let visitor = if route.is_page { Visitor::of(&request) } else { None };
+        let refused = |problem: Problem| match &visitor {
+            Some(visitor) => visitor.refused(problem),
+            None => problem.into_response(),
+        };
+        if route.token_in == TokenIn::Form {
+            request = credentials::out_of_form(request).await;
+        }
         let verified = match credentials::take(&mut request, route.token_in) {
             Some(token) => self.authenticator.verify(&token, now).await.map_err(Problem::from),
             None => Err(Problem::unauthenticated()),
         };
         let caller = match verified {
             Ok(caller) => caller,
-            Err(problem) => return credentials::challenge(problem.into_response(), route.token_in),
+            Err(problem) => return credentials::challenge(refused(problem), route.token_in),
         };
         let allowance = self.limiter.take(caller.token, now);
         let refusal = allowance.and_then(Allowance::refusal).or_else(|| route.who.admits(&caller).err());
         let mut response = match refusal {
-            Some(problem) => problem.into_response(),
+            Some(problem) => refused(problem),
             None => {
                 request.extensions_mut().insert(caller);
                 self.handle(request).await
@@ -218,7 +235,7 @@ mod tests {
 
     async fn ask(guard: &Arc<Guard>, path: &str) -> Response {
         let request = axum::http::Request::get(path).header(REQUEST_ID, "req-1").body(Body::empty());
-        Arc::clone(guard).answer(request.expect("a request")).await
+        Arc::clone(guard).answer(request.expect("a request"), std::net::Ipv4Addr::LOCALHOST.into()).await
     }
 
     #[tokio::test]

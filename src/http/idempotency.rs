@@ -3,13 +3,17 @@
 use axum::Json;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{Method, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::auth::Principal;
 use super::problem::{Problem, UNAVAILABLE_RETRY_S};
+use crate::engine::Engine;
 use crate::store::StoreError;
-use crate::store::idempotency::Key;
+use crate::store::idempotency::{self, Claim, Key, Once as Begun};
 use crate::store::once::{Before, Once};
 
 /// Longest key, characters: the column's width.
@@ -53,6 +57,52 @@ impl IdempotencyKey {
         }
         self.key.map(|key| Key { key, request_hash: hash.finalize().into() })
     }
+}
+
+/// A request that makes something and is answered with it.
+pub(super) enum Making {
+    /// It is to be made: in this transaction, then [`made`].
+    Now(Begun),
+    /// It was made before; this was the answer.
+    Before(Response),
+}
+
+/// Begins, unless the key's first request has been answered. `collection`: the path below which it will be found, if it will.
+///
+/// # Errors
+/// 422 `idempotency_key_reused`, 409 `idempotency_in_flight`.
+pub(super) async fn begin(
+    engine: &Engine,
+    caller: &Principal,
+    key: Option<Key>,
+    collection: Option<&str>,
+) -> Result<Making, Problem> {
+    match idempotency::begin(&engine.pool, caller.user, key).await? {
+        Ok(once) => Ok(Making::Now(once)),
+        Err(Claim::Replay { body, .. }) => Ok(Making::Before(created(body, collection))),
+        Err(Claim::Reused) => Err(reused()),
+        Err(Claim::InFlight | Claim::New) => Err(in_flight()),
+    }
+}
+
+/// Commits, and answers 201 with what was made.
+pub(super) async fn made(once: Begun, row: &impl Serialize, collection: Option<&str>) -> Result<Response, Problem> {
+    let body = serde_json::to_value(row).map_err(|error| {
+        tracing::error!(%error, "an answer could not be written as JSON");
+        Problem::internal()
+    })?;
+    once.answer(StatusCode::CREATED.as_u16(), &body).await?;
+    Ok(created(body, collection))
+}
+
+fn created(body: Value, collection: Option<&str>) -> Response {
+    let id = body["uuid"].as_str().map(str::to_owned).or_else(|| body["id"].as_i64().map(|id| id.to_string()));
+    let location = collection.zip(id).and_then(|(path, id)| HeaderValue::from_str(&format!("{path}/{id}")).ok());
+    let mut response = (StatusCode::CREATED, Json(body)).into_response();
+    if let Some(location) = location {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
 }
 
 fn bad_key() -> Problem {

@@ -3,6 +3,7 @@
 mod silence;
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,8 +36,8 @@ pub(super) async fn serve(mut listener: TcpListener, guard: Arc<Guard>, closing:
     let connections = TaskTracker::new();
     let answers = Arc::new(Answers::default());
     // What cannot be accepted is left out, and tried again a little later when it is for want of file descriptors.
-    while let Some((stream, _)) = closing.run_until_cancelled(Listener::accept(&mut listener)).await {
-        let connection = Connection::new(Arc::clone(&guard), Arc::clone(&answers));
+    while let Some((stream, peer)) = closing.run_until_cancelled(Listener::accept(&mut listener)).await {
+        let connection = Connection::new(Arc::clone(&guard), Arc::clone(&answers), peer.ip());
         connections.spawn(connection.answer_all(stream, closing.clone()));
     }
     drop(listener);
@@ -47,6 +48,7 @@ pub(super) async fn serve(mut listener: TcpListener, guard: Arc<Guard>, closing:
 /// One client's.
 struct Connection {
     guard: Arc<Guard>,
+    peer: IpAddr,
     /// Of all connections.
     answers: Arc<Answers>,
     /// When this one was last answered, as [`Answers::last`].
@@ -55,8 +57,8 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(guard: Arc<Guard>, answers: Arc<Answers>) -> Self {
-        Self { guard, answers, answered: AtomicU64::default(), marks: Arc::default() }
+    fn new(guard: Arc<Guard>, answers: Arc<Answers>, peer: IpAddr) -> Self {
+        Self { guard, peer, answers, answered: AtomicU64::default(), marks: Arc::default() }
     }
 
     /// Every request, one after another.
@@ -98,7 +100,7 @@ impl Connection {
     /// nobody waits any more: when thousands of sockets break off at once, each request dropped in the middle would cost the
     /// database a connection, and each of those who wait for one would begin to open it and leave in turn.
     async fn carry_through(&self, request: Request) -> Response {
-        let mut answer = Box::pin(Arc::clone(&self.guard).answer(request));
+        let mut answer = Box::pin(Arc::clone(&self.guard).answer(request, self.peer));
         let Some(response) = answer.as_mut().now_or_never() else {
             // Panics of handlers are answered; what ends such a task is the end of the process.
             return tokio::spawn(answer).await.unwrap_or_else(|_| Problem::internal().into_response());

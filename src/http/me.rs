@@ -1,18 +1,22 @@
-//! `GET /v1/me` and `PUT /v1/me/availability`: the caller himself.
+//! `/v1/me`: the caller himself, and what he changes of himself.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
 
-use super::auth::Caller;
+use super::accounts::taken;
+use super::auth::{Caller, Principal};
 use super::extract::{Body, read};
 use super::nearby::as_number;
+use super::person;
 use super::problem::{Problem, ProblemBody};
 use crate::engine::Engine;
-use crate::store::users;
+use crate::store::{accounts, users};
 use crate::wire::time::WireTime;
 
 /// The caller.
@@ -31,8 +35,16 @@ pub struct Me {
     pub last_name: Option<String>,
     /// `gender` of the schema.
     pub gender: Option<String>,
+    /// If given.
+    #[schema(value_type = Option<String>, format = Date)]
+    pub date_of_birth: Option<NaiveDate>,
+    /// A URL.
+    pub profile_photo_url: Option<String>,
     /// `en`, `fil` …
     pub preferred_language: String,
+    /// The app's own affair.
+    #[schema(value_type = Object)]
+    pub notification_preferences: Value,
     /// Whether his identity was checked.
     pub is_verified: bool,
     /// Names of roles.
@@ -68,19 +80,27 @@ pub struct MyProvider {
 /// Who the token stands for.
 #[utoipa::path(get, path = "/v1/me", tag = "identity", responses((status = 200, body = Me)))]
 pub async fn me(State(engine): State<Arc<Engine>>, Caller(caller): Caller) -> Result<Json<Me>, Problem> {
+    Ok(Json(shown(&engine, &caller).await?))
+}
+
+/// The caller as he sees himself; 401 once he is deleted.
+pub(super) async fn shown(engine: &Engine, caller: &Principal) -> Result<Me, Problem> {
     let profile = users::profile(&engine.pool, caller.user).await?.ok_or_else(Problem::unauthenticated)?;
     let provider = match caller.provider {
         Some(provider) => users::own_provider(&engine.pool, provider.id).await?,
         None => None,
     };
-    Ok(Json(Me {
+    Ok(Me {
         uuid: profile.uuid,
         phone: profile.phone,
         email: profile.email,
         first_name: profile.first_name,
         last_name: profile.last_name,
         gender: profile.gender,
+        date_of_birth: profile.date_of_birth,
+        profile_photo_url: profile.profile_photo_url,
         preferred_language: profile.preferred_language,
+        notification_preferences: profile.notification_preferences,
         is_verified: profile.is_verified,
         roles: caller.roles.clone(),
         abilities: caller.abilities.clone(),
@@ -94,7 +114,52 @@ pub async fn me(State(engine): State<Arc<Engine>>, Caller(caller): Caller) -> Re
             total_reviews: p.total_reviews,
         }),
         created_at: profile.created_at.into(),
-    }))
+    })
+}
+
+/// What the caller changes of himself: what is not given stays, null empties.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct MyChange {
+    /// Nobody else's; another one is not verified.
+    pub email: Option<String>,
+    /// At most 100 characters.
+    #[schema(example = "Maria")]
+    pub first_name: Option<String>,
+    /// At most 100 characters.
+    pub last_name: Option<String>,
+    /// `gender` of the schema.
+    pub gender: Option<String>,
+    /// After 1900-01-01.
+    #[schema(value_type = Option<String>, format = Date)]
+    pub date_of_birth: Option<NaiveDate>,
+    /// https:// or http://
+    pub profile_photo_url: Option<String>,
+    /// `en`, `fil`, `en-PH` …; never null.
+    pub preferred_language: Option<String>,
+    /// At most 4 KiB; never null.
+    #[schema(value_type = Option<Object>)]
+    pub notification_preferences: Option<Value>,
+}
+
+/// Changes what the caller says of himself. Of a therapist, questions at this node show it once it is answered.
+#[utoipa::path(
+    patch,
+    path = "/v1/me",
+    tag = "identity",
+    request_body = MyChange,
+    responses((status = 200, body = Me), (status = 422, body = ProblemBody))
+)]
+pub async fn change(
+    State(engine): State<Arc<Engine>>,
+    Caller(caller): Caller,
+    Body { mut fields, .. }: Body,
+) -> Result<Json<Me>, Problem> {
+    let change = person::own_change(&mut fields);
+    let change = fields.finish(Some(change))?;
+    let changed = accounts::change_profile(&engine.pool, caller.user, &change).await?;
+    changed.map_err(|known| taken(&[known]))?;
+    engine.user_shown(caller.user).await?;
+    Ok(Json(shown(&engine, &caller).await?))
 }
 
 /// Whether a therapist takes offers.

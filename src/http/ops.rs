@@ -1,5 +1,10 @@
 //! For admins: is the index right, where is the fleet, why was this therapist (not) asked.
 
+pub mod live;
+pub mod page;
+pub mod person;
+mod state;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;

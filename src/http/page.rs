@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::extract::{Fields, Given, read};
 use super::problem::Problem;
-use crate::store::keyset::{Edge, Rows, Window};
+use crate::store::pages::{Ask, From, Rows};
 
 /// As many as Laravel's paginator gives.
 const DEFAULT_PER_PAGE: i64 = 15;
@@ -32,6 +32,21 @@ pub struct Page<T> {
     pub next_page_url: Option<String>,
     /// Where the page before is.
     pub prev_page_url: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// The same page of what its rows are shown as.
+    pub fn map<U>(self, shown: impl FnMut(T) -> U) -> Page<U> {
+        Page {
+            data: self.data.into_iter().map(shown).collect(),
+            path: self.path,
+            per_page: self.per_page,
+            next_cursor: self.next_cursor,
+            prev_cursor: self.prev_cursor,
+            next_page_url: self.next_page_url,
+            prev_page_url: self.prev_page_url,
+        }
+    }
 }
 
 /// Where a page begins: opaque to clients.
@@ -91,12 +106,13 @@ impl<S: Send + Sync> FromRequestParts<S> for PageQuery {
 
 impl PageQuery {
     /// The rows that it asks for, of a list keyed by id.
-    pub fn window(&self) -> Window {
-        let edge = self.cursor.map(|cursor| match cursor {
-            Cursor::After(id) => Edge::OlderThan(id),
-            Cursor::Before(id) => Edge::NewerThan(id),
-        });
-        Window { edge, per_page: self.per_page }
+    pub const fn ask(&self) -> Ask {
+        let from = match self.cursor {
+            None => From::Start,
+            Some(Cursor::After(id)) => From::OlderThan(id),
+            Some(Cursor::Before(id)) => From::NewerThan(id),
+        };
+        Ask { from, per_page: self.per_page }
     }
 
     /// Their page, with its links. `id`: what keys a row.

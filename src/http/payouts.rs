@@ -124,7 +124,7 @@ pub async fn list(
     let provider = fields.optional("provider_uuid", read::uuid);
     let status = fields.optional("status", read::word(STATUSES));
     let filter = fields.finish(Some(Filter { owner: whose(&caller), provider, status }))?;
-    let rows = payouts::list(&engine.pool, filter, query.window()).await?;
+    let rows = payouts::list(&engine.pool, filter, query.ask()).await?;
     Ok(Json(query.of(rows, |payout| payout.id)))
 }
 

@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::store::StoreError;
+use crate::store::rows::RowError;
 
 /// What is wrong with each field: field name to texts, as Laravel answers them.
 pub type FieldErrors = BTreeMap<String, Vec<String>>;
@@ -191,6 +192,15 @@ impl From<StoreError> for Problem {
         }
         tracing::error!(%error, "a request failed in the database");
         Self::internal()
+    }
+}
+
+impl From<RowError> for Problem {
+    fn from(error: RowError) -> Self {
+        match error {
+            RowError::Refused(refused) => Self::field("invalid", refused.field(), refused.to_string()),
+            RowError::Store(error) => error.into(),
+        }
     }
 }
 

@@ -155,7 +155,7 @@ pub async fn list(
 ) -> Result<Json<Page<PromoCode>>, Problem> {
     let active = fields.optional("is_active", read::boolean);
     let active = fields.finish(Some(active))?;
-    let rows = promo_codes::list(&engine.pool, active, query.window()).await?;
+    let rows = promo_codes::list(&engine.pool, active, query.ask()).await?;
     Ok(Json(query.of(rows, |code| code.id)))
 }
 
@@ -270,6 +270,6 @@ pub async fn usages(
     if promo_codes::find(&engine.pool, id).await?.is_none() {
         return Err(Problem::not_found("Promo code"));
     }
-    let rows = promo_codes::usages(&engine.pool, id, query.window()).await?;
+    let rows = promo_codes::usages(&engine.pool, id, query.ask()).await?;
     Ok(Json(query.of(rows, |usage| usage.id)))
 }

@@ -79,13 +79,15 @@ impl Allowance {
 
     /// 429, when the request may not go on.
     pub fn refusal(self) -> Option<Problem> {
+        self.refused("Too many requests with this token.")
+    }
+
+    /// The same, in words of one's own.
+    pub fn refused(self, message: &str) -> Option<Problem> {
         let wait = self.wait?;
         // Whole seconds, as `Retry-After` knows no others: rounded up, so that who waits gets through.
         let seconds = u32::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX).max(1);
-        Some(
-            Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", "Too many requests with this token.")
-                .retry_after(seconds),
-        )
+        Some(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", message).retry_after(seconds))
     }
 }
 

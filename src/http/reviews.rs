@@ -120,7 +120,7 @@ pub async fn list(
 ) -> Result<Json<Page<Review>>, Problem> {
     let provider =
         users::provider_by_uuid(&engine.pool, provider).await?.ok_or_else(|| Problem::not_found("Provider"))?;
-    let rows = reviews::list(&engine.pool, provider, caller.is_admin(), query.window()).await?;
+    let rows = reviews::list(&engine.pool, provider, caller.is_admin(), query.ask()).await?;
     Ok(Json(query.of(rows, |review| review.id)))
 }
 

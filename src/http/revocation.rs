@@ -53,6 +53,13 @@ impl Watches {
         watch
     }
 
+    /// Tells the streams of these tokens.
+    pub(super) fn revoke(&self, tokens: &[i64]) {
+        for (_, watches) in self.open().into_iter().filter(|(token, _)| tokens.contains(token)) {
+            watches.iter().for_each(|watch| watch.revoked.cancel());
+        }
+    }
+
     /// Those that are still kept and not yet told, by token; forgets the others.
     fn open(&self) -> BTreeMap<i64, Vec<Arc<Watch>>> {
         let mut open = BTreeMap::<_, Vec<_>>::new();

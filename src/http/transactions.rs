@@ -48,7 +48,7 @@ pub async fn list(
     let status = fields.optional("status", read::word(STATUSES));
     let kind = fields.optional("type", read::word(KINDS));
     let filter = fields.finish(Some(Filter { user: whose(&caller), status, kind }))?;
-    let rows = transactions::list(&engine.pool, filter, query.window()).await?;
+    let rows = transactions::list(&engine.pool, filter, query.ask()).await?;
     Ok(Json(query.of(rows, Transaction::key)))
 }
 

@@ -48,7 +48,7 @@ pub async fn ledger(
     Caller(caller): Caller,
     query: PageQuery,
 ) -> Result<Json<Page<LedgerLine>>, Problem> {
-    let lines = wallets::ledger(&engine.pool, caller.user, query.window()).await?;
+    let lines = wallets::ledger(&engine.pool, caller.user, query.ask()).await?;
     Ok(Json(query.of(lines, |line| line.id)))
 }
 

@@ -3,7 +3,7 @@
 //! The key's row is written in the same transaction as what the request creates, so that either both exist or
 //! neither does. A second request with the same key waits (on the primary key's index) for the first one's commit.
 
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
 use crate::core::ids::UserId;
 use crate::store::StoreError;
@@ -80,6 +80,37 @@ pub async fn claim(tx: &mut PgConnection, user: UserId, key: &Key) -> Result<Cla
         (Some(status), Some(body)) => Claim::Replay { status, body },
         _ => Claim::InFlight,
     })
+}
+
+/// A transaction that makes something, once for each key.
+pub struct Once {
+    /// In which it is made.
+    pub tx: Transaction<'static, Postgres>,
+    user: UserId,
+    key: Option<Key>,
+}
+
+impl Once {
+    /// Keeps the answer for the key, if there is one, and commits.
+    pub async fn answer(mut self, status: u16, body: &serde_json::Value) -> Result<(), StoreError> {
+        if let Some(key) = &self.key {
+            answer(&mut self.tx, self.user, key, status, body).await?;
+        }
+        Ok(self.tx.commit().await?)
+    }
+}
+
+/// Begins to make something, unless the key says that it was: what it says instead. A concurrent request with the same key waits for
+/// this one's commit.
+pub async fn begin(pool: &PgPool, user: UserId, key: Option<Key>) -> Result<Result<Once, Claim>, StoreError> {
+    let mut tx = pool.begin().await?;
+    if let Some(key) = &key {
+        match claim(&mut tx, user, key).await? {
+            Claim::New => {}
+            known => return Ok(Err(known)),
+        }
+    }
+    Ok(Ok(Once { tx, user, key }))
 }
 
 /// What `key` stands for, taking nothing. Waits, like [`claim`], for a first request that is being answered.

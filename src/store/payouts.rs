@@ -10,11 +10,12 @@ use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use super::audit_logs::{self, Change};
 use super::idempotency::Key;
-use super::keyset::{Rows, Window};
 use super::once::{self, Once};
+use super::pages::{Ask, Rows};
 use super::tx::{act_as, commit};
-use super::{StoreError, audit_log, transactions};
+use super::{StoreError, transactions};
 use crate::core::ids::UserId;
 use crate::core::money::Money;
 use crate::wire::time::WireTime;
@@ -111,20 +112,20 @@ pub struct Filter {
 ///
 /// # Errors
 /// [`StoreError::Database`]
-pub async fn list(pool: &PgPool, filter: Filter, window: Window) -> Result<Rows<Payout>, StoreError> {
+pub async fn list(pool: &PgPool, filter: Filter, ask: Ask) -> Result<Rows<Payout>, StoreError> {
     let select = select!(
         "WHERE ($3::bigint IS NULL OR p.user_id = $3) AND ($4::uuid IS NULL OR p.uuid = $4)
            AND ($5::text IS NULL OR o.status::text = $5)"
     );
-    let rows = sqlx::query_as(window.of(select, "o.id"))
-        .bind(window.bound())
-        .bind(window.limit())
+    let rows = sqlx::query_as(ask.of(select, "o.id"))
+        .bind(ask.bound())
+        .bind(ask.limit())
         .bind(filter.owner.map(|user| user.0))
         .bind(filter.provider)
         .bind(filter.status)
         .fetch_all(pool)
         .await?;
-    Ok(window.rows(rows))
+    Ok(ask.rows(rows))
 }
 
 /// One of them; `None`: there is none, or it is not of a provider of `owner`'s (`None`: anybody's will do).
@@ -213,7 +214,11 @@ pub async fn create(
     mark(tx, id, &bookings, &tips).await?;
     let payout = by_id(tx, id).await?;
     let made = json!({"provider_uuid": payout.provider_uuid, "net_payout": payout.net_payout});
-    audit_log::note(tx, new.by, "created", ("Payout", id), (None, Some(made))).await?;
+    audit_logs::write(
+        tx,
+        Change { by: new.by, action: "created", of: r"App\Models\Payout", id, old: None, new: Some(made) },
+    )
+    .await?;
     attempt.done(payout.clone(), &payout).await
 }
 
@@ -429,7 +434,18 @@ pub async fn transition(pool: &PgPool, wish: &PayoutMove) -> Result<PayoutOutcom
     .execute(&mut *tx)
     .await?;
     let (old, new) = (json!({"status": payout.status}), json!({"status": wish.to, "reason": wish.reason}));
-    audit_log::note(&mut tx, wish.by, "updated", ("Payout", wish.payout), (Some(old), Some(new))).await?;
+    audit_logs::write(
+        &mut tx,
+        Change {
+            by: wish.by,
+            action: "updated",
+            of: r"App\Models\Payout",
+            id: wish.payout,
+            old: Some(old),
+            new: Some(new),
+        },
+    )
+    .await?;
     let payout = by_id(&mut tx, wish.payout).await?;
     commit(tx).await?;
     Ok(PayoutOutcome::Moved(Box::new(payout)))

@@ -4,11 +4,12 @@ use serde::Serialize;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use super::StoreError;
+use super::audit_logs;
 use super::idempotency::Key;
-use super::keyset::{Rows, Window};
 use super::once::{self, Once};
+use super::pages::{Ask, Rows};
 use super::tx::{act_as, commit};
-use super::{StoreError, audit_log};
 use crate::core::ids::UserId;
 use crate::core::money::Money;
 use crate::wire::time::{WireTime, to_chrono};
@@ -105,14 +106,14 @@ pub struct PromoUsage {
 ///
 /// # Errors
 /// [`StoreError::Database`]
-pub async fn list(pool: &PgPool, active: Option<bool>, window: Window) -> Result<Rows<PromoCode>, StoreError> {
-    let rows = sqlx::query_as(window.of(select!("($3::boolean IS NULL OR c.is_active = $3)"), "c.id"))
-        .bind(window.bound())
-        .bind(window.limit())
+pub async fn list(pool: &PgPool, active: Option<bool>, ask: Ask) -> Result<Rows<PromoCode>, StoreError> {
+    let rows = sqlx::query_as(ask.of(select!("($3::boolean IS NULL OR c.is_active = $3)"), "c.id"))
+        .bind(ask.bound())
+        .bind(ask.limit())
         .bind(active)
         .fetch_all(pool)
         .await?;
-    Ok(window.rows(rows))
+    Ok(ask.rows(rows))
 }
 
 /// One of them.
@@ -127,18 +128,14 @@ pub async fn find(db: &PgPool, id: i64) -> Result<Option<PromoCode>, StoreError>
 ///
 /// # Errors
 /// [`StoreError::Database`]
-pub async fn usages(pool: &PgPool, code: i64, window: Window) -> Result<Rows<PromoUsage>, StoreError> {
+pub async fn usages(pool: &PgPool, code: i64, ask: Ask) -> Result<Rows<PromoUsage>, StoreError> {
     let select =
         "SELECT g.id, u.uuid AS user_uuid, b.uuid AS booking_uuid, g.discount_amount, 'PHP' AS currency, g.created_at
                   FROM promo_code_usages g JOIN users u ON u.id = g.user_id LEFT JOIN bookings b ON b.id = g.booking_id
                   WHERE g.promo_code_id = $3";
-    let rows = sqlx::query_as(window.of(select, "g.id"))
-        .bind(window.bound())
-        .bind(window.limit())
-        .bind(code)
-        .fetch_all(pool)
-        .await?;
-    Ok(window.rows(rows))
+    let rows =
+        sqlx::query_as(ask.of(select, "g.id")).bind(ask.bound()).bind(ask.limit()).bind(code).fetch_all(pool).await?;
+    Ok(ask.rows(rows))
 }
 
 /// All that an admin sets of a code.
@@ -297,7 +294,11 @@ pub async fn create(
     };
     let code = by_id(tx, id).await?;
     let new = serde_json::to_value(&code).ok();
-    audit_log::note(tx, by, "created", ("PromoCode", id), (None, new)).await?;
+    audit_logs::write(
+        tx,
+        audit_logs::Change { by, action: "created", of: r"App\Models\PromoCode", id, old: None, new },
+    )
+    .await?;
     attempt.done(code.clone(), &code).await
 }
 
@@ -329,7 +330,11 @@ pub async fn change(
     }
     let after = by_id(&mut tx, id).await?;
     let told = (serde_json::to_value(&before).ok(), serde_json::to_value(&after).ok());
-    audit_log::note(&mut tx, by, "updated", ("PromoCode", id), told).await?;
+    audit_logs::write(
+        &mut tx,
+        audit_logs::Change { by, action: "updated", of: r"App\Models\PromoCode", id, old: told.0, new: told.1 },
+    )
+    .await?;
     commit(tx).await?;
     Ok(Some(Ok(after)))
 }
@@ -404,7 +409,11 @@ pub async fn delete(pool: &PgPool, id: i64, by: UserId) -> Result<CodeDeleted, S
         Err(error) => return Err(error),
     }
     let old = serde_json::to_value(&before).ok();
-    audit_log::note(&mut tx, by, "deleted", ("PromoCode", id), (old, None)).await?;
+    audit_logs::write(
+        &mut tx,
+        audit_logs::Change { by, action: "deleted", of: r"App\Models\PromoCode", id, old, new: None },
+    )
+    .await?;
     commit(tx).await?;
     Ok(CodeDeleted::Gone)
 }

@@ -5,11 +5,12 @@ use serde::Serialize;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use super::StoreError;
+use super::audit_logs::{self, Change};
 use super::idempotency::Key;
-use super::keyset::{Rows, Window};
 use super::once::{self, Once};
+use super::pages::{Ask, Rows};
 use super::tx::{act_as, commit};
-use super::{StoreError, audit_log};
 use crate::core::ids::{ProviderId, UserId};
 use crate::wire::time::WireTime;
 
@@ -80,22 +81,16 @@ macro_rules! select {
 ///
 /// # Errors
 /// [`StoreError::Database`]
-pub async fn list(
-    pool: &PgPool,
-    provider: ProviderId,
-    hidden: bool,
-    window: Window,
-) -> Result<Rows<Review>, StoreError> {
-    let rows = sqlx::query_as(
-        window.of(select!("r.provider_id = $3 AND ($4 OR (r.is_visible AND NOT r.is_flagged))"), "r.id"),
-    )
-    .bind(window.bound())
-    .bind(window.limit())
-    .bind(provider.0)
-    .bind(hidden)
-    .fetch_all(pool)
-    .await?;
-    Ok(window.rows(rows))
+pub async fn list(pool: &PgPool, provider: ProviderId, hidden: bool, ask: Ask) -> Result<Rows<Review>, StoreError> {
+    let rows =
+        sqlx::query_as(ask.of(select!("r.provider_id = $3 AND ($4 OR (r.is_visible AND NOT r.is_flagged))"), "r.id"))
+            .bind(ask.bound())
+            .bind(ask.limit())
+            .bind(provider.0)
+            .bind(hidden)
+            .fetch_all(pool)
+            .await?;
+    Ok(ask.rows(rows))
 }
 
 async fn by_id(tx: &mut PgConnection, id: i64) -> Result<Review, StoreError> {
@@ -256,7 +251,11 @@ pub async fn moderate(pool: &PgPool, id: i64, by: UserId, change: &Moderation) -
     .bind(change.flagged_reason.as_ref().and_then(Option::as_ref))
     .fetch_one(&mut *tx)
     .await?;
-    audit_log::note(&mut tx, by, "updated", ("Review", id), (Some(before), Some(after))).await?;
+    audit_logs::write(
+        &mut tx,
+        Change { by, action: "updated", of: r"App\Models\Review", id, old: Some(before), new: Some(after) },
+    )
+    .await?;
     let review = by_id(&mut tx, id).await?;
     commit(tx).await?;
     Ok(Some(review))

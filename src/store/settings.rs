@@ -1,12 +1,16 @@
 //! `app_settings`: read at start and on every change; written by admins, each value checked against its shape first.
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use super::StoreError;
+use super::audit_logs::{self, Change};
 use crate::core::ids::UserId;
 use crate::core::settings::Settings;
+
+/// Laravel's morph name.
+const SETTING_MORPH: &str = r"App\Models\AppSetting";
 
 /// A row of `app_settings`.
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -55,17 +59,8 @@ pub async fn put(pool: &PgPool, key: &str, value: &Value, by: UserId) -> Result<
     .bind(value)
     .fetch_one(&mut *tx)
     .await?;
-    sqlx::query(
-        r"INSERT INTO audit_logs (user_id, action, auditable_type, auditable_id, old_values, new_values)
-          VALUES ($1, 'updated', 'App\Models\AppSetting', $2, jsonb_build_object('value', $3::jsonb),
-                  jsonb_build_object('value', $4::jsonb))",
-    )
-    .bind(by.0)
-    .bind(id)
-    .bind(before)
-    .bind(value)
-    .execute(&mut *tx)
-    .await?;
+    let [old, new] = [&before, value].map(|value| Some(json!({"value": value})));
+    audit_logs::write(&mut tx, Change { by, action: "updated", of: SETTING_MORPH, id, old, new }).await?;
     tx.commit().await?;
     Ok(Some(row))
 }

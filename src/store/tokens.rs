@@ -10,11 +10,12 @@ use chrono::{DateTime, Utc};
 use rand::RngExt;
 use rand::distr::Alphanumeric;
 use sha2::{Digest, Sha256};
-use sqlx::PgPool;
+use sqlx::{PgPool, QueryBuilder};
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
 use super::StoreError;
+use super::pages::{self, Ask, Rows};
 use crate::core::ids::{ProviderId, UserId};
 use crate::core::people::Gender;
 use crate::core::time::Timestamp;
@@ -191,6 +192,89 @@ pub async fn create(pool: &PgPool, user: UserId, name: &str, abilities: &[String
     .fetch_one(pool)
     .await?;
     Ok(format!("{id}|{secret}"))
+}
+
+/// The same for who has just given his password: only while the hash that it was compared with is still the user's and he may
+/// come in. `None`: it is not, or he may not.
+pub async fn create_with_password(
+    pool: &PgPool,
+    user: UserId,
+    checked: &str,
+    name: &str,
+) -> Result<Option<String>, StoreError> {
+    let secret = new_secret();
+    // The lock waits for a change of the password that is under way, and makes one wait until this token can be seen.
+    let id: Option<i64> = sqlx::query_scalar(
+        r#"WITH who AS (SELECT id FROM users WHERE id = $2 AND password = $5 AND is_active AND deleted_at IS NULL FOR SHARE)
+          INSERT INTO personal_access_tokens (tokenable_type, tokenable_id, name, token, abilities)
+          SELECT $1, who.id, $3, $4, '["*"]' FROM who RETURNING id"#,
+    )
+    .bind(USER_MORPH)
+    .bind(user.0)
+    .bind(name)
+    .bind(secret_hash(&secret))
+    .bind(checked)
+    .fetch_optional(pool)
+    .await?;
+    Ok(id.map(|id| format!("{id}|{secret}")))
+}
+
+/// A token as its owner sees it.
+#[derive(Clone, Debug)]
+pub struct OwnToken {
+    /// `personal_access_tokens.id`
+    pub id: i64,
+    /// The device, mostly.
+    pub name: String,
+    /// By name.
+    pub abilities: Vec<String>,
+    /// Kept to the minute.
+    pub last_used_at: Option<Timestamp>,
+    /// No longer good from then on; `None`: never.
+    pub expires_at: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+#[derive(sqlx::FromRow)]
+struct OwnRow {
+    id: i64,
+    name: String,
+    abilities: Option<String>,
+    last_used_at: Option<DateTime<Utc>>,
+    expires_at: Option<DateTime<Utc>>,
+    created_at: DateTime<Utc>,
+}
+
+/// A page of a user's tokens, newest first.
+pub async fn list(pool: &PgPool, user: UserId, ask: Ask) -> Result<Rows<OwnToken>, StoreError> {
+    let mut query = QueryBuilder::new(
+        r"SELECT id, name, abilities, last_used_at, NULLIF(NULLIF(expires_at, 'infinity'), '-infinity') AS expires_at,
+                 created_at
+          FROM personal_access_tokens WHERE tokenable_type = 'App\Models\User' AND tokenable_id = ",
+    );
+    query.push_bind(user.0);
+    let page: Rows<OwnRow> = pages::read(pool, query, "id", |id| id, ask).await?;
+    Ok(page.map(|row| OwnToken {
+        id: row.id,
+        name: row.name,
+        abilities: abilities(row.abilities.as_deref(), row.id),
+        last_used_at: row.last_used_at.map(from_chrono),
+        expires_at: row.expires_at.map(from_chrono),
+        created_at: from_chrono(row.created_at),
+    }))
+}
+
+/// Takes a user's own token away. False: there is none, or it is another's.
+pub async fn delete(pool: &PgPool, user: UserId, id: i64) -> Result<bool, StoreError> {
+    let gone = sqlx::query(
+        r"DELETE FROM personal_access_tokens WHERE id = $1 AND tokenable_id = $2 AND tokenable_type = 'App\Models\User'",
+    )
+    .bind(id)
+    .bind(user.0)
+    .execute(pool)
+    .await?;
+    Ok(gone.rows_affected() > 0)
 }
 
 /// A new secret: 40 random letters and digits and their CRC-32 as eight hexadecimal digits.

@@ -7,9 +7,10 @@ use serde_json::json;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::keyset::{Rows, Window};
+use super::audit_logs::{self, Change};
+use super::pages::{Ask, Rows};
 use super::tx::{act_as, commit};
-use super::{StoreError, audit_log, tips, wallets};
+use super::{StoreError, tips, wallets};
 use crate::core::ids::{BookingId, UserId};
 use crate::core::money::Money;
 use crate::store::bookings::{BookingView, lock, view_by_id};
@@ -102,7 +103,7 @@ pub struct Filter {
 ///
 /// # Errors
 /// [`StoreError::Database`]
-pub async fn list(pool: &PgPool, filter: Filter, window: Window) -> Result<Rows<Transaction>, StoreError> {
+pub async fn list(pool: &PgPool, filter: Filter, ask: Ask) -> Result<Rows<Transaction>, StoreError> {
     let select = match filter.user {
         Some(_) => select!(
             "WHERE t.user_id = $3 AND ($4::text IS NULL OR t.status::text = $4) AND ($5::text IS NULL OR t.type::text = $5)"
@@ -111,15 +112,15 @@ pub async fn list(pool: &PgPool, filter: Filter, window: Window) -> Result<Rows<
             "WHERE $3::bigint IS NULL AND ($4::text IS NULL OR t.status::text = $4) AND ($5::text IS NULL OR t.type::text = $5)"
         ),
     };
-    let rows = sqlx::query_as(window.of(select, "t.id"))
-        .bind(window.bound())
-        .bind(window.limit())
+    let rows = sqlx::query_as(ask.of(select, "t.id"))
+        .bind(ask.bound())
+        .bind(ask.limit())
         .bind(filter.user.map(|user| user.0))
         .bind(filter.status)
         .bind(filter.kind)
         .fetch_all(pool)
         .await?;
-    Ok(window.rows(rows))
+    Ok(ask.rows(rows))
 }
 
 /// One of them; `None`: there is none, or it is not `user`'s (`None`: anybody's will do).
@@ -268,7 +269,18 @@ pub async fn settle(pool: &PgPool, verdict: &Verdict) -> Result<SettleOutcome, S
         wallets::top_up(&mut tx, UserId(user), seen.id, seen.amount).await?;
     }
     let (old, new) = (json!({"status": seen.status}), json!({"status": verdict.status()}));
-    audit_log::note(&mut tx, verdict.by, "updated", ("Transaction", seen.id), (Some(old), Some(new))).await?;
+    audit_logs::write(
+        &mut tx,
+        Change {
+            by: verdict.by,
+            action: "updated",
+            of: r"App\Models\Transaction",
+            id: seen.id,
+            old: Some(old),
+            new: Some(new),
+        },
+    )
+    .await?;
     let transaction = by_id(&mut tx, seen.id).await?;
     commit(tx).await?;
     Ok(SettleOutcome::Settled(Box::new(transaction), tipped))

@@ -1,6 +1,6 @@
 //! `users`, as far as identity and booking ask: who a token stands for, addresses, availability.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -23,6 +23,12 @@ pub struct Profile {
     pub last_name: Option<String>,
     /// `gender` of the schema.
     pub gender: Option<String>,
+    /// If given.
+    pub date_of_birth: Option<NaiveDate>,
+    /// A URL.
+    pub profile_photo_url: Option<String>,
+    /// The app's own affair.
+    pub notification_preferences: serde_json::Value,
     /// `en`, `fil` …
     pub preferred_language: String,
     /// Whether his identity was checked.
@@ -53,8 +59,8 @@ pub struct OwnProviderProfile {
 /// The user's own profile; `None` once he is deleted.
 pub async fn profile(pool: &PgPool, user: UserId) -> Result<Option<Profile>, StoreError> {
     Ok(sqlx::query_as(
-        r"SELECT uuid, phone, email, first_name, last_name, gender::text AS gender, preferred_language, is_verified,
-                 created_at
+        r"SELECT uuid, phone, email, first_name, last_name, gender::text AS gender, date_of_birth,
+                 profile_photo_url, preferred_language, notification_preferences, is_verified, created_at
           FROM users WHERE id = $1 AND deleted_at IS NULL",
     )
     .bind(user.0)
@@ -99,8 +105,9 @@ pub struct Address {
 /// A saved address; `None` when it does not exist or is another user's.
 pub async fn address(pool: &PgPool, user: UserId, id: i64) -> Result<Option<Address>, StoreError> {
     let row: Option<(String, f64, f64)> = sqlx::query_as(
-        r"SELECT concat_ws(', ', address_line1, NULLIF(address_line2, ''), city, province), latitude::float8,
-                 longitude::float8
+        // As much of it as a booking's place holds.
+        r"SELECT left(concat_ws(', ', address_line1, NULLIF(address_line2, ''), city, province), 500),
+                 latitude::float8, longitude::float8
           FROM user_addresses WHERE id = $1 AND user_id = $2",
     )
     .bind(id)
@@ -109,6 +116,15 @@ pub async fn address(pool: &PgPool, user: UserId, id: i64) -> Result<Option<Addr
     .await?;
     // The columns' CHECKs hold both to their ranges.
     Ok(row.and_then(|(line, lat, lng)| Some(Address { line, place: LatLng::new(lat, lng).ok()? })))
+}
+
+/// The therapists that this user is or was.
+pub async fn therapists(pool: &PgPool, user: UserId) -> Result<Vec<ProviderId>, StoreError> {
+    let ids: Vec<i64> = sqlx::query_scalar("SELECT id FROM providers WHERE user_id = $1 AND type = 'therapist'")
+        .bind(user.0)
+        .fetch_all(pool)
+        .await?;
+    Ok(ids.into_iter().map(ProviderId).collect())
 }
 
 /// Sets whether a therapist takes offers. False when there is no such provider (any more).

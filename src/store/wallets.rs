@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use super::StoreError;
 use super::idempotency::Key;
-use super::keyset::{Rows, Window};
 use super::once::{self, Once};
+use super::pages::{Ask, Rows};
 use super::transactions::{self, Transaction};
 use crate::core::ids::{BookingId, UserId};
 use crate::core::money::Money;
@@ -87,20 +87,16 @@ pub struct LedgerLine {
 ///
 /// # Errors
 /// [`StoreError::Database`]
-pub async fn ledger(pool: &PgPool, user: UserId, window: Window) -> Result<Rows<LedgerLine>, StoreError> {
+pub async fn ledger(pool: &PgPool, user: UserId, ask: Ask) -> Result<Rows<LedgerLine>, StoreError> {
     let select = r"SELECT l.id, l.type::text AS type, l.amount, w.currency, l.balance_before, l.balance_after,
                           t.uuid AS transaction_uuid, b.uuid AS booking_uuid, l.description, l.created_at
                    FROM wallets w JOIN wallet_transactions l ON l.wallet_id = w.id
                    LEFT JOIN transactions t ON l.reference_type = 'App\Models\Transaction' AND t.id = l.reference_id
                    LEFT JOIN bookings b ON b.id = t.booking_id
                    WHERE w.user_id = $3";
-    let rows = sqlx::query_as(window.of(select, "l.id"))
-        .bind(window.bound())
-        .bind(window.limit())
-        .bind(user.0)
-        .fetch_all(pool)
-        .await?;
-    Ok(window.rows(rows))
+    let rows =
+        sqlx::query_as(ask.of(select, "l.id")).bind(ask.bound()).bind(ask.limit()).bind(user.0).fetch_all(pool).await?;
+    Ok(ask.rows(rows))
 }
 
 /// The wallet is switched off: it takes no top-up.

@@ -10,6 +10,10 @@ async fn the_documents_are_served_and_readable() {
     let api = Api::new(&server.base, None);
     let openapi = api.get("/openapi.json").await.json;
     assert_eq!(openapi["openapi"], "3.1.0");
+    assert!(
+        openapi["info"]["description"].as_str().is_some_and(|text| text.contains("(/ops)")),
+        "where the live map is"
+    );
     assert!(openapi["paths"]["/v1/therapists/nearby"]["get"]["parameters"].as_array().is_some_and(|p| p.len() == 13));
     let asyncapi = api.get("/asyncapi.json").await.json;
     assert_eq!(asyncapi["asyncapi"], "3.0.0");

@@ -1,10 +1,15 @@
 //! Black box over HTTP and websocket: what the contract promises, tried from outside.
 
+mod accounts;
+mod addresses;
 mod asking;
 mod audit;
 mod authorization;
+mod blocks;
 mod bookings;
+mod catalog;
 mod compared;
+mod directory;
 mod documents;
 mod durability;
 mod events;
@@ -15,12 +20,18 @@ mod listening;
 mod main_job;
 pub mod money;
 mod openapi;
+mod ops_browser;
+mod ops_map;
 mod own_writes;
+mod provider_papers;
+mod provider_profiles;
+mod providers;
 mod races;
 mod restarted;
 mod reviews;
 mod scheduled;
 mod stores;
+mod told;
 mod trackers;
 mod wallet;
 

@@ -116,10 +116,12 @@ async fn real_answers_are_of_the_described_shape() {
         ("/v1/therapists/nearby", nearby(HERE, "")),
         ("/v1/ops/consistency", "/v1/ops/consistency".to_owned()),
         ("/v1/ops/bookings/{uuid}/explain", booking.replace("/v1", "/v1/ops") + "/explain"),
+        ("/v1/ops/fleet/{uuid}", format!("/v1/ops/fleet/{}", therapist.provider_uuid)),
     ] {
         let api = if path == "/v1/bookings" || path == "/v1/me" { &hers } else { &ops };
         all.push(("get", path, 200, api.get(&asked).await));
     }
+    all.extend(accounts::answers(&server, &customer).await);
     let wrong = all.iter().filter_map(|(method, path, status, answer)| {
         assert_eq!(answer.status, *status, "{method} {path}: {answer:?}");
         document.describes(method, path, answer).err()
@@ -147,6 +149,13 @@ async fn a_body_that_cannot_be_read_is_refused_as_described() {
         ("post", "/v1/offers/{id}/accept", &therapist.person.token),
         ("post", "/v1/offers/{id}/decline", &therapist.person.token),
         ("put", "/v1/settings/{key}", &admin.token),
+        ("post", "/v1/auth/register", &customer.token),
+        ("post", "/v1/auth/login", &customer.token),
+        ("patch", "/v1/me", &customer.token),
+        ("put", "/v1/me/password", &customer.token),
+        ("put", "/v1/device-tokens", &customer.token),
+        ("patch", "/v1/users/{uuid}", &admin.token),
+        ("put", "/v1/users/{uuid}/roles", &admin.token),
         ("post", "/v1/wallet/topups", &customer.token),
         ("post", "/v1/transactions/{uuid}/transitions", &admin.token),
         ("post", "/v1/bookings/{uuid}/tips", &customer.token),

@@ -66,6 +66,14 @@ impl Api {
         self.send(self.request("PUT", path).json(&body)).await
     }
 
+    pub async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.send(self.request("PATCH", path).json(&body)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send(self.request("DELETE", path)).await
+    }
+
     /// Asks again until `done`, or fails with the last answer.
     pub async fn until(&self, path: &str, done: impl Fn(&Answer) -> bool) -> Answer {
         let deadline = tokio::time::sleep(PATIENCE);

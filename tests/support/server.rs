@@ -38,9 +38,16 @@ impl Server {
         Self::with(database, |config| config.compared_every = every).await
     }
 
+    /// A node over a fresh database behind these proxies.
+    pub async fn behind(proxies: &str) -> Self {
+        let proxies = spacall::http::peer::Proxies::parse(proxies).expect("proxies");
+        Self::with(database().await, |config| config.proxies = proxies).await
+    }
+
     async fn with(database: TestDatabase, change: impl FnOnce(&mut NodeConfig)) -> Self {
         let mut config = NodeConfig {
             rate_limit: 0,
+            password_cost: 4,
             ..NodeConfig::new(database.options(), "127.0.0.1:0".parse().expect("an address"))
         };
         change(&mut config);
@@ -62,10 +69,15 @@ impl Server {
         self.node.as_ref().expect("a running node").engine()
     }
 
-    /// Stops the node and starts another over the same database.
-    pub async fn restart(mut self) -> Self {
+    /// Stops the node.
+    pub async fn stop(mut self) -> TestDatabase {
         self.node.take().expect("a running node").stop().await;
-        Self::over(self.database).await
+        self.database
+    }
+
+    /// Stops the node and starts another over the same database.
+    pub async fn restart(self) -> Self {
+        Self::over(self.stop().await).await
     }
 }
 

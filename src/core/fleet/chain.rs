@@ -9,6 +9,8 @@ use super::word::Word;
 
 /// Things are added by segments of up to 2^this; one by one where loom keeps a history of each.
 pub(super) const SEGMENT: u32 = if cfg!(feature = "loom") { 0 } else { 12 };
+/// The same of chunks.
+const CHUNKS: u32 = if cfg!(feature = "loom") { 0 } else { 8 };
 
 /// There is no more room: the index must be built anew, larger.
 #[derive(Debug, PartialEq, Eq)]
@@ -65,9 +67,9 @@ pub(super) trait Chunk: Default {
 /// The lists' chunks, and who is where in them.
 #[derive(Debug)]
 pub(super) struct Chains<C> {
-    chunks: Pool<C>,
+    chunks: Pool<C, CHUNKS>,
     /// By slot: chunk * 16 + place in it, plus one; 0: in no list.
-    at: Pool<AtomicU32>,
+    at: Pool<AtomicU32, SEGMENT>,
     /// How many points there are.
     len: AtomicU32,
 }
@@ -83,7 +85,7 @@ impl<C: Chunk> Chains<C> {
     /// For up to `slots` points.
     pub(super) fn new(slots: usize) -> Self {
         // Each in a list of his own is the worst.
-        Self { chunks: Pool::new(slots + 1, SEGMENT.min(8)), at: Pool::new(slots, SEGMENT), len: AtomicU32::new(0) }
+        Self { chunks: Pool::new(slots + 1), at: Pool::new(slots), len: AtomicU32::new(0) }
     }
 
     /// How many points there are.

@@ -54,11 +54,8 @@ impl<'t> Points<'t> {
     /// what is computed of them can be computed of several at once.
     #[inline]
     pub(super) fn coordinates(&self) -> ([i32; ROOM], [i32; ROOM]) {
-        let (mut lat_e7, mut lng_e7) = ([0; ROOM], [0; ROOM]);
-        for (at, spot) in self.chunk.spots.iter().enumerate() {
-            (lat_e7[at], lng_e7[at]) = self.corner.plus(spot.load(FREE));
-        }
-        (lat_e7, lng_e7)
+        let spots: [u64; ROOM] = std::array::from_fn(|at| self.chunk.spots[at].load(FREE));
+        (spots.map(|spot| self.corner.plus(spot).0), spots.map(|spot| self.corner.plus(spot).1))
     }
 
     /// Who it is, for [`Tables`](super::tables::Tables).

@@ -15,11 +15,11 @@ pub(super) const ANY: u16 = 0;
 
 /// By class: what those in it have.
 #[derive(Debug)]
-pub(super) struct Classes(Pool<AtomicU64>);
+pub(super) struct Classes(Pool<AtomicU64, 10>);
 
 impl Classes {
     pub(super) fn new() -> Self {
-        Self(Pool::new(CLASSES, 10))
+        Self(Pool::new(CLASSES))
     }
 
     #[inline]

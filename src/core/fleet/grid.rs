@@ -9,7 +9,7 @@
 
 use smallvec::SmallVec;
 
-use super::chain::{Chains, Chunk, Full, Head, SEGMENT, Stock};
+use super::chain::{Chains, Chunk, Full, Head, Stock};
 use super::chunk::{FREE, Points, ROOM, SLOTS, Spots, place_of};
 use super::pool::Pool;
 use super::prefetch::{prefetch, prefetch_whole};
@@ -18,6 +18,9 @@ use super::tiling::{CELLS, Corner, SIDE, Tile, Tiling};
 use super::window::{Columns, Window};
 use super::word::{Note, Overlap, Witness, Word};
 use crate::core::geo::LatLng;
+
+/// Blocks are added by segments of 2^this.
+const BLOCKS: u32 = if cfg!(feature = "loom") { 0 } else { 3 };
 
 /// A scan meets so many cells without asking for memory.
 const FEW: usize = 32;
@@ -101,7 +104,7 @@ pub(super) struct Grid {
     tiling: Tiling,
     /// Open addressing: band and column of a block, plus one, above its number.
     directory: Box<[AtomicU64]>,
-    blocks: Pool<Block>,
+    blocks: Pool<Block, BLOCKS>,
     /// How many blocks there are.
     block_count: Word,
     points: Chains<Spots>,
@@ -110,7 +113,7 @@ pub(super) struct Grid {
 impl Grid {
     /// For up to `slots` points in up to `blocks` blocks.
     pub(super) fn new(tiling: Tiling, slots: usize, blocks: usize) -> Self {
-        let blocks = Pool::new(blocks, SEGMENT.min(3));
+        let blocks = Pool::new(blocks);
         Self {
             tiling,
             directory: (0..2 * blocks.capacity().next_power_of_two()).map(|_| AtomicU64::new(0)).collect(),

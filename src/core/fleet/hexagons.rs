@@ -59,7 +59,7 @@ struct Hexagon {
 #[derive(Debug)]
 pub(super) struct Hexagons {
     middles: Grid,
-    cells: Pool<Hexagon>,
+    cells: Pool<Hexagon, 6>,
     people: [Chains<People>; LAYERS],
 }
 
@@ -130,7 +130,7 @@ impl Hexagons {
         // Nobody stands in more than one for each layer, and one may be on his way to another.
         let most = LAYERS * capacity + 1;
         let people = std::array::from_fn(|_| Chains::new(capacity));
-        Self { middles: Grid::new(tiling, most, blocks), cells: Pool::new(most, 6), people }
+        Self { middles: Grid::new(tiling, most, blocks), cells: Pool::new(most), people }
     }
 
     /// Their middles by number.
@@ -169,6 +169,14 @@ impl Hexagons {
             len = ROOM;
         }
         Ok(())
+    }
+
+    /// Asks for what [`Self::visit`] reads next: the first of those who stand there.
+    pub(super) fn prefetch_people(&self, number: u32, layer: Layer) {
+        let first = self.word(number, layer).and_then(|word| Head(word.payload()).chunk());
+        if let Some(chunk) = first.and_then(|index| self.people[layer as usize].chunk(index)) {
+            prefetch(chunk);
+        }
     }
 
     /// Asks for what [`Self::visit`] reads first.

@@ -41,8 +41,17 @@ type Held = Guard<Option<Arc<Therapist>>>;
 /// So many are looked at together: as many as can be held without being counted.
 const AT_ONCE: usize = 8;
 
+/// So many are measured before the first of them is judged.
+const AHEAD: usize = 6;
+
+/// So many of the nearest H3 cells are asked for before the first is looked into; seldom are more needed.
+const CELLS_AHEAD: usize = 4;
+
 /// So many are met without asking for memory.
 const FEW: usize = 64;
+
+/// In so many chunks.
+const CHUNKS: usize = 24;
 
 /// How near somebody may be, a lower bound of his haversine, above where he was met: the number of the chunk and his
 /// place in it. The order of keys is that of the bounds, for positive floats are ordered like their bits.
@@ -64,32 +73,29 @@ const fn met_at(key: u64) -> (usize, usize) {
 /// More than a chunk has.
 const PLACES: usize = ROOM.next_power_of_two();
 
-/// The point of a key.
-fn point_of(chunks: &[(Points, u32)], key: u64) -> Point {
-    let (chunk, at) = met_at(key);
-    chunks[chunk].0.get(at)
-}
+/// Chunks whose places have a bit each in 64.
+const GROUP: usize = u64::BITS as usize / PLACES;
 
-/// The places of a chunk whose bits are set.
-fn each(mut bits: u32) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        let at = (bits != 0).then(|| bits.trailing_zeros() as usize % ROOM);
-        bits &= bits.wrapping_sub(1);
-        at
-    })
+/// The point of a key.
+fn point_of(chunks: &[Seen], key: u64) -> Point {
+    let (chunk, at) = met_at(key);
+    chunks[chunk].points.get(at)
 }
 
 /// By bit: which are no more than `limit`.
 #[inline]
 fn within(bounds: &[f32; ROOM], limit: f32) -> u32 {
-    // In two steps, so that several are compared at once.
-    let bits: [u32; ROOM] = std::array::from_fn(|at| if bounds[at] <= limit { 1 << at } else { 0 });
-    bits.iter().fold(0, |all, bit| all | bit)
+    // By fours, so that as many are compared at once.
+    let (fours, _) = bounds.as_chunks::<4>();
+    let four = |bounds: &[f32; 4]| (0..4).fold(0, |bits, at| bits | u32::from(bounds[at] <= limit) << at);
+    fours.iter().rev().fold(0, |bits, bounds| bits << 4 | four(bounds))
 }
 
 struct Search<'t> {
     tables: &'t Tables,
     request: &'t Request,
+    /// An older fix says nothing any more.
+    oldest: Timestamp,
     now: Timestamp,
     vantage: Vantage,
     needed: Traits,
@@ -98,18 +104,26 @@ struct Search<'t> {
     few: bool,
     layer: Layer,
     by: By,
-    /// The last distance that was measured: in public answers many stand at one place.
-    measured: Option<(u64, Meters)>,
     /// The best so far, in order; at most as many as asked for.
     best: Vec<Found>,
+    /// Nobody who is ranked farther than this belongs into the answer.
+    bound: Meters,
     examined: u32,
+}
+
+/// A chunk that was met.
+struct Seen<'t> {
+    points: Points<'t>,
+    /// Of each point's haversine, from below. A window that is larger would bound it lower; what was true stays so.
+    bounds: [f32; ROOM],
+    /// By bit: who is still to be judged, as far as the sieve was asked.
+    left: u32,
 }
 
 /// Who was met.
 #[derive(Default)]
 struct Met<'t> {
-    /// The chunks, and by bit who of each was beyond what was scanned.
-    chunks: SmallVec<[(Points<'t>, u32); FEW]>,
+    chunks: SmallVec<[Seen<'t>; CHUNKS]>,
     /// The [`key`]s of those to judge next.
     near: SmallVec<[u64; FEW]>,
 }
@@ -185,7 +199,7 @@ pub(super) fn only(tables: &Tables, slot: u32, request: &Request, now: Timestamp
         && search.may_satisfy(person.class())
     {
         search.examined = u32::from(search.by == By::Fix);
-        search.judge(pack(place), slot);
+        search.judge((place, search.vantage.distance(place)), slot);
     }
     let mut taken = search.take(version);
     // Nobody else was looked at.
@@ -238,6 +252,7 @@ impl<'t> Search<'t> {
         Self {
             tables,
             request,
+            oldest: now.minus(request.stale_after),
             now,
             vantage: Vantage::of(request.place),
             needed: Traits::needed(request),
@@ -245,8 +260,8 @@ impl<'t> Search<'t> {
             few: request.filters != Filters::default(),
             layer: Layer::of(request.when),
             by: By::of(request),
-            measured: None,
             best: Vec::with_capacity(request.limit.min(FEW)),
+            bound: request.radius,
             examined: 0,
         }
     }
@@ -258,21 +273,18 @@ impl<'t> Search<'t> {
         let (mut met, mut done) = (Met::default(), None::<Window>);
         let mut reach = first_reach(grid, self.request.limit as f64 / crowd);
         loop {
-            let scanned = reach.min(self.bound().get());
+            let scanned = reach.min(self.bound.get());
             let hazy = Meters::new(scanned + self.by.haze().get());
             let window = Window::around(grid.tiling(), self.request.place, hazy, done.as_ref());
-            let (reached, limit) = (haversine_at_most(hazy), self.limit());
-            for chunk in 0..met.chunks.len() {
-                self.come_near(&mut met, chunk, &window, reached);
-            }
-            grid.scan(&window, done.as_ref(), witness, |points| self.look(&mut met, points, &window, reached, limit))?;
+            grid.scan(&window, done.as_ref(), witness, |points| self.look(&mut met, points, &window))?;
+            self.gather(&mut met, haversine_at_most(hazy));
             if self.by == By::Fix {
                 self.judge_near(&mut met);
             } else {
                 self.judge_hexagons(&mut met, witness)?;
             }
             // Everybody within `scanned` has been met. Who matters is within the bound, and it only shrinks.
-            if self.bound().get() <= scanned || window.is_whole_earth() {
+            if self.bound.get() <= scanned || window.is_whole_earth() {
                 return Ok(());
             }
             reach = self.next_reach(scanned);
@@ -280,79 +292,66 @@ impl<'t> Search<'t> {
         }
     }
 
-    /// Nobody who is ranked farther than this belongs into the answer.
-    fn bound(&self) -> Meters {
-        match self.best.last() {
-            Some(worst) if self.best.len() == self.request.limit => worst.distance.min(self.request.radius),
-            _ => self.request.radius,
-        }
-    }
-
     /// Above this lower bound of his haversine a point tells of nobody who matters.
     fn limit(&self) -> f32 {
-        haversine_at_most(Meters::new(self.bound().get() + self.by.haze().get()))
+        haversine_at_most(Meters::new(self.bound.get() + self.by.haze().get()))
     }
 
     /// How far to look next: as far as is needed if that is known, else where enough should be found if they are as
     /// dense farther out. Only speed depends on it.
     fn next_reach(&self, scanned: f64) -> f64 {
         if self.best.len() == self.request.limit {
-            return self.bound().get();
+            return self.bound.get();
         }
         let wanted = self.request.limit as f64 / (self.best.len() as f64).max(0.5);
         scanned * (wanted.sqrt() * 1.1).clamp(1.25, 2.0)
     }
 
-    /// Sorts the points of a chunk into near, far, and out of the question.
+    /// Notes how near the points of a chunk may be.
     #[inline]
-    fn look(&mut self, met: &mut Met<'t>, points: Points<'t>, window: &Window, reached: f32, limit: f32) {
+    fn look(&mut self, met: &mut Met<'t>, points: Points<'t>, window: &Window) {
         // By H3 cells only those count who are judged: of whoever may not be shown nothing is told.
         if self.by == By::Fix {
             self.examined += points.len() as u32;
         }
-        let mut all = (1 << points.len()) - 1;
+        let mut left = (1 << points.len()) - 1;
         if self.few {
-            all &= (0..ROOM).fold(0, |all, at| all | u32::from(self.may_satisfy(points.class(at))) << at);
-            if all == 0 {
+            left &= (0..ROOM).fold(0, |all, at| all | u32::from(self.may_satisfy(points.class(at))) << at);
+            if left == 0 {
                 return;
             }
         }
         let (lat_e7, lng_e7) = points.coordinates();
-        let bounds = window.haversines_at_least(&lat_e7, &lng_e7);
-        let fits = within(&bounds, limit) & all;
-        let near = within(&bounds, reached) & fits;
-        met.chunks.push((points, fits & !near));
-        self.take_near(met, met.chunks.len() - 1, near, &bounds);
-    }
-
-    /// Those of a chunk who were far and are not any more.
-    fn come_near(&mut self, met: &mut Met<'t>, chunk: usize, window: &Window, reached: f32) {
-        let (points, far) = met.chunks[chunk];
-        if far == 0 {
-            return;
-        }
-        let (lat_e7, lng_e7) = points.coordinates();
-        let bounds = window.haversines_at_least(&lat_e7, &lng_e7);
-        let near = far & within(&bounds, reached);
-        met.chunks[chunk].1 = far & !near;
-        self.take_near(met, chunk, near, &bounds);
+        met.chunks.push(Seen { points, bounds: window.haversines_at_least(&lat_e7, &lng_e7), left });
     }
 
     fn may_satisfy(&self, class: u16) -> bool {
         self.tables.classes().traits(class).may_satisfy(self.needed)
     }
 
-    /// Notes who of these has what is needed, and asks for what he is judged by.
-    #[inline]
-    fn take_near(&self, met: &mut Met<'t>, chunk: usize, near: u32, bounds: &[f32; ROOM]) {
-        let points = met.chunks[chunk].0;
-        for at in each(near) {
-            if self.may_satisfy(points.class(at)) {
-                met.near.push(key(bounds[at], chunk, at));
+    /// Notes whoever is left and may be as near as `reached` to be judged next, if he has what is needed, and asks for what
+    /// he is judged by. Some chunks at a time: how many of one are near is anybody's guess, and each wrong guess of the
+    /// processor's costs as much as ten points.
+    fn gather(&self, Met { chunks, near }: &mut Met<'t>, reached: f32) {
+        for (number, some) in chunks.chunks_mut(GROUP).enumerate() {
+            let mut bits = 0;
+            for (at, seen) in some.iter_mut().enumerate() {
+                let reached = within(&seen.bounds, reached) & seen.left;
+                seen.left ^= reached;
+                bits |= u64::from(reached) << (at * PLACES);
+            }
+            while bits != 0 {
+                let bit = bits.trailing_zeros() as usize;
+                bits &= bits - 1;
+                let (seen, at) = (&some[bit / PLACES], bit % PLACES);
+                let (slot, class) = (seen.points.slot(at), seen.points.class(at));
                 if self.by == By::Fix {
-                    self.tables.prefetch_person(points.slot(at));
+                    self.tables.prefetch_person(slot);
                 } else {
-                    self.tables.hexagons().prefetch(points.slot(at));
+                    self.tables.hexagons().prefetch(slot);
+                }
+                if self.may_satisfy(class) {
+                    near.push(key(seen.bounds[at], number * GROUP + bit / PLACES, at));
                 }
             }
         }
@@ -363,16 +362,21 @@ impl<'t> Search<'t> {
     fn judge_near(&mut self, Met { chunks, near }: &mut Met<'t>) {
         near.sort_unstable();
         let mut limit = self.limit();
-        for some in near.chunks(AT_ONCE) {
-            let points: SmallVec<[_; AT_ONCE]> = some.iter().map(|key| point_of(chunks, *key)).collect();
-            if !self.quick {
-                drop(self.hold(points.iter().map(|point| point.slot)));
+        for some in near.chunks(AHEAD) {
+            // One after the other, so that the processor can go on with the next before it has done with the last.
+            let mut met = [(0, None); AHEAD];
+            for ((slot, measured), key) in met.iter_mut().zip(some) {
+                let point = point_of(chunks, *key);
+                (*slot, *measured) = (point.slot, self.measured_from_here(point.place));
             }
-            for (key, point) in some.iter().zip(points) {
+            if !self.quick {
+                drop(self.hold(met[..some.len()].iter().map(|(slot, _)| *slot)));
+            }
+            for (key, (slot, measured)) in some.iter().zip(met) {
                 if bound_of(*key) > limit {
                     return near.clear();
                 }
-                if self.judge(point.place, point.slot) {
+                if measured.is_some_and(|measured| self.judge(measured, slot)) {
                     limit = self.limit();
                 }
             }
@@ -383,11 +387,16 @@ impl<'t> Search<'t> {
     /// The same for those who stand in the H3 cells that are near.
     fn judge_hexagons(&mut self, Met { chunks, near }: &mut Met<'t>, witness: &mut Witness<'t>) -> Result<(), Overlap> {
         near.sort_unstable();
+        for key in near.iter().take(CELLS_AHEAD) {
+            self.tables.hexagons().prefetch_people(point_of(chunks, *key).slot, self.layer);
+        }
         for key in near.drain(..) {
             let middle = point_of(chunks, key);
             if bound_of(key) > self.limit() {
                 break;
             }
+            // Whose base counts is nearer or farther than that.
+            let all_at = self.measured_from_here(middle.place);
             let mut people = SmallVec::<[u32; FEW]>::new();
             self.tables.hexagons().visit(middle.slot, self.layer, witness, |slot, class| {
                 if self.may_satisfy(class) {
@@ -400,8 +409,9 @@ impl<'t> Search<'t> {
                     drop(self.hold(some.iter().copied()));
                 }
                 for slot in some {
-                    if let Some(place) = self.by.place(self.tables, middle.place, *slot) {
-                        self.judge(place, *slot);
+                    let base = || base_of(self.tables, *slot).and_then(|base| self.measured_from_here(base));
+                    if let Some(measured) = if self.by == By::Base { base() } else { all_at } {
+                        self.judge(measured, *slot);
                     }
                 }
             }
@@ -420,37 +430,43 @@ impl<'t> Search<'t> {
     }
 
     /// True if he is among the best so far, and these are as many as asked for.
-    fn judge(&mut self, place: u64, slot: u32) -> bool {
+    fn judge(&mut self, (place, distance): (LatLng, Meters), slot: u32) -> bool {
         let Some(person) = self.tables.person(slot) else { return false };
-        let Some((place, distance)) = self.measure(place) else { return false };
-        if distance > self.bound() {
+        if distance > self.bound {
             return false;
         }
         let fix_at = person.fix_for(self.request.when);
-        if fix_at.is_some_and(|at| self.now.since(at) > self.request.stale_after) {
+        if fix_at.is_some_and(|at| at < self.oldest) {
             return false;
         }
         self.examined += u32::from(self.by != By::Fix);
         let provider = person.provider();
         let tie = tie_rank(self.request.precision, provider);
         let found = Found { distance, tie, provider, place, fix_at, slot };
-        let at = self.best.iter().rposition(|other| other.rank() < found.rank()).map_or(0, |before| before + 1);
-        if at == self.request.limit || !self.may_take(&found, person) {
+        let is_full = self.best.len() == self.request.limit;
+        // In a crowded cell most are just as near as the last of the best, and lose by the hash.
+        if is_full && self.best.last().is_some_and(|worst| worst.rank() < found.rank()) {
             return false;
         }
-        self.best.truncate(self.request.limit - 1);
+        if !self.may_take(&found, person) {
+            return false;
+        }
+        if is_full {
+            self.best.pop();
+        }
+        let at = self.best.iter().rposition(|other| other.rank() < found.rank()).map_or(0, |before| before + 1);
         self.best.insert(at, found);
-        self.best.len() == self.request.limit
+        match self.best.last() {
+            Some(worst) if self.best.len() == self.request.limit => self.bound = worst.distance,
+            _ => return false,
+        }
+        true
     }
 
-    fn measure(&mut self, packed: u64) -> Option<(LatLng, Meters)> {
+    /// A place and how far it is.
+    fn measured_from_here(&self, packed: u64) -> Option<(LatLng, Meters)> {
         let place = place_of(packed)?;
-        let distance = match self.measured {
-            Some((last, distance)) if last == packed => distance,
-            _ => self.vantage.distance(place),
-        };
-        self.measured = Some((packed, distance));
-        Some((place, distance))
+        Some((place, self.vantage.distance(place)))
     }
 
     fn may_take(&self, &Found { distance, place, fix_at, slot, .. }: &Found, person: &Person) -> bool {
@@ -463,8 +479,9 @@ impl<'t> Search<'t> {
     }
 
     fn take(&self, version: u64) -> Taken {
-        let reach = self.bound();
+        let reach = self.bound;
         let mut best = Vec::with_capacity(self.best.len());
+        self.best.iter().filter_map(|found| self.tables.row(found.slot)).for_each(prefetch);
         for some in self.best.chunks(AT_ONCE) {
             let held = self.hold(some.iter().map(|found| found.slot));
             best.extend(some.iter().zip(held).filter_map(|(found, held)| {
@@ -480,8 +497,9 @@ impl<'t> Search<'t> {
 }
 
 impl Found {
-    const fn rank(&self) -> (Meters, u64, ProviderId) {
-        (self.distance, self.tie, self.provider)
+    /// As numbers, for whom alone the processor needs no branch: positive floats are ordered like their bits.
+    const fn rank(&self) -> (u128, i64) {
+        ((self.distance.get().to_bits() as u128) << u64::BITS | self.tie as u128, self.provider.0)
     }
 }
 

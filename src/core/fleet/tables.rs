@@ -45,8 +45,8 @@ pub(super) type Row = ArcSwapOption<Therapist>;
 pub(super) struct Tables {
     /// Of newest fixes.
     fixes: Grid,
-    people: Pool<Person>,
-    rows: Pool<Row>,
+    people: Pool<Person, 9>,
+    rows: Pool<Row, 9>,
     classes: Classes,
     hexagons: Hexagons,
     /// Open addressing by id: one more than a slot. An entry stays when its therapist goes: whoever the slot is then,
@@ -64,8 +64,8 @@ impl Tables {
         let slots = (0..capacity * 4 / 3).map(|_| AtomicU32::new(0)).collect();
         Self {
             fixes,
-            people: Pool::new(capacity, 9),
-            rows: Pool::new(capacity, 9),
+            people: Pool::new(capacity),
+            rows: Pool::new(capacity),
             classes: Classes::new(),
             hexagons,
             slots,

@@ -7,6 +7,7 @@ pub(crate) mod fit;
 pub mod lease;
 mod lock;
 mod moved;
+mod open;
 mod reminders;
 mod search;
 mod standing;
@@ -19,6 +20,7 @@ pub use create::{CreateOutcome, CreateRefused, NewBooking, Place, create, find_c
 pub use demand::demand;
 pub(crate) use lock::{Locked, id_of, lock, read, set_out_from};
 pub use moved::{MovePlace, MovedPage, last_move, moved_after, moves_before};
+pub use open::{OpenBooking, open};
 pub use reminders::{DueReminder, Reminded, due_reminders, remind};
 pub use search::{Preferences, Search, search};
 pub use standing::{SearchRules, standing, unsettled};

@@ -1,0 +1,330 @@
+//! Registration, log-in and log-out: tokens against passwords.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use chrono::NaiveDate;
+use serde::Serialize;
+
+use super::attempts::{Door, counted};
+use super::auth::{Authenticator, Caller};
+use super::extract::{Body, Fields, OptionalBody, read};
+use super::me::{self, Me};
+use super::passwords::{Password, Passwords};
+use super::peer::Peer;
+use super::person;
+use super::problem::{FieldErrors, Problem, ProblemBody};
+use super::rate_limit::Allowance;
+use crate::clock;
+use crate::core::ids::UserId;
+use crate::engine::Engine;
+use crate::store::accounts::{self, Login, NewAccount, Taken};
+use crate::store::tokens;
+
+/// What one can register as. Admins are made by admins.
+const ROLES: &[&str] = &["customer", "therapist", "store_owner"];
+
+/// What a token is called whose device has no name.
+const TOKEN_NAME: &str = "api";
+
+/// A new token and whose it is.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct SignedIn {
+    /// `{id}|{secret}`: for `Authorization: Bearer`. It is told this once and stored nowhere.
+    #[schema(example = "7|kR0…")]
+    pub token: String,
+    /// As `GET /v1/me` shows him.
+    pub user: Me,
+}
+
+/// Somebody who wants an account.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Registration {
+    /// E.164, or as it is written in the Philippines.
+    #[schema(example = "+639171234567")]
+    pub phone: String,
+    /// 8 characters to 72 bytes.
+    #[schema(example = "correct horse battery")]
+    pub password: String,
+    /// If given, the same.
+    pub password_confirmation: Option<String>,
+    /// At most 100 characters.
+    #[schema(example = "Maria")]
+    pub first_name: String,
+    /// At most 100 characters.
+    #[schema(example = "Santos")]
+    pub last_name: Option<String>,
+    /// `customer`, `therapist` or `store_owner`; `customer` if not given.
+    #[schema(example = "customer")]
+    pub role: Option<String>,
+    /// To log in with, too.
+    pub email: Option<String>,
+    /// `gender` of the schema.
+    pub gender: Option<String>,
+    /// After 1900-01-01.
+    #[schema(value_type = Option<String>, format = Date)]
+    pub date_of_birth: Option<NaiveDate>,
+    /// `en` if not given.
+    pub preferred_language: Option<String>,
+    /// What the token is called in `GET /v1/tokens`.
+    pub device_name: Option<String>,
+}
+
+/// Makes an account and lets it in. Phone and email are nobody else's.
+///
+/// A therapist or a store owner has no provider yet. At most 30 a minute from an address.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/register",
+    tag = "identity",
+    request_body = Registration,
+    responses(
+        (status = 201, body = SignedIn),
+        (status = 422, description = "`invalid`: also a phone or an email that somebody has already", body = ProblemBody),
+        (status = 429, description = "Too many new accounts from this address; `Retry-After`", body = ProblemBody),
+        (status = 503, description = "The database is not reachable, or too many passwords are being checked; `Retry-After`", body = ProblemBody)
+    )
+)]
+pub async fn register(
+    State(engine): State<Arc<Engine>>,
+    State(authenticator): State<Authenticator>,
+    State(passwords): State<Arc<Passwords>>,
+    State(door): State<Arc<Door>>,
+    Peer(address): Peer,
+    Body { fields, .. }: Body,
+) -> Result<Response, Problem> {
+    let wanted = wanted(fields)?;
+    let allowance = door.registrations.take(&counted(address), clock::monotonic());
+    if let Some(problem) = allowance.refused("Too many new accounts from this address.") {
+        return Ok(limited(problem.into_response(), allowance));
+    }
+    let mut new = wanted.account;
+    let known = accounts::taken(&engine.pool, &new.phone, new.email.as_deref()).await?;
+    if !known.is_empty() {
+        return Err(taken(&known));
+    }
+    new.password_hash = passwords.hash(wanted.password).await?;
+    let user = accounts::register(&engine.pool, &new).await?.map_err(|known| taken(&[known]))?;
+    let token = tokens::create_with_password(&engine.pool, user, &new.password_hash, &wanted.device).await?;
+    let token = token.ok_or_else(bad_credentials)?;
+    signed_in(StatusCode::CREATED, &engine, &authenticator, token).await
+}
+
+/// What was asked for, as far as it can be told without the database.
+struct Wanted {
+    /// Without the hash of its password.
+    account: NewAccount,
+    password: Password,
+    device: String,
+}
+
+fn wanted(mut fields: Fields) -> Result<Wanted, Problem> {
+    let phone = fields.required("phone", person::phone);
+    let password = Password::new(&mut fields, "password");
+    let first_name = fields.required("first_name", read::text(100));
+    let account = NewAccount {
+        phone: phone.clone().unwrap_or_default(),
+        email: fields.optional("email", person::email),
+        password_hash: String::new(),
+        first_name: first_name.clone().unwrap_or_default(),
+        last_name: fields.optional("last_name", read::text(100)),
+        gender: fields.optional("gender", person::gender),
+        date_of_birth: fields.optional("date_of_birth", person::birthday),
+        preferred_language: fields.optional("preferred_language", person::language),
+        role: fields.optional("role", read::word(ROLES)).unwrap_or(ROLES[0]),
+    };
+    let device = device(&mut fields);
+    let whole = phone.and(first_name).and(password).map(|password| Wanted { account, password, device });
+    fields.finish(whole)
+}
+
+fn device(fields: &mut Fields) -> String {
+    fields.optional("device_name", read::text(255)).unwrap_or_else(|| TOKEN_NAME.to_owned())
+}
+
+/// As Laravel words it.
+pub(super) fn taken(known: &[Taken]) -> Problem {
+    let text = |field| (field, vec![format!("The {field} has already been taken.")]);
+    let errors: FieldErrors = known.iter().map(|taken| text(taken.field())).map(|(f, t)| (f.to_owned(), t)).collect();
+    Problem::invalid(errors)
+}
+
+/// A phone or an email, and the password.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct LogIn {
+    /// One of the two.
+    #[schema(example = "+639171234567")]
+    pub phone: Option<String>,
+    /// One of the two.
+    pub email: Option<String>,
+    /// Of that account.
+    #[schema(example = "correct horse battery")]
+    pub password: String,
+    /// What the token is called in `GET /v1/tokens`.
+    pub device_name: Option<String>,
+}
+
+/// A token against phone or email and password.
+///
+/// An account that does not exist, is switched off or has another password is answered alike (401 `bad_credentials`), after the
+/// same time. At most 5 a minute for an account, and 5 that fail from an address.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/login",
+    tag = "identity",
+    request_body = LogIn,
+    responses(
+        (status = 200, body = SignedIn),
+        (status = 401, description = "`bad_credentials`", body = ProblemBody),
+        (status = 422, body = ProblemBody),
+        (status = 429, description = "Too many attempts for this account or from this address; `Retry-After`, `X-RateLimit-Limit`, `X-RateLimit-Remaining`", body = ProblemBody),
+        (status = 503, description = "The database is not reachable, or too many passwords are being checked; `Retry-After`", body = ProblemBody)
+    )
+)]
+pub async fn login(
+    State(engine): State<Arc<Engine>>,
+    State(authenticator): State<Authenticator>,
+    State(passwords): State<Arc<Passwords>>,
+    State(door): State<Arc<Door>>,
+    Peer(address): Peer,
+    Body { mut fields, .. }: Body,
+) -> Result<Response, Problem> {
+    let (login, password, device) = credentials(&mut fields);
+    let (login, password) = fields.finish(login.zip(password))?;
+    let (address, now) = (counted(address), clock::monotonic());
+    let from_here = door.addresses.take(&address, now);
+    if let Some(problem) = from_here.refused("Too many attempts to log in from this address.") {
+        return Ok(limited(problem.into_response(), from_here));
+    }
+    let known = accounts::credentials(&engine.pool, &login).await?;
+    let allowance = take_one(&door, known.as_ref().map(|known| known.user).ok_or(&login), now);
+    if let Some(problem) = allowance.refused("Too many attempts to log in to this account.") {
+        return Ok(limited(problem.into_response(), allowance));
+    }
+    let stored = known.as_ref().and_then(|known| known.password.clone());
+    let is_it = passwords.is(password, stored.clone()).await?;
+    let user = known.filter(|known| is_it && known.is_active).map(|known| known.user);
+    let token = match user.zip(stored) {
+        Some((user, stored)) => tokens::create_with_password(&engine.pool, user, &stored, &device).await?,
+        None => None,
+    };
+    let Some(token) = token else {
+        let fewer = if from_here.remaining < allowance.remaining { from_here } else { allowance };
+        return Ok(limited(bad_credentials().into_response(), fewer));
+    };
+    door.addresses.give_back(&address, now);
+    Ok(limited(signed_in(StatusCode::OK, &engine, &authenticator, token).await?, allowance))
+}
+
+/// One more attempt to prove that one is this user (or somebody who does not exist).
+pub(super) fn take_one(door: &Door, who: Result<UserId, &Login>, now: Instant) -> Allowance {
+    door.accounts.take(&who, now)
+}
+
+fn credentials(fields: &mut Fields) -> (Option<Login>, Option<Password>, String) {
+    let phone = fields.optional("phone", person::phone).map(Login::Phone);
+    let email = fields.optional("email", person::email).map(|email| Login::Email(email.to_lowercase()));
+    match (fields.has("phone"), fields.has("email")) {
+        (false, false) => fields.error("phone", "The phone field is required when email is not given."),
+        (true, true) => fields.error("email", "The email field must not be given with phone."),
+        _ => {}
+    }
+    (phone.or(email), Password::given(fields, "password"), device(fields))
+}
+
+/// 401, whatever is wrong.
+fn bad_credentials() -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, "bad_credentials", "These credentials do not match our records.")
+}
+
+async fn signed_in(
+    status: StatusCode,
+    engine: &Engine,
+    authenticator: &Authenticator,
+    token: String,
+) -> Result<Response, Problem> {
+    let caller = authenticator.verify(&token, clock::monotonic()).await?;
+    let user = me::shown(engine, &caller).await?;
+    let mut response = (status, Json(SignedIn { token, user })).into_response();
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+fn limited(mut response: Response, allowance: Allowance) -> Response {
+    allowance.write(response.headers_mut());
+    response
+}
+
+/// The token in use is no longer good; its streams end.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/logout",
+    tag = "identity",
+    request_body = Option<serde_json::Value>,
+    responses((status = 204, description = "Logged out"))
+)]
+pub async fn logout(
+    State(engine): State<Arc<Engine>>,
+    State(authenticator): State<Authenticator>,
+    Caller(caller): Caller,
+    _: OptionalBody,
+) -> Result<StatusCode, Problem> {
+    // Gone already: another did it, and it is what is wanted.
+    tokens::delete(&engine.pool, caller.user, caller.token).await?;
+    authenticator.revoked(&[caller.token]);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The old password and the new one.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct PasswordChange {
+    /// The one that holds.
+    pub current_password: String,
+    /// 8 characters to 72 bytes.
+    pub password: String,
+    /// If given, the same as `password`.
+    pub password_confirmation: Option<String>,
+}
+
+/// Changes the caller's password. All of his other tokens are no longer good, and their streams end.
+///
+/// The old one may be tried as often as a log-in: 5 times a minute.
+#[utoipa::path(
+    put,
+    path = "/v1/me/password",
+    tag = "identity",
+    request_body = PasswordChange,
+    responses(
+        (status = 204, description = "Changed"),
+        (status = 422, description = "`invalid`: also a `current_password` that is not his", body = ProblemBody),
+        (status = 429, description = "Too many attempts for this account, or requests with this token; `Retry-After`", body = ProblemBody)
+    )
+)]
+pub async fn change_password(
+    State(engine): State<Arc<Engine>>,
+    State(authenticator): State<Authenticator>,
+    State(passwords): State<Arc<Passwords>>,
+    State(door): State<Arc<Door>>,
+    Caller(caller): Caller,
+    Body { mut fields, .. }: Body,
+) -> Result<Response, Problem> {
+    let current = Password::given(&mut fields, "current_password");
+    let new = Password::new(&mut fields, "password");
+    let (current, new) = fields.finish(current.zip(new))?;
+    let allowance = take_one(&door, Ok(caller.user), clock::monotonic());
+    if let Some(problem) = allowance.refused("Too many attempts to give this account's password.") {
+        return Ok(limited(problem.into_response(), allowance));
+    }
+    let wrong = || Problem::field("invalid", "current_password", "The password is incorrect.");
+    let stored = accounts::password_hash(&engine.pool, caller.user).await?;
+    let is_it = passwords.is(current, stored.clone()).await?;
+    let stored = stored.filter(|_| is_it).ok_or_else(wrong)?;
+    let new = passwords.hash(new).await?;
+    let gone = accounts::change_password(&engine.pool, caller.user, &stored, &new, caller.token).await?;
+    authenticator.revoked(&gone.ok_or_else(wrong)?);
+    Ok(StatusCode::NO_CONTENT.into_response())
+}

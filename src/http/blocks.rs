@@ -1,0 +1,77 @@
+//! `/v1/blocks`: with whom the caller does not want to be matched.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+
+use super::auth::Caller;
+use super::extract::{OptionalBody, PathUuid, read};
+use super::page::{Page, WholeList};
+use super::problem::{Problem, ProblemBody};
+use crate::engine::Engine;
+use crate::store::blocks::{self, BlockRow};
+
+/// Why, if it is to be said.
+#[derive(Serialize, Deserialize, utoipa::ToSchema)]
+pub struct BlockRequest {
+    /// For himself and for ops, at most 500 characters.
+    pub reason: Option<String>,
+}
+
+/// Whom the caller has blocked, the newest first, on one page. Who has blocked him is nobody's to know.
+#[utoipa::path(get, path = "/v1/blocks", tag = "blocks", responses((status = 200, body = Page<BlockRow>)))]
+pub async fn list(
+    State(engine): State<Arc<Engine>>,
+    Caller(caller): Caller,
+    list: WholeList,
+) -> Result<Json<Page<BlockRow>>, Problem> {
+    Ok(Json(list.page(blocks::list(&engine.pool, caller.user).await?)))
+}
+
+/// Blocks somebody: neither is matched with the other any more. Once it is answered, matching at this node goes by it; a booking that
+/// was accepted goes on. May be repeated.
+#[utoipa::path(
+    put,
+    path = "/v1/blocks/{uuid}",
+    tag = "blocks",
+    params(("uuid" = Uuid, Path, description = "Of a provider; for therapists and store owners of a customer whom they have served; or of a booking of the caller's: its other party")),
+    request_body = Option<BlockRequest>,
+    responses((status = 200, body = BlockRow), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody))
+)]
+pub async fn put(
+    State(engine): State<Arc<Engine>>,
+    Caller(caller): Caller,
+    PathUuid(uuid): PathUuid,
+    OptionalBody(mut body): OptionalBody,
+) -> Result<Json<BlockRow>, Problem> {
+    let reason = body.fields.optional("reason", read::text(500));
+    let reason = body.fields.finish(Some(reason))?;
+    let blocked = blocks::put(&engine.pool, caller.user, uuid, reason.as_deref()).await?;
+    let (providers, row) = blocked.ok_or_else(|| Problem::not_found("Provider or customer"))?;
+    engine.shown(providers).await;
+    Ok(Json(row))
+}
+
+/// Takes a block of the caller's own back. The other's, if there is one, stays.
+#[utoipa::path(
+    delete,
+    path = "/v1/blocks/{uuid}",
+    tag = "blocks",
+    params(("uuid" = Uuid, Path, description = "As listed")),
+    responses((status = 204, description = "Gone"), (status = 404, body = ProblemBody))
+)]
+pub async fn delete(
+    State(engine): State<Arc<Engine>>,
+    Caller(caller): Caller,
+    PathUuid(uuid): PathUuid,
+) -> Result<StatusCode, Problem> {
+    let providers = blocks::delete(&engine.pool, caller.user, uuid).await?;
+    if providers.is_empty() {
+        return Err(Problem::not_found("Block"));
+    }
+    engine.shown(providers).await;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,156 @@
+//! The devices on which the caller is told.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Serialize;
+
+use super::auth::Caller;
+use super::extract::{Body, Given, PathId, read};
+use super::page::{Page, PageQuery};
+use super::problem::{Problem, ProblemBody};
+use crate::engine::Engine;
+use crate::store::device_tokens::{self, Device, NewDevice};
+use crate::wire::time::WireTime;
+
+/// `device_type` of the schema.
+const TYPES: &[&str] = &["android", "ios", "web"];
+
+/// Bytes: the table's unique index takes no more than 2,704.
+const LONGEST: usize = 2_048;
+
+/// A device on which somebody is told.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct DeviceToken {
+    /// `device_tokens.id`
+    pub id: i64,
+    /// `android`, `ios` or `web`
+    pub device_type: String,
+    /// The push service's.
+    pub token: String,
+    /// For people.
+    pub device_name: Option<String>,
+    /// For people.
+    pub device_os_version: Option<String>,
+    /// For people.
+    pub app_version: Option<String>,
+    /// Whether the push service still takes it.
+    pub is_active: bool,
+    /// When the app last said so.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_used_at: Option<WireTime>,
+    /// When it was first told.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: WireTime,
+}
+
+impl From<Device> for DeviceToken {
+    fn from(row: Device) -> Self {
+        Self {
+            id: row.id,
+            device_type: row.device_type,
+            token: row.token,
+            device_name: row.device_name,
+            device_os_version: row.device_os_version,
+            app_version: row.app_version,
+            is_active: row.is_active,
+            last_used_at: row.last_used_at.map(Into::into),
+            created_at: row.created_at.into(),
+        }
+    }
+}
+
+/// The caller's devices, newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/device-tokens",
+    tag = "identity",
+    params(
+        ("cursor" = Option<String>, Query, description = "`next_cursor` or `prev_cursor` of an earlier answer"),
+        ("per_page" = Option<u32>, Query, description = "1 to 100; 15 if not given"),
+    ),
+    responses((status = 200, body = Page<DeviceToken>), (status = 422, body = ProblemBody))
+)]
+pub async fn list(
+    State(engine): State<Arc<Engine>>,
+    Caller(caller): Caller,
+    query: PageQuery,
+) -> Result<Json<Page<DeviceToken>>, Problem> {
+    let page = device_tokens::list(&engine.pool, caller.user, query.ask()).await?;
+    Ok(Json(query.of(page, |device| device.id).map(DeviceToken::from)))
+}
+
+/// A device on which the caller wants to be told.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct NewDeviceToken {
+    /// `android`, `ios` or `web`
+    #[schema(example = "android")]
+    pub device_type: String,
+    /// The push service's: at most 2,048 visible ASCII characters.
+    #[schema(example = "fcm-token")]
+    pub token: String,
+    /// At most 255 characters.
+    pub device_name: Option<String>,
+    /// At most 50 characters.
+    pub device_os_version: Option<String>,
+    /// At most 50 characters.
+    pub app_version: Option<String>,
+}
+
+/// Notes a device of the caller's. One that was another user's (a shared phone) is the caller's from then on.
+#[utoipa::path(
+    put,
+    path = "/v1/device-tokens",
+    tag = "identity",
+    request_body = NewDeviceToken,
+    responses((status = 200, body = DeviceToken), (status = 422, body = ProblemBody))
+)]
+pub async fn put(
+    State(engine): State<Arc<Engine>>,
+    Caller(caller): Caller,
+    Body { mut fields, .. }: Body,
+) -> Result<Json<DeviceToken>, Problem> {
+    let device_type = fields.required("device_type", read::word(TYPES));
+    let token = fields.required("token", push_token);
+    let device = NewDevice {
+        device_type: device_type.unwrap_or_default(),
+        token: token.clone().unwrap_or_default(),
+        device_name: fields.optional("device_name", read::text(255)),
+        device_os_version: fields.optional("device_os_version", read::text(50)),
+        app_version: fields.optional("app_version", read::text(50)),
+    };
+    let device = fields.finish(device_type.zip(token).map(|_| device))?;
+    Ok(Json(device_tokens::put(&engine.pool, caller.user, &device).await?.into()))
+}
+
+fn push_token(given: Given<'_>) -> Result<String, String> {
+    let text = match given {
+        Given::Text(text) => Some(text),
+        Given::Json(value) => value.as_str(),
+    };
+    text.filter(|text| (1..=LONGEST).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()))
+        .map(str::to_owned)
+        .ok_or_else(|| format!("must be a text of 1 to {LONGEST} visible ASCII characters"))
+}
+
+/// Forgets a device of the caller's.
+#[utoipa::path(
+    delete,
+    path = "/v1/device-tokens/{id}",
+    tag = "identity",
+    params(("id" = i64, Path)),
+    responses((status = 204, description = "Forgotten"), (status = 404, body = ProblemBody))
+)]
+pub async fn delete(
+    State(engine): State<Arc<Engine>>,
+    Caller(caller): Caller,
+    PathId(id): PathId,
+) -> Result<StatusCode, Problem> {
+    if device_tokens::delete(&engine.pool, caller.user, id).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(Problem::not_found("Device token"))
+    }
+}

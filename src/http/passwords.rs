@@ -1,0 +1,287 @@
+//! Passwords: read so that nothing repeats them, hashed and compared as Laravel does it (bcrypt), a few at a time.
+
+use std::fmt;
+use std::hint::black_box;
+use std::ops::Range;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use bcrypt::{HashParts, Version};
+use tokio::sync::Semaphore;
+
+use super::extract::Fields;
+use super::problem::Problem;
+
+/// As Laravel's `BCRYPT_ROUNDS`: about a quarter of a second of a processor.
+pub const COST: u32 = 12;
+
+/// bcrypt's least.
+const LEAST_COST: u32 = 4;
+
+/// A row that asks for more is not computed (31 would take days): nobody gets in with it.
+const MOST_COST: u32 = 14;
+
+/// What bcrypt looks at; it would cut off the rest without a word.
+const MOST_BYTES: usize = 72;
+
+const LEAST_CHARS: usize = 8;
+
+/// Who waits for a turn, at most: they are through within seconds.
+const PLACES: usize = 32;
+
+/// For hashes that nobody compares.
+const SALT: [u8; 16] = [0x5a; 16];
+
+/// Somebody's password, in the clear: never printed.
+pub struct Password(String);
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Password {
+    /// One that somebody gives to be let in: what bcrypt can take. No error repeats it.
+    pub fn given(fields: &mut Fields, field: &str) -> Option<Self> {
+        Self::read(fields, field, 1)
+    }
+
+    /// One that somebody wants from now on. If `{field}_confirmation` is given, it must be the same.
+    pub fn new(fields: &mut Fields, field: &str) -> Option<Self> {
+        let password = Self::read(fields, field, LEAST_CHARS)?;
+        let again = fields.raw(&format!("{field}_confirmation"));
+        if again.is_some_and(|again| again.as_str() != Some(&password.0)) {
+            fields.error(field, format!("The {field} field confirmation does not match."));
+            return None;
+        }
+        Some(password)
+    }
+
+    /// As it is: spaces belong to it.
+    fn read(fields: &mut Fields, field: &str, least: usize) -> Option<Self> {
+        let wrong = match fields.raw(field) {
+            None => "is required".to_owned(),
+            Some(serde_json::Value::String(text)) => match fault(&text, least) {
+                None => return Some(Self(text)),
+                Some(fault) => fault,
+            },
+            Some(_) => "must be a text".to_owned(),
+        };
+        fields.error(field, format!("The {field} field {wrong}."));
+        None
+    }
+}
+
+fn fault(text: &str, least: usize) -> Option<String> {
+    let (chars, bytes) = (text.chars().count(), text.len());
+    if chars == 0 {
+        Some("is required".to_owned())
+    } else if chars < least {
+        Some(format!("must be at least {least} characters"))
+    } else if bytes > MOST_BYTES {
+        Some(format!("must be at most {MOST_BYTES} bytes in UTF-8, and has {bytes}"))
+    } else if text.contains('\0') {
+        Some("must not contain the character NUL".to_owned())
+    } else {
+        None
+    }
+}
+
+/// Hashes and compares passwords on threads of its own, so few at once that pings and searches do not notice.
+pub struct Passwords {
+    cost: u32,
+    turns: Arc<Semaphore>,
+    places: Arc<Semaphore>,
+}
+
+impl Passwords {
+    /// `cost`: of new hashes, the exponent of bcrypt; 4 to 14.
+    pub fn new(cost: u32) -> Self {
+        let processors = available_parallelism().map_or(1, usize::from);
+        Self {
+            cost: cost.clamp(LEAST_COST, MOST_COST),
+            turns: Arc::new(Semaphore::new((processors / 4).max(1))),
+            places: Arc::new(Semaphore::new(PLACES)),
+        }
+    }
+
+    /// The hash of a new password, `$2y$` as PHP writes it.
+    ///
+    /// # Errors
+    /// 503 when too many wait.
+    pub async fn hash(&self, password: Password) -> Result<String, Problem> {
+        let cost = self.cost;
+        let hashed = self.in_turn(move || bcrypt::hash_with_result(&password.0, cost)).await?;
+        match hashed {
+            Ok(parts) => Ok(parts.format_for_version(Version::TwoY)),
+            Err(error) => {
+                tracing::error!(%error, "a password could not be hashed");
+                Err(Problem::internal())
+            }
+        }
+    }
+
+    /// Whether a stored hash is this password's. Takes as long whether it is or not, and where there is no hash to compare
+    /// with (`None`: no such account, or one without a password), unless the stored one is of a higher cost than new ones.
+    ///
+    /// # Errors
+    /// 503 when too many wait.
+    pub async fn is(&self, password: Password, stored: Option<String>) -> Result<bool, Problem> {
+        let cost = self.cost;
+        self.in_turn(move || compare(password.0.as_bytes(), stored.as_deref(), cost)).await
+    }
+
+    /// Work once begun keeps its turn to its end, even if nobody waits for it any more.
+    async fn in_turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+        let busy = || Problem::unavailable("Too many passwords are being checked right now; try again.");
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
+        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| busy())?;
+        let work = tokio::task::spawn_blocking(move || {
+            let done = work();
+            drop((turn, place));
+            done
+        });
+        work.await.map_err(|_| {
+            tracing::error!("the check of a password panicked");
+            Problem::internal()
+        })
+    }
+}
+
+fn compare(password: &[u8], stored: Option<&str>, cost: u32) -> bool {
+    let stored_cost = stored.and_then(usable_cost);
+    if stored.is_some() && stored_cost.is_none() {
+        tracing::warn!("a stored password is no bcrypt hash of a cost up to {MOST_COST}: nobody gets in with it");
+    }
+    let is_it = match (stored, stored_cost) {
+        (Some(stored), Some(_)) => bcrypt::verify(password, stored).unwrap_or(false),
+        _ => false,
+    };
+    let (once, rest) = filler(stored_cost, cost);
+    for cost in once.into_iter().chain(rest) {
+        black_box(bcrypt::bcrypt(cost, SALT, black_box(password)));
+    }
+    is_it
+}
+
+fn usable_cost(hash: &str) -> Option<u32> {
+    let parts: HashParts = hash.parse().ok()?;
+    Some(parts.get_cost()).filter(|cost| (LEAST_COST..=MOST_COST).contains(cost))
+}
+
+/// What is hashed for nothing after a hash of this cost was compared, so that all of it is the work of one of `cost`: each cost
+/// is twice the work of the one below, so 2^10 (the row's) + 2^10 + 2^11 = 2^12.
+fn filler(stored: Option<u32>, cost: u32) -> (Option<u32>, Range<u32>) {
+    match stored {
+        None => (Some(cost), 0..0),
+        Some(stored) => (None, stored..cost.max(stored)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn fields(value: Value) -> Fields {
+        match value {
+            Value::Object(map) => Fields::of_body(map),
+            _ => panic!("an object"),
+        }
+    }
+
+    fn refusal(value: Value) -> String {
+        let mut fields = fields(value);
+        assert!(Password::new(&mut fields, "password").is_none());
+        fields.finish::<()>(None).expect_err("refused").to_json()["errors"]["password"][0]
+            .as_str()
+            .expect("a text")
+            .into()
+    }
+
+    #[test]
+    fn what_cannot_be_a_password_is_refused_without_being_repeated() {
+        for (given, told) in [
+            (json!({}), "is required"),
+            (json!({"password": ""}), "is required"),
+            (json!({"password": 12_345_678}), "must be a text"),
+            (json!({"password": "hunter2"}), "must be at least 8 characters"),
+            (json!({"password": "hunter2".repeat(11)}), "must be at most 72 bytes in UTF-8, and has 77"),
+            (json!({"password": "ñ".repeat(37)}), "must be at most 72 bytes in UTF-8, and has 74"),
+            (json!({"password": "hunter2\0hunter2"}), "must not contain the character NUL"),
+            (
+                json!({"password": "hunter2hunter2", "password_confirmation": "hunter3hunter3"}),
+                "confirmation does not match",
+            ),
+        ] {
+            let text = refusal(given);
+            assert_eq!(text, format!("The password field {told}."));
+            assert!(!text.contains("hunter"), "{text}");
+        }
+        for good in [" 8 chars", &"x".repeat(72), "ñññññññññ"] {
+            let password = Password::new(&mut fields(json!({"password": good})), "password").expect("a password");
+            assert_eq!(password.0, good);
+            assert_eq!(format!("{password:?}"), "***");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hash_is_laravels_and_laravels_is_understood() {
+        let passwords = Passwords::new(4);
+        let hash = passwords.hash(Password("secret".into())).await.expect("a hash");
+        assert!(hash.starts_with("$2y$04$") && hash.len() == 60, "{hash}");
+        // Laravel's own factory: "password" and "secret", by PHP.
+        let php = "$2y$10$92IXUNpkjO0rOQ5byMi.Ye4oKoEa3Ro9llC/.og/at2.uheWG/igi";
+        for (password, stored, expected) in [
+            ("secret", Some(hash.as_str()), true),
+            ("Secret", Some(&hash), false),
+            ("password", Some(php), true),
+            ("secret", Some(php), false),
+            ("password", Some(&php.replace("$10$", "$31$")), false),
+            ("password", Some("password"), false),
+            ("password", Some(""), false),
+            ("password", None, false),
+        ] {
+            let is_it = passwords.is(Password(password.into()), stored.map(str::to_owned)).await.expect("an answer");
+            assert_eq!(is_it, expected, "{password} {stored:?}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_account_an_old_hash_and_a_hash_that_is_none_take_the_same_work() {
+        let work = |stored: Option<u32>| {
+            let (once, rest) = filler(stored, COST);
+            stored.into_iter().chain(once).chain(rest).map(|cost| 1_u64 << cost).sum::<u64>()
+        };
+        for stored in [None, Some(4), Some(10), Some(11), Some(12)] {
+            assert_eq!(work(stored), 1 << COST, "{stored:?}");
+        }
+        assert_eq!(work(Some(14)), 1 << 14, "never less than it needs");
+        assert_eq!(usable_cost("$2y$31$92IXUNpkjO0rOQ5byMi.Ye4oKoEa3Ro9llC/.og/at2.uheWG/igi"), None);
+    }
+
+    #[tokio::test]
+    async fn so_many_wait_and_no_more() {
+        let passwords = Arc::new(Passwords::new(4));
+        let all = passwords.turns.available_permits();
+        let turns = Arc::clone(&passwords.turns).acquire_many_owned(u32::try_from(all).expect("few")).await;
+        let waiting: Vec<_> = (0..PLACES)
+            .map(|_| {
+                let passwords = Arc::clone(&passwords);
+                tokio::spawn(async move { passwords.is(Password("secret".into()), None).await.map_err(|p| p.status()) })
+            })
+            .collect();
+        while passwords.places.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let refused = passwords.is(Password("secret".into()), None).await.expect_err("no place");
+        assert_eq!((refused.status().as_u16(), refused.code()), (503, "unavailable"));
+        drop(turns);
+        for one in waiting {
+            assert_eq!(one.await.expect("no panic"), Ok(false));
+        }
+        assert_eq!(passwords.places.available_permits(), PLACES);
+    }
+}

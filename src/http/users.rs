@@ -1,0 +1,232 @@
+//! Users, to admins.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use chrono::NaiveDate;
+use serde::Serialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::accounts::taken;
+use super::auth::Caller;
+use super::extract::{Body, Fields, PathUuid, read};
+use super::page::{Page, PageQuery};
+use super::person;
+use super::problem::{Problem, ProblemBody};
+use crate::core::ids::UserId;
+use crate::engine::Engine;
+use crate::store::directory::{self, Filter, Refused};
+use crate::wire::time::WireTime;
+
+/// A user, as admins see him.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct User {
+    /// `users.uuid`
+    pub uuid: Uuid,
+    /// E.164
+    #[schema(example = "+639171234567")]
+    pub phone: String,
+    /// When it was shown to be his.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub phone_verified_at: Option<WireTime>,
+    /// If given.
+    pub email: Option<String>,
+    /// When it was shown to be his.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub email_verified_at: Option<WireTime>,
+    /// Given name.
+    pub first_name: Option<String>,
+    /// Family name.
+    pub last_name: Option<String>,
+    /// `gender` of the schema.
+    pub gender: Option<String>,
+    /// If given.
+    #[schema(value_type = Option<String>, format = Date)]
+    pub date_of_birth: Option<NaiveDate>,
+    /// A URL.
+    pub profile_photo_url: Option<String>,
+    /// `en`, `fil` …
+    pub preferred_language: String,
+    /// Whether he may come in.
+    pub is_active: bool,
+    /// Whether his identity was checked.
+    pub is_verified: bool,
+    /// As the Laravel application keeps it.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_active_at: Option<WireTime>,
+    /// Names of roles.
+    pub roles: Vec<String>,
+    /// When he joined.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: WireTime,
+    /// When the row last changed.
+    #[schema(value_type = String, format = DateTime)]
+    pub updated_at: WireTime,
+}
+
+impl From<directory::User> for User {
+    fn from(row: directory::User) -> Self {
+        Self {
+            uuid: row.uuid,
+            phone: row.phone,
+            phone_verified_at: row.phone_verified_at.map(Into::into),
+            email: row.email,
+            email_verified_at: row.email_verified_at.map(Into::into),
+            first_name: row.first_name,
+            last_name: row.last_name,
+            gender: row.gender,
+            date_of_birth: row.date_of_birth,
+            profile_photo_url: row.profile_photo_url,
+            preferred_language: row.preferred_language,
+            is_active: row.is_active,
+            is_verified: row.is_verified,
+            last_active_at: row.last_active_at.map(Into::into),
+            roles: row.roles,
+            created_at: row.created_at.into(),
+            updated_at: row.updated_at.into(),
+        }
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::NotFound(what) => Self::not_found(what),
+            Refused::NotAllowed(why) => Self::forbidden(why),
+            Refused::OwnAccount(why) => Self::conflict("own_account", why),
+            Refused::ActiveBookings => {
+                Self::conflict("active_bookings", "The user is a party of a booking that has not ended.")
+            }
+            Refused::Taken(field) => taken(&[field]),
+            Refused::NoSuchNames(field, names) => {
+                let text = format!("The {field} field must name existing {field}; {} are not.", names.join(", "));
+                Self::field("invalid", field, text)
+            }
+            Refused::Store(error) => error.into(),
+        }
+    }
+}
+
+/// Every live user, newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/users",
+    tag = "admin",
+    params(
+        ("role" = Option<String>, Query, description = "Only who has this role"),
+        ("search" = Option<String>, Query, description = "Part of a name, an email or a phone; at most 100 characters"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` or `prev_cursor` of an earlier answer"),
+        ("per_page" = Option<u32>, Query, description = "1 to 100; 15 if not given"),
+    ),
+    responses((status = 200, body = Page<User>), (status = 422, body = ProblemBody))
+)]
+pub async fn list(
+    State(engine): State<Arc<Engine>>,
+    query: PageQuery,
+    mut fields: Fields,
+) -> Result<Json<Page<User>>, Problem> {
+    let filter =
+        Filter { role: fields.optional("role", read::text(255)), search: fields.optional("search", read::text(100)) };
+    let filter = fields.finish(Some(filter))?;
+    let page = directory::list(&engine.pool, filter, query.ask()).await?;
+    Ok(Json(query.of(page, |user| user.id).map(User::from)))
+}
+
+/// A live user.
+#[utoipa::path(
+    get,
+    path = "/v1/users/{uuid}",
+    tag = "admin",
+    params(("uuid" = Uuid, Path)),
+    responses((status = 200, body = User), (status = 404, body = ProblemBody))
+)]
+pub async fn show(State(engine): State<Arc<Engine>>, PathUuid(uuid): PathUuid) -> Result<Json<User>, Problem> {
+    let user = directory::find(&engine.pool, uuid).await?;
+    user.map(|user| Json(user.into())).ok_or_else(|| Problem::not_found("User"))
+}
+
+/// What an admin changes of a user: what is not given stays, null empties.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct UserChange {
+    /// False: he may not come in, within 2 s.
+    pub is_active: Option<bool>,
+    /// Whether his identity was checked.
+    pub is_verified: Option<bool>,
+    /// Nobody else's; another one is not verified. Never null.
+    pub phone: Option<String>,
+    /// Nobody else's; another one is not verified.
+    pub email: Option<String>,
+    /// At most 100 characters.
+    pub first_name: Option<String>,
+    /// At most 100 characters.
+    pub last_name: Option<String>,
+    /// `gender` of the schema.
+    pub gender: Option<String>,
+    /// After 1900-01-01.
+    #[schema(value_type = Option<String>, format = Date)]
+    pub date_of_birth: Option<NaiveDate>,
+    /// https:// or http://
+    pub profile_photo_url: Option<String>,
+    /// `en`, `fil`, `en-PH` …; never null.
+    pub preferred_language: Option<String>,
+    /// At most 4 KiB; never null.
+    #[schema(value_type = Option<Object>)]
+    pub notification_preferences: Option<Value>,
+}
+
+/// Changes a user. Of a therapist, questions at this node go by it once it is answered.
+///
+/// An admin's account is changed by himself and by super admins. It is written into `audit_logs`.
+#[utoipa::path(
+    patch,
+    path = "/v1/users/{uuid}",
+    tag = "admin",
+    params(("uuid" = Uuid, Path)),
+    request_body = UserChange,
+    responses(
+        (status = 200, body = User),
+        (status = 404, body = ProblemBody),
+        (status = 409, description = "`own_account`: nobody switches himself off", body = ProblemBody),
+        (status = 422, body = ProblemBody)
+    )
+)]
+pub async fn change(
+    State(engine): State<Arc<Engine>>,
+    Caller(caller): Caller,
+    PathUuid(uuid): PathUuid,
+    Body { mut fields, .. }: Body,
+) -> Result<Json<User>, Problem> {
+    let mut change = person::own_change(&mut fields);
+    change.phone = fields.changed("phone", person::phone);
+    change.is_active = fields.changed("is_active", read::boolean);
+    change.is_verified = fields.changed("is_verified", read::boolean);
+    let change = fields.finish(Some(change))?;
+    let user = directory::change(&engine.pool, caller.user, uuid, &change).await?;
+    engine.user_shown(UserId(user.id)).await?;
+    Ok(Json(user.into()))
+}
+
+/// Deletes a user softly: he may not come in any more within 2 s, and is not matched. His phone and email are free.
+#[utoipa::path(
+    delete,
+    path = "/v1/users/{uuid}",
+    tag = "admin",
+    params(("uuid" = Uuid, Path)),
+    responses(
+        (status = 204, description = "Deleted"),
+        (status = 404, body = ProblemBody),
+        (status = 409, description = "`own_account`; `active_bookings`: he is a party of one that has not ended", body = ProblemBody)
+    )
+)]
+pub async fn delete(
+    State(engine): State<Arc<Engine>>,
+    Caller(caller): Caller,
+    PathUuid(uuid): PathUuid,
+) -> Result<StatusCode, Problem> {
+    let user = directory::delete(&engine.pool, caller.user, uuid).await?;
+    engine.user_shown(user).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

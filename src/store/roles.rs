@@ -1,0 +1,147 @@
+//! `roles` and `permissions` of the guard `api`. This service goes by roles; permissions are kept for the Laravel application.
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use sqlx::PgPool;
+
+use super::StoreError;
+use super::audit_logs::{self, Change};
+use super::directory::{Refused, rank};
+use crate::core::ids::UserId;
+
+/// Laravel's morph names.
+const ROLE_MORPH: &str = r"Spatie\Permission\Models\Role";
+const PERMISSION_MORPH: &str = r"Spatie\Permission\Models\Permission";
+
+/// A role and what it permits.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct Role {
+    /// `roles.id`
+    pub id: i64,
+    /// `customer`, `therapist` …
+    pub name: String,
+    /// Names, sorted.
+    pub permissions: Vec<String>,
+}
+
+/// A permission.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct Permission {
+    /// `permissions.id`
+    pub id: i64,
+    /// Of one's own choosing.
+    pub name: String,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+}
+
+macro_rules! select_role {
+    ($rest:literal) => {
+        concat!(
+            r#"SELECT r.id, r.name::text AS name,
+                      ARRAY(SELECT p.name::text COLLATE "C" FROM role_has_permissions h JOIN permissions p ON p.id = h.permission_id
+                            WHERE h.role_id = r.id ORDER BY 1) AS permissions
+               FROM roles r WHERE r.guard_name = 'api'"#,
+            $rest
+        )
+    };
+}
+
+/// Every role, in the order in which they were made.
+pub async fn list(pool: &PgPool) -> Result<Vec<Role>, StoreError> {
+    Ok(sqlx::query_as(select_role!(" ORDER BY r.id")).fetch_all(pool).await?)
+}
+
+/// Every permission, by name.
+pub async fn permissions(pool: &PgPool) -> Result<Vec<Permission>, StoreError> {
+    let sql = r#"SELECT id, name, created_at FROM permissions WHERE guard_name = 'api' ORDER BY name COLLATE "C""#;
+    Ok(sqlx::query_as(sql).fetch_all(pool).await?)
+}
+
+/// Lets a role permit these and nothing else.
+///
+/// # Errors
+/// [`Refused`].
+pub async fn set_permissions(pool: &PgPool, by: UserId, role: &str, names: &[String]) -> Result<Role, Refused> {
+    let mut tx = pool.begin().await?;
+    super_admin(&mut tx, by).await?;
+    let role: Option<Role> = sqlx::query_as(select_role!(" AND r.name = $1 FOR NO KEY UPDATE OF r"))
+        .bind(role)
+        .fetch_optional(&mut *tx)
+        .await?;
+    let before = role.ok_or(Refused::NotFound("Role"))?;
+    // Locked, so that none of them goes meanwhile.
+    let known: Vec<(i64, String)> = sqlx::query_as(
+        "SELECT id, name::text FROM permissions WHERE name = ANY ($1) AND guard_name = 'api' ORDER BY id FOR KEY SHARE",
+    )
+    .bind(names)
+    .fetch_all(&mut *tx)
+    .await?;
+    let unknown: Vec<String> =
+        names.iter().filter(|name| known.iter().all(|(_, known)| known != *name)).cloned().collect();
+    if !unknown.is_empty() {
+        return Err(Refused::NoSuchNames("permissions", unknown));
+    }
+    let ids: Vec<i64> = known.iter().map(|(id, _)| *id).collect();
+    for sql in [
+        "DELETE FROM role_has_permissions WHERE role_id = $1 AND permission_id <> ALL ($2)",
+        "INSERT INTO role_has_permissions (role_id, permission_id) SELECT $1, unnest($2::bigint[]) ON CONFLICT DO NOTHING",
+    ] {
+        sqlx::query(sql).bind(before.id).bind(&ids).execute(&mut *tx).await?;
+    }
+    let after: Role = sqlx::query_as(select_role!(" AND r.id = $1")).bind(before.id).fetch_one(&mut *tx).await?;
+    if before.permissions != after.permissions {
+        let [old, new] = [&before, &after].map(|role| Some(json!({"permissions": role.permissions})));
+        audit_logs::write(&mut tx, Change { by, action: "updated", of: ROLE_MORPH, id: before.id, old, new }).await?;
+    }
+    tx.commit().await?;
+    Ok(after)
+}
+
+/// Makes a permission, unless there is one of this name.
+///
+/// # Errors
+/// [`Refused`].
+pub async fn put_permission(pool: &PgPool, by: UserId, name: &str) -> Result<Permission, Refused> {
+    let mut tx = pool.begin().await?;
+    super_admin(&mut tx, by).await?;
+    let made: Option<i64> = sqlx::query_scalar(
+        "INSERT INTO permissions (name, guard_name) VALUES ($1, 'api') ON CONFLICT DO NOTHING RETURNING id",
+    )
+    .bind(name)
+    .fetch_optional(&mut *tx)
+    .await?;
+    if let Some(id) = made {
+        let new = Some(json!({"name": name}));
+        audit_logs::write(&mut tx, Change { by, action: "created", of: PERMISSION_MORPH, id, old: None, new }).await?;
+    }
+    let row = sqlx::query_as("SELECT id, name, created_at FROM permissions WHERE name = $1 AND guard_name = 'api'")
+        .bind(name)
+        .fetch_one(&mut *tx)
+        .await?;
+    tx.commit().await?;
+    Ok(row)
+}
+
+/// Takes a permission away, from every role and user that has it.
+///
+/// # Errors
+/// [`Refused`].
+pub async fn delete_permission(pool: &PgPool, by: UserId, name: &str) -> Result<(), Refused> {
+    let mut tx = pool.begin().await?;
+    super_admin(&mut tx, by).await?;
+    let gone: Option<i64> =
+        sqlx::query_scalar("DELETE FROM permissions WHERE name = $1 AND guard_name = 'api' RETURNING id")
+            .bind(name)
+            .fetch_optional(&mut *tx)
+            .await?;
+    let id = gone.ok_or(Refused::NotFound("Permission"))?;
+    let old = Some(json!({"name": name}));
+    audit_logs::write(&mut tx, Change { by, action: "deleted", of: PERMISSION_MORPH, id, old, new: None }).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+async fn super_admin(tx: &mut sqlx::PgConnection, by: UserId) -> Result<(), Refused> {
+    if rank(tx, by).await?.super_admin { Ok(()) } else { Err(Refused::NotAllowed("This is for super admins.")) }
+}

@@ -1,0 +1,130 @@
+//! Either side blocks the other, and from the answer on neither is matched with the other.
+
+use serde_json::json;
+
+use super::*;
+
+async fn finds(api: &Api, therapist: &Therapist) -> bool {
+    let answer = api.get(&nearby(HERE, "")).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let uuid = therapist.provider_uuid.to_string();
+    answer.json["data"].as_array().expect("data").iter().any(|t| t["provider_uuid"] == uuid.as_str())
+}
+
+fn block(uuid: impl std::fmt::Display) -> String {
+    format!("/v1/blocks/{uuid}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_customer_blocks_a_therapist_and_changes_her_mind() {
+    let server = Server::start().await;
+    let pool = server.pool();
+    let therapist = therapist_at(&server, "Luz", 300.0).await;
+    let (customer, other) = (people::customer(pool).await, people::customer(pool).await);
+    let (hers, others) = (server.api(&customer.token), server.api(&other.token));
+    for round in 0..6 {
+        let made = hers.put(&block(therapist.provider_uuid), json!({"reason": "rude"})).await;
+        assert_eq!((made.status, &made.json["uuid"]), (200, &json!(therapist.provider_uuid)), "{made:?}");
+        assert_eq!(
+            (&made.json["type"], &made.json["name"], &made.json["reason"]),
+            (&json!("provider"), &json!("Luz"), &json!("rude"))
+        );
+        assert!(!finds(&hers, &therapist).await, "round {round}");
+        assert!(finds(&others, &therapist).await, "round {round}");
+        let mut body = wanted();
+        body["provider_uuid"] = json!(therapist.provider_uuid);
+        assert_eq!(hers.post("/v1/bookings", body).await.json["code"], "provider_unavailable");
+        // Repeated without a reason, it stands as it was.
+        assert_eq!(hers.send(hers.request("PUT", &block(therapist.provider_uuid))).await.json, made.json);
+        assert_eq!(hers.get("/v1/blocks").await.json["data"], json!([made.json]));
+        assert_eq!(others.get("/v1/blocks").await.json["data"], json!([]));
+        assert_eq!(others.delete(&block(therapist.provider_uuid)).await.status, 404, "it is not hers");
+        assert_eq!(hers.delete(&block(therapist.provider_uuid)).await.status, 204);
+        assert!(finds(&hers, &therapist).await, "round {round}");
+        assert_eq!(hers.delete(&block(therapist.provider_uuid)).await.status, 404);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_therapist_blocks_whom_he_has_served_and_the_others_block_is_not_his_to_take_back() {
+    let server = Server::start().await;
+    let pool = server.pool();
+    let therapist = therapist_at(&server, "Luz", 300.0).await;
+    let (customer, stranger) = (people::customer(pool).await, people::customer(pool).await);
+    let (his, hers) = (server.api(&therapist.person.token), server.api(&customer.token));
+    let booking = book(&server, &customer, wanted()).await;
+    let by_booking = block(uuid(&booking));
+    let offers = his.until("/v1/offers", |answer| answer.json["data"][0].is_object()).await.json;
+    assert_eq!(his.put(&by_booking, json!({})).await.status, 404, "he is only asked");
+    assert_eq!(his.post(&format!("/v1/offers/{}/accept", offers["data"][0]["offer_id"]), json!({})).await.status, 200);
+    assert_eq!(his.put(&block(stranger.user_uuid), json!({})).await.status, 404, "he does not know her");
+    assert_eq!(server.api(&stranger.token).put(&by_booking, json!({})).await.status, 404);
+
+    let made = his.put(&by_booking, json!({"reason": "no tip"})).await;
+    assert_eq!((made.status, &made.json["uuid"]), (200, &json!(customer.user_uuid)), "{made:?}");
+    assert_eq!((&made.json["type"], &made.json["name"]), (&json!("customer"), &json!("Maria")));
+    assert_eq!(
+        his.put(&block(customer.user_uuid), json!({"reason": "no tip at all"})).await.json["reason"],
+        "no tip at all"
+    );
+    assert_eq!(hers.get("/v1/blocks").await.json["data"], json!([]), "she is not told");
+    // The booking goes on; afterwards they are not matched.
+    for to in ["en_route", "arrived", "in_progress", "completed"] {
+        assert_eq!(transition(&server, &therapist.person, uuid(&booking), to).await.0, 200, "{to}");
+    }
+    assert!(!finds(&hers, &therapist).await);
+    assert!(finds(&server.api(&stranger.token), &therapist).await);
+
+    // Hers stands beside his, and each takes back his own.
+    assert_eq!(hers.put(&by_booking, json!({})).await.json["uuid"], json!(therapist.provider_uuid));
+    assert_eq!(his.delete(&block(customer.user_uuid)).await.status, 204);
+    assert_eq!(his.delete(&block(customer.user_uuid)).await.status, 404);
+    assert!(!finds(&hers, &therapist).await, "she still blocks him");
+    assert_eq!(hers.delete(&block(therapist.provider_uuid)).await.status, 204);
+    assert!(finds(&hers, &therapist).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owners_stores_block_as_one_and_nobody_blocks_himself() {
+    let server = Server::start().await;
+    let pool = server.pool();
+    let (first, first_uuid) = stores::store(pool, "Ginhawa", HERE, stores::around_the_clock()).await;
+    let owner: i64 = sqlx::query_scalar("SELECT user_id FROM providers WHERE id = $1")
+        .bind(first)
+        .fetch_one(pool)
+        .await
+        .expect("a row");
+    let (second, _) = stores::store(pool, "Lunas", north(500.0), stores::around_the_clock()).await;
+    sqlx::query("UPDATE providers SET user_id = $1 WHERE id = $2")
+        .bind(owner)
+        .bind(second)
+        .execute(pool)
+        .await
+        .expect("his");
+    let his = server.api(&people::token(pool, owner, r#"["*"]"#).await);
+    let customer = people::customer(pool).await;
+    let hers = server.api(&customer.token);
+    let visit = json!({"service": "swedish-massage", "type": "in_store", "booking_type": "now", "payment_method": "cash",
+                       "provider_uuid": first_uuid});
+    hers.until(&stores::nearby(HERE, ""), |answer| answer.json["data"].as_array().is_some_and(|all| all.len() == 2))
+        .await;
+    let booking = book(&server, &customer, visit).await;
+    assert_eq!(his.put(&block(uuid(&booking)), json!({})).await.json["uuid"], json!(customer.user_uuid));
+    assert_eq!(his.get("/v1/blocks").await.json["data"].as_array().map(Vec::len), Some(1));
+    let rows = "SELECT count(*) FROM customer_blocks WHERE customer_id = $1";
+    let rows = || sqlx::query_scalar::<_, i64>(rows).bind(customer.user_id).fetch_one(pool);
+    assert_eq!(rows().await.expect("a count"), 2);
+    assert_eq!(his.delete(&block(customer.user_uuid)).await.status, 204);
+    assert_eq!(rows().await.expect("a count"), 0);
+
+    assert_eq!(his.put(&block(first_uuid), json!({})).await.status, 404, "it is his own");
+    assert_eq!(hers.put(&block(customer.user_uuid), json!({})).await.status, 404);
+    for none in ["00000000-0000-4000-8000-000000000000", "x", "%00"] {
+        assert_eq!(hers.put(&block(none), json!({})).await.status, 404, "{none}");
+        assert_eq!(hers.delete(&block(none)).await.status, 404, "{none}");
+    }
+    for reason in [json!("x".repeat(501)), json!("a\u{0}"), json!(7)] {
+        let answer = hers.put(&block(first_uuid), json!({"reason": reason})).await;
+        assert!(answer.status == 422 && answer.json["errors"]["reason"].is_array(), "{answer:?}");
+    }
+}
