@@ -19,7 +19,7 @@ use spacall::core::track::Fix;
 
 use support::floor::Floor;
 use support::table::{self, Limit, Line, time};
-use support::tree::Tree;
+use support::tree::{Globe, Tree};
 use support::world::{Move, Moves, NOW, Town, filters, fleet_of, question};
 
 const SMALL: usize = 10_000;
@@ -60,12 +60,14 @@ fn at_size(criterion: &mut Criterion, town: &Town, points: usize) -> String {
     let customers = town.customers();
     let fleet = fleet_of(town.therapists(points));
     let (mut floor, floor_cell_m) = best_floor(&places, &customers);
-    let mut tree = Tree::new(&places);
-    all_agree(&fleet, &floor, &tree, &customers);
+    let (mut tree, mut globe) = (Tree::new(&places), Globe::new(&places));
+    all_agree(&fleet, &floor, (&tree, &globe), &customers);
 
     let mut group = criterion.benchmark_group("nearest");
     let mut ask = turns(&customers);
     group.bench_function(BenchmarkId::new("rstar", points), |b| b.iter(|| black_box(tree.nearest(ask()))));
+    let mut ask = turns(&customers);
+    group.bench_function(BenchmarkId::new("rstar-globe", points), |b| b.iter(|| black_box(globe.nearest(ask()))));
     let mut ask = turns(&customers);
     group.bench_function(BenchmarkId::new("floor", points), |b| b.iter(|| black_box(floor.nearest(ask()))));
     // Who and how far, as the other two tell it; then with all that an answer shows.
@@ -127,6 +129,13 @@ fn at_size(criterion: &mut Criterion, town: &Town, points: usize) -> String {
             tree.set(index, to);
         });
     });
+    let mut moves = Moves::of(&places);
+    group.bench_function(BenchmarkId::new("rstar-globe", points), |b| {
+        b.iter(|| {
+            let Move { index, to, .. } = moves.advance();
+            globe.set(index, to);
+        });
+    });
     group.finish();
 
     let ends = moves.ends();
@@ -171,13 +180,14 @@ fn turns(customers: &[LatLng]) -> impl FnMut() -> LatLng {
 }
 
 /// Who is compared answers the same question: the same people in the same order.
-fn all_agree(fleet: &Fleet, floor: &Floor, tree: &Tree, customers: &[LatLng]) {
+fn all_agree(fleet: &Fleet, floor: &Floor, (tree, globe): (&Tree, &Globe), customers: &[LatLng]) {
     for &customer in &customers[..500] {
         let answer = fleet.nearest(&question(customer), NOW);
         let fleet: Vec<i64> = answer.candidates.iter().map(|c| c.therapist.provider.0 - 1).collect();
         let ids = |found: Vec<(f64, u32)>| found.into_iter().map(|(_, id)| i64::from(id)).collect::<Vec<_>>();
         assert_eq!(ids(floor.nearest(customer)), fleet, "the bare grid, from {customer}");
         assert_eq!(ids(tree.nearest(customer)), fleet, "rstar, from {customer}");
+        assert_eq!(ids(globe.nearest(customer)), fleet, "rstar on the sphere, from {customer}");
     }
 }
 
@@ -230,6 +240,13 @@ fn lines(crossings: &str) -> Vec<Line> {
         let (fleet, ranking) = (("fleet", points), ("ranking", points));
         lines.extend([
             ratio(&times("times faster than rstar"), "nearest", ("rstar", points), ranking, limit(Limit::AtLeast(4.0))),
+            ratio(
+                &times("times faster than rstar for the whole Earth"),
+                "nearest",
+                ("rstar-globe", points),
+                ranking,
+                Limit::None,
+            ),
             ratio(&times("against the bare grid"), "nearest", ranking, ("floor", points), limit(Limit::AtMost(2.0))),
             ratio(&times("with all that is shown, against who and how far"), "nearest", fleet, ranking, Limit::None),
             ratio(
@@ -256,6 +273,8 @@ fn lines(crossings: &str) -> Vec<Line> {
         let times = |name: &str| format!("one move of {points}: {name}");
         let fleet = ("fleet", points);
         lines.push(ratio(&times("times faster than rstar"), "move", ("rstar", points), fleet, Limit::AtLeast(15.0)));
+        let globe = ("rstar-globe", points);
+        lines.push(ratio(&times("times faster than rstar for the whole Earth"), "move", globe, fleet, Limit::None));
         lines.push(ratio(&times("against the bare grid"), "move", fleet, ("floor", points), Limit::None));
         if let (Some(tree), Some(some)) = (median("move", "rstar", points), median("move", "fleet-together", points)) {
             let each = some / TOGETHER as f64;

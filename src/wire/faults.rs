@@ -103,6 +103,10 @@ mod tests {
         for (text, fault) in [
             ("{", "the message is not JSON: EOF while parsing an object at line 1 column 1".to_owned()),
             ("[1,2]", "a message must be a JSON object; [1,2] is not".to_owned()),
+            (
+                r#"["availability", true]"#,
+                r#"a message must be a JSON object; ["availability",true] is not"#.to_owned(),
+            ),
             ("{}", format!("type is missing; it must be one of {types}")),
             (r#"{"type":"dance"}"#, format!("type must be one of {types}; \"dance\" is not")),
             (r#"{"type":7}"#, format!("type must be one of {types}; 7 is not")),

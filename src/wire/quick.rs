@@ -32,6 +32,10 @@ struct Fields<'a> {
 
 /// Reads a message of which every fix is taken; `None` for any other message. O(bytes).
 pub fn location(text: &str, now: Timestamp, limits: &PingLimits) -> Option<Vec<(u32, Fix)>> {
+    // A list of the fields' values is no message, though serde would take it for one.
+    if !text.starts_with('{') {
+        return None;
+    }
     let message: Message<'_> = serde_json::from_str(text).ok()?;
     if message.r#type != "location" || message.fixes.len() > MAX_FIXES {
         return None;
