@@ -500,10 +500,15 @@ mod tests {
     #[test]
     fn a_change_tells_what_is_cleared_from_what_stays() {
         let mut fields = body(json!({"a": null, "b": 7, "c": "x"}));
-        let mut change = |name| fields.clearable(name, read::integer(1, 9));
-        assert_eq!([change("a"), change("b"), change("none")], [Some(None), Some(Some(7)), None]);
-        assert_eq!(change("c"), None);
-        assert_eq!(texts(fields)["c"][0], "The c field must be a whole number from 1 to 9; \"x\" is not.");
+        let mut clearable = |name| fields.clearable(name, read::integer(1, 9));
+        assert_eq!(["a", "b", "c", "none"].map(&mut clearable), [Some(None), Some(Some(7)), None, None]);
+        let mut changed = |name| fields.changed(name, read::integer(1, 9));
+        assert_eq!(["a", "b", "none"].map(&mut changed), [None, Some(7), None]);
+        assert_eq!(
+            texts(fields),
+            json!({"a": ["The a field must not be null."],
+                   "c": ["The c field must be a whole number from 1 to 9; \"x\" is not."]})
+        );
     }
 
     #[test]

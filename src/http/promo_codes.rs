@@ -79,19 +79,19 @@ fn read_change(fields: &mut Fields) -> Change {
     let services = fields.clearable("applicable_service_ids", read::list(LONGEST_SCOPE, read::integer(1, i64::MAX)));
     let providers = fields.clearable("applicable_provider_ids", read::list(LONGEST_SCOPE, read::uuid));
     Change {
-        code: fields.optional("code", read::text(50)),
-        discount_type: fields.optional("discount_type", read::word(DISCOUNT_TYPES)),
-        discount_value: fields.optional("discount_value", above_zero),
+        code: fields.changed("code", read::text(50)),
+        discount_type: fields.changed("discount_type", read::word(DISCOUNT_TYPES)),
+        discount_value: fields.changed("discount_value", above_zero),
         max_discount_amount: fields.clearable("max_discount_amount", above_zero),
-        valid_from: fields.optional("valid_from", read::time),
-        valid_until: fields.optional("valid_until", read::time),
+        valid_from: fields.changed("valid_from", read::time),
+        valid_until: fields.changed("valid_until", read::time),
         usage_limit: fields.clearable("usage_limit", count),
         per_user_limit: fields.clearable("per_user_limit", count),
         min_booking_amount: fields.clearable("min_booking_amount", read::money),
         services,
         providers,
-        new_customers_only: fields.optional("new_customers_only", read::boolean),
-        is_active: fields.optional("is_active", read::boolean),
+        new_customers_only: fields.changed("new_customers_only", read::boolean),
+        is_active: fields.changed("is_active", read::boolean),
     }
 }
 

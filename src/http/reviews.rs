@@ -180,8 +180,8 @@ pub async fn moderate(
     Body { mut fields, .. }: Body,
 ) -> Result<Json<Review>, Problem> {
     let change = Moderation {
-        is_visible: fields.optional("is_visible", read::boolean),
-        is_flagged: fields.optional("is_flagged", read::boolean),
+        is_visible: fields.changed("is_visible", read::boolean),
+        is_flagged: fields.changed("is_flagged", read::boolean),
         flagged_reason: fields.clearable("flagged_reason", read::text(500)),
     };
     let change = fields.finish(Some(change))?;

@@ -15,7 +15,7 @@ use crate::wire::time::WireTime;
 pub struct Entry {
     /// `booking_timeline.id`: the id of the server-sent event.
     pub id: i64,
-    /// A `booking_status`, or another event's word: `reminder`.
+    /// A `booking_status`, or another event's word: `reminder`, `tip`.
     pub status: String,
     /// For people.
     pub description: Option<String>,

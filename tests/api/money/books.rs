@@ -21,7 +21,8 @@ struct Play {
     admins: Vec<Api>,
     today: String,
     rng: Rng,
-    turn: usize,
+    acts: usize,
+    turns: usize,
 }
 
 impl Play {
@@ -37,7 +38,7 @@ impl Play {
             top_up(&server, &customer, "900").await;
         }
         let today = today(server.pool()).await;
-        Self { server, customers, therapists, admins, today, rng: Rng::new(seed), turn: 0 }
+        Self { server, customers, therapists, admins, today, rng: Rng::new(seed), acts: 0, turns: 0 }
     }
 
     fn one_of(&mut self, many: usize) -> usize {
@@ -64,8 +65,8 @@ impl Play {
 
     /// What somebody might do now; those that move money by a key, twice.
     async fn some_acts(&mut self) -> Vec<Act> {
-        self.turn += 1;
-        let key = Some(format!("turn-{}-{}", self.turn, self.rng.between(0, 1_000_000)));
+        self.acts += 1;
+        let key = Some(format!("act-{}", self.acts));
         let amount = format!("{}.{:02}", self.rng.between(10, 900), self.rng.between(0, 99));
         let (who, one, other, paid) = (self.one_of(3), self.one_of(3), self.one_of(3), self.one_of(3));
         let (customer, one, other) =
@@ -143,7 +144,7 @@ impl Play {
                 let moving = "SELECT id::text, status::text FROM payouts WHERE status IN ('pending', 'processing')";
                 let Some((id, status)) = self.any(moving).await else { return Vec::new() };
                 let to = match status.as_str() {
-                    _ if self.rng.chance(60) => "failed",
+                    _ if self.rng.chance(40) => "failed",
                     "pending" => "processing",
                     _ => "completed",
                 };
@@ -154,6 +155,7 @@ impl Play {
 
     /// Several people at once.
     async fn turn(&mut self) {
+        self.turns += 1;
         let mut acts = Vec::new();
         for _ in 0..5 {
             acts.extend(self.some_acts().await);
@@ -215,22 +217,24 @@ async fn sums_are_right(server: &Server) {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// What must have happened for the books to be about something.
+const KINDS: [&str; 5] =
+    ["payment completed", "refund completed", "tip completed", "wallet_topup completed", "payout completed"];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn after_any_order_of_anything_the_books_are_right_and_nothing_was_paid_twice() {
+    /// At least; and, where dispatch is slow and little comes of them, at most.
+    const TURNS: (usize, usize) = (60, 1_000);
     for seed in [1, 2] {
         let mut play = Play::begin(seed).await;
-        for _ in 0..60 {
+        let mut missing = KINDS.to_vec();
+        while play.turns < TURNS.0 || !missing.is_empty() {
+            assert!(play.turns < TURNS.1, "seed {seed}: no {missing:?}");
             play.turn().await;
             books_are_right(play.server.pool()).await;
             sums_are_right(&play.server).await;
+            let done = play.rows("SELECT DISTINCT type || ' ' || status, '' FROM transactions").await;
+            missing.retain(|kind| !done.iter().any(|(what, _)| what == kind));
         }
-        // It was about something.
-        let done =
-            play.rows("SELECT type || ' ' || status, count(*)::text FROM transactions GROUP BY type, status").await;
-        for kind in ["payment completed", "refund completed", "tip completed", "wallet_topup completed"] {
-            assert!(done.iter().any(|(what, _)| what == kind), "seed {seed}: no {kind} in {done:?}");
-        }
-        let paid = play.rows("SELECT count(*)::text, '' FROM payouts").await;
-        assert_ne!(paid[0].0, "0", "seed {seed}");
     }
 }

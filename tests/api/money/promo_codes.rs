@@ -147,6 +147,10 @@ async fn every_rule_is_told_by_its_field() {
             "{field} {value}: {change:?}"
         );
     }
+    for field in ["code", "discount_value", "valid_from", "new_customers_only", "is_active"] {
+        let cleared = ops.send(ops.request("PATCH", &path).json(&json!({field: null}))).await;
+        assert_eq!(cleared.json["errors"][field][0], format!("The {field} field must not be null."), "{cleared:?}");
+    }
     sqlx::query("UPDATE promo_codes SET usage_count = 3 WHERE code = 'Taken'")
         .execute(server.pool())
         .await
