@@ -28,8 +28,8 @@ use super::problem::Problem;
 use super::rate_limit::RateLimiter;
 use super::stream::{Desk, Origins};
 use super::{
-    addresses, blocks, bookings, docs, events, health, heat, listen, locations, me, nearby, offers, ops, problem,
-    providers, service_categories, services, settings, stores, stream, trackers,
+    addresses, blocks, bookings, docs, events, health, heat, listen, locations, me, messages, nearby, notes, offers,
+    ops, problem, providers, service_categories, services, settings, stores, stream, trackers,
 };
 use crate::engine::Engine;
 use crate::telemetry::{Metrics, TelemetryError};
@@ -140,6 +140,10 @@ fn all_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(providers::documents::list, providers::documents::create))
         .routes(routes!(providers::documents::update, providers::documents::delete))
         .routes(routes!(providers::locations::list))
+        .routes(routes!(messages::list, messages::create))
+        .routes(routes!(messages::mark_read))
+        .routes(routes!(notes::list, notes::create))
+        .routes(routes!(notes::status_history))
         .routes(routes!(blocks::list))
         .routes(routes!(blocks::put, blocks::delete))
         .routes(routes!(addresses::list, addresses::create))

@@ -12,6 +12,8 @@ mod connect;
 pub mod decisions;
 pub mod idempotency;
 pub mod journal;
+pub mod messages;
+pub mod notes;
 pub mod offers;
 pub mod pages;
 pub mod partitions;

@@ -8,6 +8,7 @@ mod blocks;
 mod bookings;
 mod catalog;
 mod compared;
+mod correspondence;
 mod documents;
 mod durability;
 mod events;
