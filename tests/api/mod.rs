@@ -9,6 +9,7 @@ mod bookings;
 mod catalog;
 mod compared;
 mod correspondence;
+mod described;
 mod documents;
 mod durability;
 mod events;
