@@ -31,9 +31,7 @@ use super::problem::Problem;
 use super::rate_limit::RateLimiter;
 use super::stream::{Desk, Origins};
 use super::{
-    accounts, addresses, audit_logs, blocks, bookings, credentials, device_tokens, docs, events, health, heat, listen,
-    locations, me, nearby, notifications, offers, ops, payouts, problem, promo_codes, providers, reviews, roles,
-    service_categories, services, settings, stores, stream, tips, tokens, trackers, transactions, users, wallet,
+    accounts, addresses, audit_logs, blocks, bookings, credentials, device_tokens, docs, events, health, heat, listen, locations, me, messages, nearby, notes, notifications, offers, ops, payouts, problem, promo_codes, providers, reviews, roles, service_categories, services, settings, stores, stream, tips, tokens, trackers, transactions, users, wallet,
 };
 use crate::engine::Engine;
 use crate::telemetry::{Metrics, TelemetryError};
@@ -201,6 +199,10 @@ fn all_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(providers::documents::list, providers::documents::create))
         .routes(routes!(providers::documents::update, providers::documents::delete))
         .routes(routes!(providers::locations::list))
+        .routes(routes!(messages::list, messages::create))
+        .routes(routes!(messages::mark_read))
+        .routes(routes!(notes::list, notes::create))
+        .routes(routes!(notes::status_history))
         .routes(routes!(blocks::list))
         .routes(routes!(blocks::put, blocks::delete))
         .routes(routes!(addresses::list, addresses::create))

@@ -17,6 +17,8 @@ pub mod directory;
 pub mod idempotency;
 pub mod journal;
 pub mod notifications;
+pub mod messages;
+pub mod notes;
 pub mod offers;
 pub mod once;
 pub mod pages;

@@ -10,6 +10,8 @@ mod bookings;
 mod catalog;
 mod compared;
 mod directory;
+mod correspondence;
+mod described;
 mod documents;
 mod durability;
 mod events;
