@@ -24,6 +24,7 @@ use super::auth::{Authenticator, Caller};
 use super::desk::FrontDesk;
 use super::extract::Body;
 use super::guard::{self, Guard};
+use super::ops::live::OpenBookings;
 use super::problem::Problem;
 use super::rate_limit::RateLimiter;
 use super::stream::{Desk, Origins};
@@ -55,6 +56,7 @@ struct AppState {
     desk: Arc<FrontDesk>,
     authenticator: Authenticator,
     metrics: Metrics,
+    open_bookings: Arc<OpenBookings>,
 }
 
 impl App {
@@ -68,7 +70,13 @@ impl App {
         let desk = Arc::new(FrontDesk::new(Arc::clone(&engine), authenticator.clone(), origins));
         let metrics = Metrics::install()?;
         tokio::spawn(keep_up(metrics.clone(), engine.shutdown.clone()));
-        let state = AppState { engine, desk: Arc::clone(&desk), authenticator: authenticator.clone(), metrics };
+        let state = AppState {
+            engine,
+            desk: Arc::clone(&desk),
+            authenticator: authenticator.clone(),
+            metrics,
+            open_bookings: Arc::default(),
+        };
         let (routes, _) = all_routes().split_for_parts();
         let router =
             routes.method_not_allowed_fallback(guard::no_such_method).fallback(guard::no_such_route).with_state(state);
