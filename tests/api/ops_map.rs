@@ -284,7 +284,11 @@ async fn the_pages_files_are_there_for_anyone_and_never_kept_unasked() {
 struct Live {
     response: reqwest::Response,
     text: String,
+    updates: u32,
 }
+
+/// One comes every second: who still waits after so many waits for ever.
+const MOST_UPDATES: u32 = 30;
 
 impl Live {
     async fn open(server: &Server, who: &Person) -> Self {
@@ -294,7 +298,7 @@ impl Live {
         assert_eq!(response.status().as_u16(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         assert_eq!(response.headers()["cache-control"], "no-store");
-        Self { response, text: String::new() }
+        Self { response, text: String::new(), updates: 0 }
     }
 
     /// The next update; `None` when the stream has ended.
@@ -306,6 +310,8 @@ impl Live {
                     self.text.drain(..end + 2);
                     let (name, data) = event.split_once('\n').expect("two lines");
                     assert_eq!(name, "event: update");
+                    self.updates += 1;
+                    assert!(self.updates < MOST_UPDATES, "what was awaited is still not told: {event}");
                     return Some(serde_json::from_str(data.strip_prefix("data: ").expect("data")).expect("JSON"));
                 }
                 match self.response.chunk().await {
