@@ -25,13 +25,17 @@ use super::auth::{Authenticator, Caller};
 use super::desk::FrontDesk;
 use super::extract::Body;
 use super::guard::{self, Guard};
+use super::ops::live::OpenBookings;
 use super::passwords::Passwords;
 use super::peer::Proxies;
 use super::problem::Problem;
 use super::rate_limit::RateLimiter;
 use super::stream::{Desk, Origins};
 use super::{
-    accounts, addresses, audit_logs, blocks, bookings, credentials, device_tokens, docs, events, health, heat, listen, locations, me, messages, nearby, notes, notifications, offers, ops, payouts, problem, promo_codes, providers, reviews, roles, service_categories, services, settings, stores, stream, tips, tokens, trackers, transactions, users, wallet,
+    accounts, addresses, audit_logs, blocks, bookings, credentials, device_tokens, docs, events, health, heat, listen,
+    locations, me, messages, nearby, notes, notifications, offers, ops, payouts, problem, promo_codes, providers,
+    reviews, roles, service_categories, services, settings, stores, stream, tips, tokens, trackers, transactions,
+    users, wallet,
 };
 use crate::engine::Engine;
 use crate::telemetry::{Metrics, TelemetryError};
@@ -71,6 +75,7 @@ struct AppState {
     passwords: Arc<Passwords>,
     door: Arc<Door>,
     metrics: Metrics,
+    open_bookings: Arc<OpenBookings>,
 }
 
 impl App {
@@ -90,6 +95,7 @@ impl App {
             passwords: Arc::new(Passwords::new(rules.password_cost)),
             door: Arc::default(),
             metrics,
+            open_bookings: Arc::default(),
         };
         let (routes, _) = all_routes().split_for_parts();
         let router =
