@@ -2,6 +2,7 @@
 
 mod accounts;
 mod addresses;
+mod agreed_price;
 mod asking;
 mod audit;
 mod authorization;

@@ -62,7 +62,8 @@ struct Row {
     default_schedule: Option<serde_json::Value>,
 }
 
-/// `None` when the therapist cannot take the booking, or would cost more than its `max_price`.
+/// `None` when the therapist cannot take the booking, or would cost more than its `max_price`; or has, since a customer chose
+/// him at his price, changed what he asks for the service or for the way.
 pub(crate) async fn fit(
     tx: &mut PgConnection,
     booking: &Locked,
@@ -84,6 +85,8 @@ pub(crate) async fn fit(
          WHERE p.id = $1 AND p.type = 'therapist' AND p.verification_status = 'verified' AND p.is_active
            AND p.deleted_at IS NULL AND p.accepts_home_service AND p.user_id <> $3
            AND NOT EXISTS (SELECT 1 FROM customer_blocks c WHERE c.customer_id = $3 AND c.provider_id = p.id)
+           AND NOT EXISTS (SELECT 1 FROM bookings b WHERE b.id = $8 AND NOT b.price_is_estimate
+                           AND (ps.updated_at > b.created_at OR ps.price > b.service_price))
            AND (NOT $4 OR NOT $5 OR p.is_available)
            AND (NOT $4 OR NOT EXISTS (
                 SELECT 1 FROM bookings a WHERE a.provider_id = p.id AND a.provider_type = 'therapist' AND a.deleted_at IS NULL
@@ -98,6 +101,7 @@ pub(crate) async fn fit(
     .bind(booking.is_now())
     .bind(slot.and_then(|slot| to_chrono(slot.from)))
     .bind(slot.and_then(|slot| to_chrono(slot.until)))
+    .bind(booking.id)
     .fetch_optional(&mut *tx)
     .await?;
     let Some(row) = row else { return Ok(None) };
