@@ -18,7 +18,6 @@ pub mod idempotency;
 pub mod journal;
 pub mod notifications;
 pub mod offers;
-pub mod once;
 pub mod pages;
 pub mod partitions;
 pub mod payouts;
