@@ -313,6 +313,7 @@ mod tests {
             ("SPACALL_LOG_FORMAT", "xml", "text, json"),
             ("SPACALL_RATE_LIMIT", "-1", "0 (no limit)"),
             ("SPACALL_ORIGINS", "app.example", "https://HOST"),
+            ("SPACALL_TRUSTED_PROXIES", "10.0.0.0/33", "ADDRESS or ADDRESS/BITS"),
         ] {
             let error = with(&[(name, value)]).unwrap_err().to_string();
             assert!(error.starts_with(&format!("{name} is `{value}`, allowed: {allowed}")), "{error}");

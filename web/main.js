@@ -86,10 +86,14 @@ const feed = follow({
     onUpdate(update, isFirst) {
         heardAt = performance.now();
         fleet.take(update, isFirst, heardAt);
-        if (isFirst && !hasFitted && !location.hash) hasFitted = showEverybody(true);
+        // Once, as soon as there is somebody, and not under a hand that has begun to look elsewhere.
+        if (!hasFitted && !view.wasMoved && fleet.byUuid.size > 0) {
+            if (whenKnown) whenKnown();
+            else showEverybody(true);
+            hasFitted = true;
+        }
         count();
-        panel.refresh();
-        follower?.(isFirst);
+        panel.refresh(isFirst);
         alarm();
         redraw();
     },
@@ -177,7 +181,8 @@ function waitLonger() {
 
 /* What is selected */
 
-let follower = null;
+/** Brings what the address names into view, once it is known where that is. */
+let whenKnown = null;
 
 function select(what) {
     picture.selected = what;
@@ -207,9 +212,8 @@ function fromHash() {
     const [name, id] = location.hash.slice(1).split("=");
     if (["therapist", "booking"].includes(name) && UUID.test(id ?? "")) {
         select({ [name]: id.toLowerCase() });
-        const appear = () => bringIntoView({ [name]: id.toLowerCase() });
-        if (fleet.asOf) appear();
-        else follower = () => { appear(); follower = null; };
+        whenKnown = () => bringIntoView({ [name]: id.toLowerCase() });
+        if (fleet.asOf) whenKnown();
     }
 }
 addEventListener("hashchange", fromHash);
@@ -351,7 +355,8 @@ function search() {
     const isStart = (uuid) => text.length >= 6 && uuid.startsWith(text);
     found = [];
     if (text) {
-        for (const booking of fleet.bookings.values()) {
+        const others = [...fleet.bookings.values()].filter((booking) => booking.status !== "pending").reverse();
+        for (const booking of [...fleet.waiting(), ...others]) {
             if (plain(booking.booking_number).includes(text) || isStart(booking.uuid)) {
                 found.push({ what: { booking: booking.uuid }, kind: booking.status === "pending" ? "waiting" : "under_way", name: booking.booking_number, note: booking.service });
             }
@@ -458,5 +463,5 @@ const cities = await ask("/ops/cities.json").catch(() => []);
 picture.cities = cities
     .map((city) => ({ ...city, x: worldX(city.longitude), y: worldY(city.latitude) }))
     .sort((a, b) => b.population - a.population);
-if (!hasFitted && !location.hash && fleet.asOf === 0) hasFitted = showEverybody(true) && false;
+if (!hasFitted && !view.wasMoved) showEverybody(true);
 redraw();

@@ -65,11 +65,14 @@ export class Panel {
         await this.#load();
     }
 
-    /** Tells what the map knows better than the answer of a moment ago; asks again when it is another matter. */
-    refresh() {
+    /**
+     * Tells what the map knows better than the answer of a moment ago; asks again when it is another matter, and after the
+     * stream was away.
+     */
+    refresh(isBack = false) {
         if (this.element.hidden || !this.live) return;
         const key = this.#key();
-        if (key !== this.key) this.#load();
+        if (isBack || key !== this.key) this.#load();
         else this.live();
     }
 
@@ -199,10 +202,10 @@ export class Panel {
             this.#title(kind, is?.booking_number ?? "Booking", capital(words(why.status))),
             this.#facts([
                 ["Service", is ? `${is.service}, ${is.type === "in_store" ? "at a store" : "at home"}` : null],
-                [why.status === "pending" ? "Waits for" : "Asked", is ? wait : null],
+                [why.status === "pending" ? "Waits for" : "Requested", is ? wait : null],
                 ["Scheduled for", is?.scheduled_at ? day.format(new Date(is.scheduled_at)) : null],
                 ["Therapist", is?.provider_uuid && is.type !== "in_store" ? this.#link({ therapist: is.provider_uuid }, this.#nameOf(is.provider_uuid)) : null],
-                ["Asked now", is?.offered_to.length ? is.offered_to.map((one) => this.#link({ therapist: one }, this.#nameOf(one))) : null],
+                ["Is asked", is?.offered_to.length ? is.offered_to.map((one) => this.#link({ therapist: one }, this.#nameOf(one))) : null],
             ]),
             h("h3", {}, `Offers (${why.offers.length})`),
             why.offers.length === 0 ? h("p", { className: "muted" }, "Nobody has been asked.") : this.#offers(why.offers),

@@ -90,7 +90,10 @@ export class View {
     /** Zooms smoothly around the middle of what is not covered. */
     zoomBy(by) {
         const from = this.flight?.goal ?? this;
-        this.fly({ zoom: Math.round((from.zoom + by) * 2) / 2 });
+        const zoom = clamp(Math.round((from.zoom + by) * 2) / 2, SMALLEST_ZOOM, LARGEST_ZOOM);
+        const { left, right, top, bottom } = this.covered;
+        const share = (1 / 2 ** from.zoom - 1 / 2 ** zoom) / TILE / 2;
+        this.fly({ x: from.x + (left - right) * share, y: from.y + (top - bottom) * share, zoom });
     }
 
     /** So that this place is in the middle of what is not covered. */

@@ -26,4 +26,6 @@ ids! {
     BookingId,
     /// `booking_offers.id`.
     OfferId,
+    /// `messages.id`.
+    MessageId,
 }

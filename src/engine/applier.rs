@@ -11,10 +11,11 @@ use tokio::sync::{Notify, mpsc};
 use super::round::Round;
 use super::{Engine, rebuild, stores};
 use crate::clock;
-use crate::core::ids::{BookingId, ProviderId, UserId};
+use crate::core::ids::{BookingId, MessageId, ProviderId, UserId};
 use crate::core::time::Timestamp;
 use crate::store::changes::{Change, Listener};
-use crate::store::{StoreError, therapists};
+use crate::store::{StoreError, messages, therapists};
+use crate::wire::stream::ServerMessage;
 
 /// Notifications of one burst, at most: a flood must not keep the first of them waiting.
 const BURST: usize = 2_000;
@@ -29,15 +30,20 @@ const RETRY: Duration = Duration::from_millis(500);
 /// Therapists whose rows are read in one statement: after a large repair they may be the whole fleet.
 const PART: usize = 5_000;
 
-/// Bookings, each with its `updated_at` if that was told.
-type Moved = BTreeSet<(BookingId, Option<Timestamp>)>;
+/// Of what people are to be told.
+#[derive(Default, Debug, PartialEq, Eq)]
+struct News {
+    /// Bookings, each with its `updated_at` if that was told.
+    bookings: BTreeSet<(BookingId, Option<Timestamp>)>,
+    messages: BTreeSet<MessageId>,
+}
 
 /// What changed, each row once.
 #[derive(Default, Debug, PartialEq, Eq)]
 struct Changes {
     providers: BTreeSet<ProviderId>,
     users: BTreeSet<UserId>,
-    bookings: Moved,
+    news: News,
     catalog: bool,
     settings: bool,
 }
@@ -48,7 +54,8 @@ impl Extend<Change> for Changes {
             match change {
                 Change::Provider(id) => drop(self.providers.insert(id)),
                 Change::User(id) => drop(self.users.insert(id)),
-                Change::Booking(id, version) => drop(self.bookings.insert((id, version))),
+                Change::Booking(id, version) => drop(self.news.bookings.insert((id, version))),
+                Change::Message(id) => drop(self.news.messages.insert(id)),
                 Change::Catalog => self.catalog = true,
                 Change::Settings => self.settings = true,
             }
@@ -88,7 +95,7 @@ pub(super) async fn run(engine: Arc<Engine>, compared_every: Duration) {
 
 /// What one connection after the other has in common.
 struct Ears {
-    news: mpsc::Sender<Moved>,
+    news: mpsc::Sender<News>,
     /// Asks for what was not heard.
     behind: Arc<Notify>,
     /// Changes were heard up to now.
@@ -140,9 +147,9 @@ async fn listen(engine: &Arc<Engine>, ears: &mut Ears) -> Result<(), StoreError>
         let wanted = engine.refresh.take();
         changes.providers.extend(wanted.therapists.iter().copied());
         changes.catalog |= wanted.catalog;
-        let moved = apply(engine, changes, &ears.news).await?;
+        let news = apply(engine, changes, &ears.news).await?;
         wanted.are_applied();
-        tell_of(moved, &ears.news).await;
+        tell_of(news, &ears.news).await;
         if !heard_on {
             return Ok(());
         }
@@ -245,30 +252,51 @@ async fn bookings(engine: &Engine) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Tells of changed bookings, beside the applier: a free therapist must not be found busy because parties are being told.
-async fn tell(engine: Arc<Engine>, mut news: mpsc::Receiver<Moved>) {
-    while let Some(mut bookings) = news.recv().await {
-        while let Ok(more) = news.try_recv() {
-            bookings.extend(more);
+/// Tells of changed bookings and of messages, beside the applier: a free therapist must not be found busy because parties are being
+/// told.
+async fn tell(engine: Arc<Engine>, mut inbox: mpsc::Receiver<News>) {
+    while let Some(mut news) = inbox.recv().await {
+        while let Ok(more) = inbox.try_recv() {
+            news.bookings.extend(more.bookings);
+            news.messages.extend(more.messages);
         }
-        for (booking, version) in bookings {
+        for (booking, version) in news.bookings {
             engine.dispatcher.changed(booking, version).await;
+        }
+        deliver(&engine, news.messages).await;
+    }
+}
+
+/// Whoever is not here now reads them in the list: they are told once.
+async fn deliver(engine: &Engine, messages: BTreeSet<MessageId>) {
+    if messages.is_empty() {
+        return;
+    }
+    let messages: Vec<_> = messages.into_iter().collect();
+    match messages::written(&engine.pool, &messages).await {
+        Ok(all) => {
+            for (receiver, written) in all {
+                engine.bus.tell(receiver, ServerMessage::Message(Box::new(written)));
+            }
+        }
+        Err(error) => {
+            tracing::warn!(%error, messages = messages.len(), "receivers of messages were not told: they find them when they look")
         }
     }
 }
 
-/// Shows what changed; returns the bookings that are still to be told of.
-async fn apply(engine: &Arc<Engine>, mut changes: Changes, news: &mpsc::Sender<Moved>) -> Result<Moved, StoreError> {
+/// Shows what changed; returns what is still to be told.
+async fn apply(engine: &Arc<Engine>, mut changes: Changes, news: &mpsc::Sender<News>) -> Result<News, StoreError> {
     if changes.settings {
         engine.reload_settings().await?;
     }
     if changes.catalog {
         // All rows are read, which may take seconds: the parties of a booking do not wait for that.
-        tell_of(std::mem::take(&mut changes.bookings), news).await;
+        tell_of(std::mem::take(&mut changes.news), news).await;
         // A service switched off is part of what each of its therapists and stores offers.
         engine.reload_catalog().await?;
         everything(engine).await?;
-        return Ok(Moved::new());
+        return Ok(News::default());
     }
     if !changes.users.is_empty() {
         let users: Vec<_> = changes.users.iter().copied().collect();
@@ -284,12 +312,12 @@ async fn apply(engine: &Arc<Engine>, mut changes: Changes, news: &mpsc::Sender<M
             stores::some(engine, part).await?;
         }
     }
-    Ok(changes.bookings)
+    Ok(changes.news)
 }
 
 /// Full: bookings change faster than they can be told of, and the index waits for that rather than lose news.
-async fn tell_of(bookings: Moved, news: &mpsc::Sender<Moved>) {
-    if !bookings.is_empty() && news.send(bookings).await.is_err() {
+async fn tell_of(news: News, inbox: &mpsc::Sender<News>) {
+    if news != News::default() && inbox.send(news).await.is_err() {
         tracing::debug!("nobody is told of changed bookings any more: the node goes away");
     }
 }

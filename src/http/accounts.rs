@@ -1,7 +1,6 @@
 //! Registration, log-in and log-out: tokens against passwords.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Json;
 use axum::extract::State;
@@ -20,9 +19,8 @@ use super::person;
 use super::problem::{FieldErrors, Problem, ProblemBody};
 use super::rate_limit::Allowance;
 use crate::clock;
-use crate::core::ids::UserId;
 use crate::engine::Engine;
-use crate::store::accounts::{self, Login, NewAccount, Taken};
+use crate::store::accounts::{self, Credentials, Login, NewAccount, Taken};
 use crate::store::tokens;
 
 /// What one can register as. Admins are made by admins.
@@ -200,34 +198,45 @@ pub async fn login(
     if let Some(problem) = from_here.refused("Too many attempts to log in from this address.") {
         return Ok(limited(problem.into_response(), from_here));
     }
-    let known = accounts::credentials(&engine.pool, &login).await?;
-    let allowance = take_one(&door, known.as_ref().map(|known| known.user).ok_or(&login), now);
+    let known = accounts::credentials(&engine.pool, &login).await;
+    let known = known.inspect_err(|_| door.addresses.give_back(&address, now))?;
+    let who = known.as_ref().map(|known| known.user).ok_or(&login);
+    let allowance = door.accounts.take(&who, now);
     if let Some(problem) = allowance.refused("Too many attempts to log in to this account.") {
         return Ok(limited(problem.into_response(), allowance));
     }
-    let stored = known.as_ref().and_then(|known| known.password.clone());
-    let is_it = passwords.is(password, stored.clone()).await?;
-    let user = known.filter(|known| is_it && known.is_active).map(|known| known.user);
-    let token = match user.zip(stored) {
-        Some((user, stored)) => tokens::create_with_password(&engine.pool, user, &stored, &device).await?,
-        None => None,
-    };
+    let token = token(&engine, &passwords, known.as_ref(), password, &device).await;
+    if !matches!(token, Ok(None)) {
+        door.addresses.give_back(&address, now);
+    }
+    // What could not be looked at was no attempt.
+    let token = token.inspect_err(|_| door.accounts.give_back(&who, now))?;
     let Some(token) = token else {
         let fewer = if from_here.remaining < allowance.remaining { from_here } else { allowance };
         return Ok(limited(bad_credentials().into_response(), fewer));
     };
-    door.addresses.give_back(&address, now);
     Ok(limited(signed_in(StatusCode::OK, &engine, &authenticator, token).await?, allowance))
 }
 
-/// One more attempt to prove that one is this user (or somebody who does not exist).
-pub(super) fn take_one(door: &Door, who: Result<UserId, &Login>, now: Instant) -> Allowance {
-    door.accounts.take(&who, now)
+/// A token for who has given his password; `None`: it is not his, or he may not come in.
+async fn token(
+    engine: &Engine,
+    passwords: &Passwords,
+    known: Option<&Credentials>,
+    password: Password,
+    device: &str,
+) -> Result<Option<String>, Problem> {
+    let stored = known.and_then(|known| known.password.as_ref().map(|hash| (known.user, hash)));
+    let is_it = passwords.is(password, stored.map(|(user, hash)| (user, hash.clone()))).await?;
+    match stored.filter(|_| is_it && known.is_some_and(|known| known.is_active)) {
+        Some((user, hash)) => Ok(tokens::create_with_password(&engine.pool, user, hash, device).await?),
+        None => Ok(None),
+    }
 }
 
 fn credentials(fields: &mut Fields) -> (Option<Login>, Option<Password>, String) {
     let phone = fields.optional("phone", person::phone).map(Login::Phone);
-    let email = fields.optional("email", person::email).map(|email| Login::Email(email.to_lowercase()));
+    let email = fields.optional("email", person::email).map(Login::Email);
     match (fields.has("phone"), fields.has("email")) {
         (false, false) => fields.error("phone", "The phone field is required when email is not given."),
         (true, true) => fields.error("email", "The email field must not be given with phone."),
@@ -315,13 +324,14 @@ pub async fn change_password(
     let current = Password::given(&mut fields, "current_password");
     let new = Password::new(&mut fields, "password");
     let (current, new) = fields.finish(current.zip(new))?;
-    let allowance = take_one(&door, Ok(caller.user), clock::monotonic());
+    // Counted as at the log-in.
+    let allowance = door.accounts.take(&Ok::<_, &Login>(caller.user), clock::monotonic());
     if let Some(problem) = allowance.refused("Too many attempts to give this account's password.") {
         return Ok(limited(problem.into_response(), allowance));
     }
     let wrong = || Problem::field("invalid", "current_password", "The password is incorrect.");
     let stored = accounts::password_hash(&engine.pool, caller.user).await?;
-    let is_it = passwords.is(current, stored.clone()).await?;
+    let is_it = passwords.is(current, stored.clone().map(|hash| (caller.user, hash))).await?;
     let stored = stored.filter(|_| is_it).ok_or_else(wrong)?;
     let new = passwords.hash(new).await?;
     let gone = accounts::change_password(&engine.pool, caller.user, &stored, &new, caller.token).await?;

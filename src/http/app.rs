@@ -25,6 +25,7 @@ use super::auth::{Authenticator, Caller};
 use super::desk::FrontDesk;
 use super::extract::Body;
 use super::guard::{self, Guard};
+use super::ops::live::OpenBookings;
 use super::passwords::Passwords;
 use super::peer::Proxies;
 use super::problem::Problem;
@@ -32,8 +33,9 @@ use super::rate_limit::RateLimiter;
 use super::stream::{Desk, Origins};
 use super::{
     accounts, addresses, audit_logs, blocks, bookings, credentials, device_tokens, docs, events, health, heat, listen,
-    locations, me, nearby, notifications, offers, ops, payouts, problem, promo_codes, providers, reviews, roles,
-    service_categories, services, settings, stores, stream, tips, tokens, trackers, transactions, users, wallet,
+    locations, me, messages, nearby, notes, notifications, offers, ops, payouts, problem, promo_codes, providers,
+    reviews, roles, service_categories, services, settings, stores, stream, tips, tokens, trackers, transactions,
+    users, wallet,
 };
 use crate::engine::Engine;
 use crate::telemetry::{Metrics, TelemetryError};
@@ -73,6 +75,7 @@ struct AppState {
     passwords: Arc<Passwords>,
     door: Arc<Door>,
     metrics: Metrics,
+    open_bookings: Arc<OpenBookings>,
 }
 
 impl App {
@@ -92,6 +95,7 @@ impl App {
             passwords: Arc::new(Passwords::new(rules.password_cost)),
             door: Arc::default(),
             metrics,
+            open_bookings: Arc::default(),
         };
         let (routes, _) = all_routes().split_for_parts();
         let router =
@@ -201,6 +205,10 @@ fn all_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(providers::documents::list, providers::documents::create))
         .routes(routes!(providers::documents::update, providers::documents::delete))
         .routes(routes!(providers::locations::list))
+        .routes(routes!(messages::list, messages::create))
+        .routes(routes!(messages::mark_read))
+        .routes(routes!(notes::list, notes::create))
+        .routes(routes!(notes::status_history))
         .routes(routes!(blocks::list))
         .routes(routes!(blocks::put, blocks::delete))
         .routes(routes!(addresses::list, addresses::create))

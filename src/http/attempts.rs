@@ -3,6 +3,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash};
 use std::net::{IpAddr, Ipv6Addr};
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,20 +23,21 @@ const CELLS: usize = 1 << 16;
 
 /// What was tried within the last minute. Memory is bounded whoever tries how often: a cell belongs to all whose hash leads
 /// there, and nobody can know (the hash is keyed) who they are.
-pub struct Attempts<const LIMIT: usize> {
+pub struct Attempts {
+    limit: usize,
     begin: Instant,
     key: RandomState,
-    /// When, milliseconds after `begin` and one more; 0 is never.
-    cells: Mutex<Vec<[u64; LIMIT]>>,
+    /// When, milliseconds after `begin` and one more; 0 is never. `limit` of them are a cell. (What nobody has tried is memory that
+    /// nobody has touched.)
+    cells: Mutex<Vec<u64>>,
 }
 
-impl<const LIMIT: usize> Default for Attempts<LIMIT> {
-    fn default() -> Self {
-        Self { begin: clock::monotonic(), key: RandomState::new(), cells: Mutex::new(vec![[0; LIMIT]; CELLS]) }
+impl Attempts {
+    /// At most so many in any minute.
+    pub fn new(limit: usize) -> Self {
+        Self { limit, begin: clock::monotonic(), key: RandomState::new(), cells: Mutex::new(vec![0; limit * CELLS]) }
     }
-}
 
-impl<const LIMIT: usize> Attempts<LIMIT> {
     /// Counts one more attempt, unless there were too many. O(limit).
     pub fn take(&self, who: &impl Hash, now: Instant) -> Allowance {
         let (at, window) = (self.millis(now), millis(WINDOW));
@@ -46,7 +48,7 @@ impl<const LIMIT: usize> Attempts<LIMIT> {
                 *past = 0;
             }
         }
-        let limit = u32::try_from(LIMIT).unwrap_or(u32::MAX);
+        let limit = u32::try_from(self.limit).unwrap_or(u32::MAX);
         match cell.iter_mut().find(|past| **past == 0) {
             Some(free) => {
                 *free = at;
@@ -69,15 +71,16 @@ impl<const LIMIT: usize> Attempts<LIMIT> {
         }
     }
 
-    fn cell(&self, who: &impl Hash) -> usize {
-        (self.key.hash_one(who) % CELLS as u64) as usize
+    fn cell(&self, who: &impl Hash) -> Range<usize> {
+        let at = (self.key.hash_one(who) % CELLS as u64) as usize * self.limit;
+        at..at + self.limit
     }
 
     fn millis(&self, at: Instant) -> u64 {
         millis(at.saturating_duration_since(self.begin)) + 1
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<[u64; LIMIT]>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<u64>> {
         self.cells.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -87,14 +90,20 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// Everything that is counted at the door.
-#[derive(Default)]
 pub struct Door {
     /// Attempts to prove who one is, by account.
-    pub accounts: Attempts<LOG_INS>,
+    pub accounts: Attempts,
     /// Failed attempts to log in, by address: those that succeed are given back, since many people share one.
-    pub addresses: Attempts<LOG_INS>,
+    pub addresses: Attempts,
     /// New accounts, by address.
-    pub registrations: Attempts<REGISTRATIONS>,
+    pub registrations: Attempts,
+}
+
+impl Default for Door {
+    fn default() -> Self {
+        let log_ins = || Attempts::new(LOG_INS);
+        Self { accounts: log_ins(), addresses: log_ins(), registrations: Attempts::new(REGISTRATIONS) }
+    }
 }
 
 /// As whom an address is counted: of IPv6, everybody has a /64 to himself.
@@ -111,7 +120,7 @@ mod tests {
 
     #[test]
     fn five_in_any_minute_and_the_wait_is_told() {
-        let attempts = Attempts::<5>::default();
+        let attempts = Attempts::new(5);
         let start = clock::monotonic();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
         let wait = |seconds| attempts.take(&"maria", at(seconds)).wait.map(|wait| wait.as_secs());
@@ -136,7 +145,7 @@ mod tests {
 
     #[test]
     fn what_is_given_back_does_not_count() {
-        let attempts = Attempts::<5>::default();
+        let attempts = Attempts::new(5);
         let start = clock::monotonic();
         for second in 0..20 {
             let now = start + Duration::from_secs(second);
@@ -147,12 +156,12 @@ mod tests {
 
     #[test]
     fn a_flood_of_accounts_takes_no_more_memory() {
-        let attempts = Attempts::<5>::default();
+        let attempts = Attempts::new(5);
         let now = clock::monotonic();
         for account in 0..(3 * CELLS) {
             attempts.take(&account, now);
         }
-        assert_eq!(attempts.lock().len(), CELLS);
+        assert_eq!(attempts.lock().len(), 5 * CELLS);
     }
 
     #[test]

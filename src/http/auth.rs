@@ -1,6 +1,7 @@
 //! Who asks: bearer tokens, checked against the database and remembered for a moment.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -313,20 +314,34 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     }
 }
 
-/// The caller of a route that needs no token, if he brings one that is good: some are shown more.
-pub struct MaybeCaller(pub Option<Arc<Principal>>);
+/// The token, if there is one, of a route that needs none: who brings one may be shown more. It is looked at only then.
+pub struct MaybeCaller {
+    authenticator: Authenticator,
+    token: Option<String>,
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for MaybeCaller
 where
     Authenticator: FromRef<S>,
 {
-    type Rejection = Problem;
+    type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Some(token) = bearer(&parts.headers) else { return Ok(Self(None)) };
-        match Authenticator::from_ref(state).verify(token, clock::monotonic()).await {
-            Ok(principal) => Ok(Self(Some(principal))),
-            Err(AuthError::BadToken) => Ok(Self(None)),
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let token = bearer(&parts.headers).map(str::to_owned);
+        Ok(Self { authenticator: Authenticator::from_ref(state), token })
+    }
+}
+
+impl MaybeCaller {
+    /// Whether it is an admin's.
+    ///
+    /// # Errors
+    /// 503 when that cannot be known now.
+    pub async fn is_admin(&self) -> Result<bool, Problem> {
+        let Some(token) = &self.token else { return Ok(false) };
+        match self.authenticator.verify(token, clock::monotonic()).await {
+            Ok(caller) => Ok(caller.is_admin()),
+            Err(AuthError::BadToken) => Ok(false),
             Err(AuthError::Store(error)) => Err(error.into()),
         }
     }

@@ -155,13 +155,14 @@ mod tests {
             ServerMessage::OfferClosed { .. } => "offer.closed",
             ServerMessage::Booking(_) => "booking",
             ServerMessage::Reminder(_) => "reminder",
+            ServerMessage::Message(_) => "message",
             ServerMessage::Position(_) => "position",
             ServerMessage::Availability { .. } => "availability",
             ServerMessage::Error { .. } => "error",
         };
         assert_eq!(name(&ServerMessage::Ack { seq: 1 }), "ack");
         let all = ["welcome", "ack", "rejected", "offer", "offer.closed", "booking", "reminder", "position"];
-        let all = BTreeSet::from(all).into_iter().chain(["availability", "error"]).collect();
+        let all = BTreeSet::from(all).into_iter().chain(["availability", "message", "error"]).collect();
         assert_eq!(names(&messages(&document(), "toApp")), all);
     }
 

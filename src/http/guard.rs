@@ -148,7 +148,9 @@ impl Guard {
                 self.handle(request).await
             }
         };
-        if let Some(allowance) = allowance {
+        // A refusal of the handler's own speaks of its own limit.
+        let own = response.status() == StatusCode::TOO_MANY_REQUESTS && Allowance::is_in(response.headers());
+        if let Some(allowance) = allowance.filter(|_| !own) {
             allowance.write(response.headers_mut());
         }
         response

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::extract::Fields;
 use super::problem::Problem;
+use crate::core::ids::UserId;
 
 /// As Laravel's `BCRYPT_ROUNDS`: about a quarter of a second of a processor.
 pub const COST: u32 = 12;
@@ -122,14 +123,20 @@ impl Passwords {
         }
     }
 
-    /// Whether a stored hash is this password's. Takes as long whether it is or not, and where there is no hash to compare
+    /// Whether a user's stored hash is this password's. Takes as long whether it is or not, and where there is no hash to compare
     /// with (`None`: no such account, or one without a password), unless the stored one is of a higher cost than new ones.
     ///
     /// # Errors
     /// 503 when too many wait.
-    pub async fn is(&self, password: Password, stored: Option<String>) -> Result<bool, Problem> {
+    pub async fn is(&self, password: Password, stored: Option<(UserId, String)>) -> Result<bool, Problem> {
         let cost = self.cost;
-        self.in_turn(move || compare(password.0.as_bytes(), stored.as_deref(), cost)).await
+        let hash = stored.map(|(user, hash)| {
+            if usable_cost(&hash).is_none() {
+                tracing::warn!(%user, "a stored password is no bcrypt hash of a cost up to {MOST_COST}: nobody gets in with it");
+            }
+            hash
+        });
+        self.in_turn(move || compare(password.0.as_bytes(), hash.as_deref(), cost)).await
     }
 
     /// Work once begun keeps its turn to its end, even if nobody waits for it any more.
@@ -151,9 +158,6 @@ impl Passwords {
 
 fn compare(password: &[u8], stored: Option<&str>, cost: u32) -> bool {
     let stored_cost = stored.and_then(usable_cost);
-    if stored.is_some() && stored_cost.is_none() {
-        tracing::warn!("a stored password is no bcrypt hash of a cost up to {MOST_COST}: nobody gets in with it");
-    }
     let is_it = match (stored, stored_cost) {
         (Some(stored), Some(_)) => bcrypt::verify(password, stored).unwrap_or(false),
         _ => false,
@@ -244,7 +248,10 @@ mod tests {
             ("password", Some(""), false),
             ("password", None, false),
         ] {
-            let is_it = passwords.is(Password(password.into()), stored.map(str::to_owned)).await.expect("an answer");
+            let is_it = passwords
+                .is(Password(password.into()), stored.map(|hash| (UserId(1), hash.to_owned())))
+                .await
+                .expect("an answer");
             assert_eq!(is_it, expected, "{password} {stored:?}");
         }
     }

@@ -58,10 +58,10 @@ impl Proxies {
         if !self.has(client) {
             return client;
         }
-        let values = headers.get_all(FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok());
-        let named: Vec<&str> = values.flat_map(|value| value.split(',')).map(str::trim).collect();
+        let values = headers.get_all(FORWARDED_FOR).iter().map(|value| value.as_bytes());
+        let named: Vec<&[u8]> = values.flat_map(|value| value.split(|byte| *byte == b',')).collect();
         for name in named.into_iter().rev() {
-            let Some(address) = address(name) else { break };
+            let Some(address) = std::str::from_utf8(name).ok().and_then(|name| address(name.trim())) else { break };
             client = address;
             if !self.has(client) {
                 break;
@@ -102,7 +102,8 @@ mod tests {
 
     fn client(proxies: &str, peer: &str, forwarded: &[&'static str]) -> String {
         let proxies = if proxies.is_empty() { Proxies::default() } else { Proxies::parse(proxies).expect("proxies") };
-        let headers = forwarded.iter().map(|value| (FORWARDED_FOR, HeaderValue::from_static(value))).collect();
+        let value = |text: &str| HeaderValue::from_bytes(text.as_bytes()).expect("a value");
+        let headers = forwarded.iter().map(|text| (FORWARDED_FOR, value(text))).collect();
         proxies.client(peer.parse().expect("an address"), &headers).to_string()
     }
 
@@ -117,6 +118,7 @@ mod tests {
             ("10.0.0.0/8", "10.1.2.3", &["6.6.6.6, 198.51.100.1, 10.9.9.9"], "198.51.100.1"),
             ("10.0.0.0/8", "10.1.2.3", &["6.6.6.6", "198.51.100.1"], "198.51.100.1"),
             ("10.0.0.0/8", "10.1.2.3", &["6.6.6.6, who?"], "10.1.2.3"),
+            ("10.0.0.0/8", "10.1.2.3", &["\u{e9}, 198.51.100.1"], "198.51.100.1"),
             ("10.0.0.0/8", "10.1.2.3", &["10.4.4.4, 10.5.5.5"], "10.4.4.4"),
             ("10.0.0.0/8", "::ffff:10.1.2.3", &["198.51.100.1:4711"], "198.51.100.1"),
             ("::1, fd00::/8", "fd00::1", &["[2001:db8::1]:443"], "2001:db8::1"),

@@ -124,6 +124,12 @@ fn has_nul(value: &Value) -> bool {
 
 /// What somebody may change of himself.
 pub(super) fn own_change(fields: &mut Fields) -> ProfileChange {
+    let notification_preferences = fields.changed("notification_preferences", preferences);
+    ProfileChange { notification_preferences, ..change(fields) }
+}
+
+/// What he and an admin may change of him.
+pub(super) fn change(fields: &mut Fields) -> ProfileChange {
     ProfileChange {
         email: fields.clearable("email", email),
         first_name: fields.clearable("first_name", read::text(100)),
@@ -132,7 +138,6 @@ pub(super) fn own_change(fields: &mut Fields) -> ProfileChange {
         date_of_birth: fields.clearable("date_of_birth", birthday),
         profile_photo_url: fields.clearable("profile_photo_url", url),
         preferred_language: fields.changed("preferred_language", language),
-        notification_preferences: fields.changed("notification_preferences", preferences),
         ..ProfileChange::default()
     }
 }

@@ -8,6 +8,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::problem::Problem;
 
+const LIMIT: &str = "x-ratelimit-limit";
+
 const SHARDS: usize = 16;
 
 /// A shard with more buckets than this forgets those that are full again: they say nothing.
@@ -73,8 +75,13 @@ impl RateLimiter {
 impl Allowance {
     /// Adds `x-ratelimit-limit` and `-remaining`, named as Laravel names them.
     pub fn write(self, headers: &mut HeaderMap) {
-        headers.insert("x-ratelimit-limit", HeaderValue::from(self.limit));
+        headers.insert(LIMIT, HeaderValue::from(self.limit));
         headers.insert("x-ratelimit-remaining", HeaderValue::from(self.remaining));
+    }
+
+    /// Whether these headers tell of one.
+    pub fn is_in(headers: &HeaderMap) -> bool {
+        headers.contains_key(LIMIT)
     }
 
     /// 429, when the request may not go on.

@@ -63,11 +63,14 @@ pub async fn list(
     fields: Fields,
     list: WholeList,
 ) -> Result<Json<Page<CategoryRow>>, Problem> {
-    let inactive = asks_for_inactive(&caller, fields)?;
-    Ok(Json(list.page(categories::list(&engine.pool, inactive).await?)))
+    let rows = match asks_for_inactive(&caller, fields).await? {
+        true => categories::list(&engine.pool, true).await?,
+        false => engine.catalog().categories().to_vec(),
+    };
+    Ok(Json(list.page(rows)))
 }
 
-/// Makes a category.
+/// Makes a category. Once it is answered, this node shows it.
 #[utoipa::path(
     post,
     path = "/v1/service-categories",
@@ -92,10 +95,12 @@ pub async fn create(
         Making::Before(answer) => return Ok(answer),
     };
     let row = categories::create(&mut once.tx, &columns, caller.user).await?;
-    idempotency::made(once, &row, None).await
+    let answer = idempotency::made(once, &row, None).await?;
+    engine.catalog_shown().await;
+    Ok(answer)
 }
 
-/// Changes what is given of a category.
+/// Changes what is given of a category. Once it is answered, this node shows it.
 #[utoipa::path(
     patch,
     path = "/v1/service-categories/{id}",
@@ -112,7 +117,9 @@ pub async fn update(
 ) -> Result<Json<CategoryRow>, Problem> {
     let columns = read_columns(Reading::of_change(fields))?;
     let row = categories::change(&engine.pool, id, &columns, caller.user).await?;
-    row.map(Json).ok_or_else(|| Problem::not_found("Category"))
+    let row = row.ok_or_else(|| Problem::not_found("Category"))?;
+    engine.catalog_shown().await;
+    Ok(Json(row))
 }
 
 /// Removes a category that has no services.
@@ -133,7 +140,10 @@ pub async fn delete(
     PathId(id): PathId,
 ) -> Result<StatusCode, Problem> {
     match categories::delete(&engine.pool, id, caller.user).await? {
-        Deleted::Gone => Ok(StatusCode::NO_CONTENT),
+        Deleted::Gone => {
+            engine.catalog_shown().await;
+            Ok(StatusCode::NO_CONTENT)
+        }
         Deleted::InUse(services) => {
             let text = format!("The category has {services} services: move or delete them first.");
             Err(Problem::conflict("category_in_use", text).with("services", services))

@@ -86,10 +86,10 @@ fn read_columns(mut reading: Reading) -> Result<Columns, Problem> {
 }
 
 /// Whether an admin asks for what others are not shown.
-pub(super) fn asks_for_inactive(caller: &MaybeCaller, mut fields: Fields) -> Result<bool, Problem> {
+pub(super) async fn asks_for_inactive(caller: &MaybeCaller, mut fields: Fields) -> Result<bool, Problem> {
     let inactive = fields.optional("include_inactive", read::boolean).unwrap_or(false);
     let inactive = fields.finish(Some(inactive))?;
-    if inactive && !caller.0.as_ref().is_some_and(|caller| caller.is_admin()) {
+    if inactive && !caller.is_admin().await? {
         return Err(Problem::forbidden("include_inactive is for admins."));
     }
     Ok(inactive)
@@ -109,8 +109,11 @@ pub async fn list(
     fields: Fields,
     list: WholeList,
 ) -> Result<Json<Page<ServiceRow>>, Problem> {
-    let inactive = asks_for_inactive(&caller, fields)?;
-    Ok(Json(list.page(services::list(&engine.pool, inactive).await?)))
+    let rows = match asks_for_inactive(&caller, fields).await? {
+        true => services::list(&engine.pool, true).await?,
+        false => engine.catalog().shown().to_vec(),
+    };
+    Ok(Json(list.page(rows)))
 }
 
 /// A service that can be booked; to admins, with their token, any.
@@ -123,12 +126,18 @@ pub async fn list(
 )]
 pub async fn show(
     State(engine): State<Arc<Engine>>,
-    MaybeCaller(caller): MaybeCaller,
+    caller: MaybeCaller,
     PathService(service): PathService,
 ) -> Result<Json<ServiceRow>, Problem> {
-    let row = services::find(&engine.pool, &service).await?;
-    let admin = caller.is_some_and(|caller| caller.is_admin());
-    row.filter(|row| row.is_active || admin).map(Json).ok_or_else(|| Problem::not_found("Service"))
+    let not_found = || Problem::not_found("Service");
+    let catalog = engine.catalog();
+    if let Some(known) = catalog.find(&service) {
+        return catalog.shown().iter().find(|row| row.id == known.id.0).cloned().map(Json).ok_or_else(not_found);
+    }
+    if !caller.is_admin().await? {
+        return Err(not_found());
+    }
+    services::find(&engine.pool, &service).await?.map(Json).ok_or_else(not_found)
 }
 
 /// Makes a service. Once it is answered, it can be booked at this node.

@@ -7,7 +7,6 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use chrono::NaiveDate;
 use serde::Serialize;
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::accounts::taken;
@@ -172,9 +171,6 @@ pub struct UserChange {
     pub profile_photo_url: Option<String>,
     /// `en`, `fil`, `en-PH` …; never null.
     pub preferred_language: Option<String>,
-    /// At most 4 KiB; never null.
-    #[schema(value_type = Option<Object>)]
-    pub notification_preferences: Option<Value>,
 }
 
 /// Changes a user. Of a therapist, questions at this node go by it once it is answered.
@@ -199,7 +195,7 @@ pub async fn change(
     PathUuid(uuid): PathUuid,
     Body { mut fields, .. }: Body,
 ) -> Result<Json<User>, Problem> {
-    let mut change = person::own_change(&mut fields);
+    let mut change = person::change(&mut fields);
     change.phone = fields.changed("phone", person::phone);
     change.is_active = fields.changed("is_active", read::boolean);
     change.is_verified = fields.changed("is_verified", read::boolean);

@@ -163,12 +163,15 @@ pub async fn change_password(
 ) -> Result<Option<Vec<i64>>, StoreError> {
     let mut tx = pool.begin().await?;
     // The row is locked from here on: no token is made with the old password any more (`tokens::create_with_password`).
-    let changed = sqlx::query("UPDATE users SET password = $3 WHERE id = $1 AND password = $2 AND deleted_at IS NULL")
-        .bind(user.0)
-        .bind(checked)
-        .bind(new)
-        .execute(&mut *tx)
-        .await?;
+    // Whom the Laravel application's web pages remember, they forget.
+    let changed = sqlx::query(
+        "UPDATE users SET password = $3, remember_token = NULL WHERE id = $1 AND password = $2 AND deleted_at IS NULL",
+    )
+    .bind(user.0)
+    .bind(checked)
+    .bind(new)
+    .execute(&mut *tx)
+    .await?;
     if changed.rows_affected() == 0 {
         return Ok(None);
     }

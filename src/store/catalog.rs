@@ -1,11 +1,12 @@
-//! `services`: what can be booked. The catalogue is small and read whole.
+//! `services` and their categories: what can be booked. The catalogue is small and read whole.
 
 use std::time::Duration;
 
-use rust_decimal::Decimal;
 use sqlx::PgPool;
 
 use super::StoreError;
+use super::service_categories::{self, CategoryRow};
+use super::services::{self, ServiceRow};
 use crate::core::ids::ServiceId;
 use crate::core::money::Money;
 
@@ -41,12 +42,25 @@ impl Service {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Catalog {
     services: Vec<Service>,
+    /// The same as people are shown them: whoever asks without a token costs no statement.
+    shown: Vec<ServiceRow>,
+    categories: Vec<CategoryRow>,
 }
 
 impl Catalog {
     /// All of them, in the order they are shown.
     pub fn services(&self) -> &[Service] {
         &self.services
+    }
+
+    /// The same, as people are shown them.
+    pub fn shown(&self) -> &[ServiceRow] {
+        &self.shown
+    }
+
+    /// The categories that are shown, in their order.
+    pub fn categories(&self) -> &[CategoryRow] {
+        &self.categories
     }
 
     /// By id.
@@ -65,45 +79,30 @@ impl Catalog {
 
 impl FromIterator<Service> for Catalog {
     fn from_iter<T: IntoIterator<Item = Service>>(services: T) -> Self {
-        Self { services: services.into_iter().collect() }
+        Self { services: services.into_iter().collect(), ..Self::default() }
     }
 }
 
-#[derive(sqlx::FromRow)]
-struct ServiceRow {
-    id: i64,
-    slug: String,
-    name: String,
-    category: Option<String>,
-    description: Option<String>,
-    base_price: Decimal,
-    currency: String,
-    duration_minutes: i32,
+impl From<&ServiceRow> for Service {
+    fn from(row: &ServiceRow) -> Self {
+        Self {
+            id: ServiceId(row.id),
+            slug: row.slug.clone(),
+            name: row.name.clone(),
+            category: row.category.clone(),
+            description: row.description.clone(),
+            base_price: Money::rounded(row.base_price),
+            currency: row.currency.clone(),
+            duration_minutes: row.duration_minutes.unsigned_abs(), // CHECK: 1 to 1440
+        }
+    }
 }
 
-/// Reads the active services.
+/// Reads the active services, and the categories that are shown.
 pub async fn load(pool: &PgPool) -> Result<Catalog, StoreError> {
-    let rows: Vec<ServiceRow> = sqlx::query_as(
-        r"SELECT s.id, s.slug, s.name, c.slug AS category, s.description, s.base_price, s.currency, s.duration_minutes
-          FROM services s LEFT JOIN service_categories c ON c.id = s.category_id
-          WHERE s.is_active AND s.deleted_at IS NULL
-          ORDER BY c.sort_order NULLS LAST, s.sort_order, s.id",
-    )
-    .fetch_all(pool)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Service {
-            id: ServiceId(row.id),
-            slug: row.slug,
-            name: row.name,
-            category: row.category,
-            description: row.description,
-            base_price: Money::rounded(row.base_price),
-            currency: row.currency,
-            duration_minutes: row.duration_minutes.unsigned_abs(), // CHECK: 1 to 1440
-        })
-        .collect())
+    let shown = services::list(pool, false).await?;
+    let categories = service_categories::list(pool, false).await?;
+    Ok(Catalog { services: shown.iter().map(Service::from).collect(), shown, categories })
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use sqlx::{Executor, PgPool};
 
 use super::StoreError;
 use super::connect::{found_dead, let_in};
-use crate::core::ids::{BookingId, ProviderId, UserId};
+use crate::core::ids::{BookingId, MessageId, ProviderId, UserId};
 use crate::core::time::Timestamp;
 
 const CHANNEL: &str = "spacall_changes";
@@ -25,7 +25,9 @@ pub enum Change {
     /// A booking's status or provider; with its `updated_at` since, if that is known: who has told of that state need not
     /// read it.
     Booking(BookingId, Option<Timestamp>),
-    /// `services`
+    /// A new row of `messages`: its receiver is to be told.
+    Message(MessageId),
+    /// `services`, `service_categories`
     Catalog,
     /// `app_settings`
     Settings,
@@ -42,6 +44,7 @@ impl Change {
             ("provider", Ok(id)) => Some(Self::Provider(ProviderId(id))),
             ("user", Ok(id)) => Some(Self::User(UserId(id))),
             ("booking", Ok(id)) => Some(Self::Booking(BookingId(id), version)),
+            ("message", Ok(id)) => Some(Self::Message(MessageId(id))),
             ("catalog", Err(_)) => Some(Self::Catalog),
             ("settings", Err(_)) => Some(Self::Settings),
             _ => None,
@@ -56,6 +59,7 @@ impl fmt::Display for Change {
             Self::User(id) => write!(f, "user:{}", id.0),
             Self::Booking(id, None) => write!(f, "booking:{}", id.0),
             Self::Booking(id, Some(version)) => write!(f, "booking:{}:{}", id.0, version.micros()),
+            Self::Message(id) => write!(f, "message:{}", id.0),
             Self::Catalog => f.write_str("catalog"),
             Self::Settings => f.write_str("settings"),
         }
@@ -168,6 +172,7 @@ mod tests {
                 "booking:3:1700000000000001",
                 Some(Change::Booking(BookingId(3), Some(Timestamp::from_micros(1_700_000_000_000_001)))),
             ),
+            ("message:12", Some(Change::Message(MessageId(12)))),
             ("catalog", Some(Change::Catalog)),
             ("settings", Some(Change::Settings)),
             ("provider:x", None),

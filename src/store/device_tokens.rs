@@ -23,7 +23,7 @@ pub struct NewDevice {
 }
 
 /// A row of `device_tokens`.
-#[derive(Clone, Debug, sqlx::FromRow)]
+#[derive(Clone, sqlx::FromRow)]
 pub struct Device {
     /// `device_tokens.id`
     pub id: i64,

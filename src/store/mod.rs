@@ -16,6 +16,8 @@ pub mod device_tokens;
 pub mod directory;
 pub mod idempotency;
 pub mod journal;
+pub mod messages;
+pub mod notes;
 pub mod notifications;
 pub mod offers;
 pub mod pages;

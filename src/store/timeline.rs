@@ -35,6 +35,8 @@ pub struct Step {
     pub to: String,
     /// Whose doing; `None`: the system.
     pub changed_by: Option<UserId>,
+    /// As what: `customer`, `provider` (whoever was asked to take it) or `admin`.
+    pub by: Option<String>,
     /// Why, where one was given.
     pub reason: Option<String>,
     /// When its transaction began.
@@ -78,6 +80,7 @@ struct StepRow {
     from_status: Option<String>,
     to_status: String,
     changed_by: Option<i64>,
+    by: Option<String>,
     reason: Option<String>,
     created_at: DateTime<Utc>,
 }
@@ -85,8 +88,15 @@ struct StepRow {
 /// Every status of `booking`, oldest first.
 pub async fn history(pool: &PgPool, booking: BookingId) -> Result<Vec<Step>, StoreError> {
     let rows: Vec<StepRow> = sqlx::query_as(
-        "SELECT from_status::text, to_status::text, changed_by, reason, created_at FROM booking_status_history
-         WHERE booking_id = $1 ORDER BY id",
+        "SELECT h.from_status::text, h.to_status::text, h.changed_by, h.reason, h.created_at,
+                CASE WHEN h.changed_by IS NULL THEN NULL WHEN h.changed_by = b.customer_id THEN 'customer'
+                     WHEN EXISTS (SELECT 1 FROM providers p
+                                  WHERE p.user_id = h.changed_by
+                                    AND (p.id = b.provider_id OR EXISTS (SELECT 1 FROM booking_offers o
+                                         WHERE o.booking_id = b.id AND o.provider_id = p.id))) THEN 'provider'
+                     ELSE 'admin' END AS by
+         FROM booking_status_history h JOIN bookings b ON b.id = h.booking_id
+         WHERE h.booking_id = $1 ORDER BY h.id",
     )
     .bind(booking.0)
     .fetch_all(pool)
@@ -97,6 +107,7 @@ pub async fn history(pool: &PgPool, booking: BookingId) -> Result<Vec<Step>, Sto
             from: r.from_status,
             to: r.to_status,
             changed_by: r.changed_by.map(UserId),
+            by: r.by,
             reason: r.reason,
             at: r.created_at.into(),
         })

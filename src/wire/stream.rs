@@ -117,6 +117,9 @@ pub enum ServerMessage {
     /// A scheduled booking of the user's own begins soon.
     #[serde(rename = "reminder")]
     Reminder(Reminder),
+    /// The other party of a booking has written.
+    #[serde(rename = "message")]
+    Message(Box<Written>),
     /// Where the therapist is, to the customer, while en route.
     #[serde(rename = "position")]
     Position(Position),
@@ -208,6 +211,27 @@ pub struct Reminder {
     /// To the therapist: when he should set out, as the traffic of that hour is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub set_out_at: Option<WireTime>,
+}
+
+/// What the other party of a booking has written.
+#[derive(Clone, Debug, Serialize)]
+pub struct Written {
+    /// Which.
+    pub booking_uuid: Uuid,
+    /// `messages.uuid`
+    pub uuid: Uuid,
+    /// Who wrote: `users.uuid`.
+    pub sender_uuid: Uuid,
+    /// Empty if there is only an attachment.
+    pub message: String,
+    /// `image` or `location`.
+    pub attachment_type: Option<String>,
+    /// Of an image.
+    pub attachment_url: Option<String>,
+    /// Of a location: `{latitude, longitude}`.
+    pub attachment_metadata: Option<serde_json::Value>,
+    /// When.
+    pub created_at: WireTime,
 }
 
 /// A therapist's live position.

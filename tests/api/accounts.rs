@@ -367,7 +367,7 @@ async fn who_logs_out_is_out_at_once_and_his_stream_ends() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_password_wants_the_old_one_and_leaves_no_other_token() {
-    let server = Server::start().await;
+    let server = Server::limited(1_000).await;
     let (person, phone) = somebody(&server).await;
     let mine = server.api(&person.token);
     let other = twin(server.pool(), &person.token).await;
@@ -394,6 +394,8 @@ async fn a_new_password_wants_the_old_one_and_leaves_no_other_token() {
     let again = mine.put("/v1/me/password", json!({"current_password": "x", "password": "a new password"})).await;
     assert_eq!((refused.status, again.status), (422, 429), "{again:?}");
     assert!(again.headers.contains_key("retry-after"));
+    assert_eq!(again.headers["x-ratelimit-limit"], "5", "the limit that refused it");
+    assert_eq!(mine.get("/v1/me").await.headers["x-ratelimit-limit"], "2000");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -64,6 +64,8 @@ fn request(
         "/v1/providers/{uuid}/services/{service}" => json!({"price": "1.00"}),
         "/v1/providers/{uuid}/documents" => provider_papers::paper(),
         "/v1/provider-documents/{id}" => json!({"verification_status": "pending"}),
+        "/v1/bookings/{uuid}/messages" => json!({"message": "x"}),
+        "/v1/bookings/{uuid}/notes" => json!({"note": "x"}),
         "/v1/addresses" => addresses::home(),
         "/v1/addresses/{id}" => json!({"label": "work"}),
         path if accounts::ROUTES.contains(&path) => accounts::body(path, nth),
@@ -77,7 +79,8 @@ fn request(
 }
 
 /// Routes at which an admin is a stranger too.
-const BETWEEN_PARTIES: [(&str, &str); 2] = [("PUT", "/v1/blocks/{uuid}"), ("DELETE", "/v1/blocks/{uuid}")];
+const BETWEEN_PARTIES: [(&str, &str); 3] =
+    [("PUT", "/v1/blocks/{uuid}"), ("DELETE", "/v1/blocks/{uuid}"), ("POST", "/v1/bookings/{uuid}/messages")];
 
 /// Routes about one booking or one offer: for who is let in but is a stranger, they are 404.
 fn is_of_a_party(route: &Route) -> bool {

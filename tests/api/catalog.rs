@@ -157,9 +157,13 @@ async fn a_category_goes_when_it_has_no_services_and_a_change_of_one_reaches_the
     assert_eq!(ops.patch(&one, json!({"slug": "touch", "is_active": false})).await.json["slug"], "touch");
     assert_eq!(hers.get(path).await.json["data"].as_array().map(Vec::len), Some(3));
     assert_eq!(ops.get("/v1/service-categories?include_inactive=1").await.json["data"][0]["slug"], "touch");
-    // What this node books by has heard of it.
     let category = || server.engine().catalog().find("foot-spa").and_then(|service| service.category.clone());
-    crate::support::until("the catalogue has the new slug", || category().as_deref() == Some("touch")).await;
+    assert_eq!(category().as_deref(), Some("touch"), "what this node books by has heard of it");
+    sqlx::query("UPDATE service_categories SET slug = 'hands' WHERE slug = 'touch'")
+        .execute(server.pool())
+        .await
+        .expect("changed elsewhere");
+    crate::support::until("the catalogue has the slug", || category().as_deref() == Some("hands")).await;
 
     assert_eq!(ops.patch("/v1/services/foot-spa", json!({"category_id": null})).await.json["category"], Value::Null);
     assert_eq!(ops.delete(&one).await.status, 204);
@@ -226,4 +230,19 @@ async fn nothing_that_an_admin_sends_is_an_error_of_the_database() {
     for wrong in [json!({"name": "x"}), json!({"slug": "x"}), json!({"name": "x", "slug": "x", "icon_url": "x"})] {
         assert_eq!(ops.post("/v1/service-categories", wrong.clone()).await.status, 422, "{wrong}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_needs_no_token_costs_the_database_nothing() {
+    let server = Server::start().await;
+    let mut held = server.pool().begin().await.expect("a transaction");
+    let lock = "LOCK TABLE services, service_categories, personal_access_tokens IN ACCESS EXCLUSIVE MODE";
+    sqlx::query(lock).execute(&mut *held).await.expect("locked");
+    for api in [Api::new(&server.base, None), Api::new(&server.base, Some("1|nonsense"))] {
+        for path in ["/v1/services", "/v1/services/foot-spa", "/v1/services/1", "/v1/service-categories"] {
+            assert_eq!(api.get(path).await.status, 200, "{path}");
+        }
+    }
+    assert_eq!(Api::new(&server.base, None).get("/v1/services/none").await.status, 404);
+    held.rollback().await.expect("let go");
 }

@@ -246,3 +246,27 @@ async fn a_store_is_opened_and_found_and_goes_by_its_hours() {
     assert_eq!(server.api(&stranger.token).get(&profile).await.status, 404);
     assert_eq!(server.api(&stranger.token).patch(&profile, json!({"city": "x"})).await.status, 404);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_writes_the_same_for_the_first_time_at_once_is_answered() {
+    let server = Server::start().await;
+    let owner = people::person(server.pool(), "store_owner", "Jose").await;
+    let his = server.api(&owner.token);
+    let provider = providers::registered(&server, &owner, "store").await;
+    let profile =
+        json!({"store_name": "Ginhawa", "address_line1": "1", "city": "Makati", "latitude": 14, "longitude": 121});
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..12 {
+        let (api, provider, profile) = (his.clone(), provider.clone(), profile.clone());
+        tasks.spawn(async move {
+            match n % 2 {
+                0 => api.patch(&format!("{provider}/store-profile"), profile).await,
+                _ => api.put(&format!("{provider}/services/foot-spa"), json!({"price": n})).await,
+            }
+        });
+    }
+    for answer in tasks.join_all().await {
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    assert_eq!(his.get(&format!("{provider}/services")).await.json["data"].as_array().map(Vec::len), Some(1));
+}

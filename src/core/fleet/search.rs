@@ -70,6 +70,8 @@ const fn met_at(key: u64) -> (usize, usize) {
     (number / PLACES, number % PLACES)
 }
 
+const _: () = assert!(ROOM.is_multiple_of(4), "places are compared by fours");
+
 /// More than a chunk has.
 const PLACES: usize = ROOM.next_power_of_two();
 
@@ -277,7 +279,9 @@ impl<'t> Search<'t> {
             let hazy = Meters::new(scanned + self.by.haze().get());
             let window = Window::around(grid.tiling(), self.request.place, hazy, done.as_ref());
             grid.scan(&window, done.as_ref(), witness, |points| self.look(&mut met, points, &window))?;
-            self.gather(&mut met, haversine_at_most(hazy));
+            // Of the whole Earth nobody is left for later.
+            let reached = if window.is_whole_earth() { f32::INFINITY } else { haversine_at_most(hazy) };
+            self.gather(&mut met, reached);
             if self.by == By::Fix {
                 self.judge_near(&mut met);
             } else {

@@ -15,6 +15,7 @@ use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde::Serialize;
+use tokio::sync::Mutex;
 use tokio::time::{Interval, MissedTickBehavior};
 use uuid::Uuid;
 
@@ -27,6 +28,7 @@ use crate::core::geo::LatLng;
 use crate::core::ids::{BookingId, ProviderId};
 use crate::core::time::Timestamp;
 use crate::engine::Engine;
+use crate::store::StoreError;
 use crate::store::bookings::{self, OpenBooking};
 use crate::wire::time::WireTime;
 
@@ -109,11 +111,12 @@ pub struct ShownBooking {
 pub async fn live(
     extract::State(engine): extract::State<Arc<Engine>>,
     extract::State(authenticator): extract::State<Authenticator>,
+    extract::State(open): extract::State<Arc<OpenBookings>>,
     Caller(caller): Caller,
 ) -> Response {
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let follower = Follower { watch: authenticator.watch(&caller), engine, ticks, told: Told::default() };
+    let follower = Follower { watch: authenticator.watch(&caller), engine, open, ticks, told: Told::default() };
     let events = stream::unfold(follower, |mut follower| async move {
         let event = follower.next().await?;
         Some((Ok::<_, Infallible>(event), follower))
@@ -126,9 +129,34 @@ pub async fn live(
     response
 }
 
+/// The open bookings, read once for all maps that are open.
+#[derive(Default)]
+pub struct OpenBookings(Mutex<Option<Arc<Read>>>);
+
+/// The open bookings of a moment.
+struct Read {
+    as_of: Timestamp,
+    bookings: Vec<OpenBooking>,
+}
+
+impl OpenBookings {
+    /// Those of less than [`EVERY`] ago.
+    async fn read(&self, engine: &Engine) -> Result<Arc<Read>, StoreError> {
+        let mut last = self.0.lock().await;
+        let as_of = clock::now();
+        if let Some(read) = last.as_ref().filter(|read| as_of.since(read.as_of) < EVERY * 9 / 10) {
+            return Ok(Arc::clone(read));
+        }
+        let read = Arc::new(Read { as_of, bookings: bookings::open(&engine.pool, MOST_BOOKINGS).await? });
+        *last = Some(Arc::clone(&read));
+        Ok(read)
+    }
+}
+
 /// One map that is open.
 struct Follower {
     engine: Arc<Engine>,
+    open: Arc<OpenBookings>,
     watch: Arc<Watch>,
     ticks: Interval,
     told: Told,
@@ -143,17 +171,11 @@ impl Follower {
             () = self.engine.shutdown.cancelled() => return None,
             _ = self.ticks.tick() => {}
         }
-        let open = match tokio::time::timeout(BOOKINGS_WITHIN, bookings::open(&self.engine.pool, MOST_BOOKINGS)).await {
-            Ok(Ok(open)) => Some((open, clock::now())),
-            Ok(Err(error)) => {
-                tracing::debug!(%error, "the open bookings could not be read for a live map");
-                None
-            }
-            Err(_) => None,
-        };
         let mut update = Update { not_ready: self.engine.readiness.missing(), ..Update::default() };
-        if let Some((open, as_of)) = open {
-            self.told.bookings(open, as_of, &mut update);
+        match tokio::time::timeout(BOOKINGS_WITHIN, self.open.read(&self.engine)).await {
+            Ok(Ok(open)) => self.told.bookings(&open, &mut update),
+            Ok(Err(error)) => tracing::debug!(%error, "the open bookings could not be read for a live map"),
+            Err(_) => tracing::debug!("the open bookings could not be read in time for a live map"),
         }
         update.bookings_as_of = self.told.bookings_as_of.map(WireTime);
         let (now, stale_after) = (clock::now(), self.engine.settings().stale_after());
@@ -230,19 +252,16 @@ impl Told {
     }
 
     /// Writes down what is different in the open bookings.
-    fn bookings(&mut self, mut open: Vec<OpenBooking>, as_of: Timestamp, update: &mut Update) {
-        self.bookings_as_of = Some(as_of);
-        update.more_bookings = open.len() == MOST_BOOKINGS as usize;
-        // The same order at each read, whatever the order of the answers.
-        for booking in &mut open {
-            booking.offered_to.sort_unstable();
-        }
+    fn bookings(&mut self, open: &Read, update: &mut Update) {
+        self.bookings_as_of = Some(open.as_of);
+        update.more_bookings = open.bookings.len() == MOST_BOOKINGS as usize;
         let mut before = std::mem::take(&mut self.bookings);
-        for booking in open {
-            if before.remove(&booking.id).as_ref() != Some(&booking) {
-                update.bookings.push(ShownBooking::from(&booking));
+        for booking in &open.bookings {
+            let was = before.remove(&booking.id);
+            if was.as_ref() != Some(booking) {
+                update.bookings.push(ShownBooking::from(booking));
             }
-            self.bookings.insert(booking.id, booking);
+            self.bookings.insert(booking.id, was.filter(|was| was == booking).unwrap_or_else(|| booking.clone()));
         }
         update.over = before.into_values().map(|booking| booking.uuid).collect();
         update.over.sort_unstable();
@@ -387,15 +406,13 @@ mod tests {
         let mut stream = Told::default();
         let mut tell = |open: Vec<OpenBooking>| {
             let mut update = Update::default();
-            stream.bookings(open, NOW, &mut update);
+            stream.bookings(&Read { as_of: NOW, bookings: open }, &mut update);
             let told: Vec<_> = update.bookings.iter().map(|b| (b.booking_number.clone(), b.status.clone())).collect();
             (told, update.over)
         };
         let of = |id: i64, status: &str| (format!("SPC-{id}"), status.to_owned());
         assert_eq!(tell(vec![booking(1, "pending"), booking(2, "pending")]).0, [of(1, "pending"), of(2, "pending")]);
-        let mut turned = booking(1, "pending");
-        turned.offered_to.reverse();
-        assert_eq!(tell(vec![turned, booking(2, "accepted")]), (vec![of(2, "accepted")], vec![]));
+        assert_eq!(tell(vec![booking(1, "pending"), booking(2, "accepted")]), (vec![of(2, "accepted")], vec![]));
         assert_eq!(tell(vec![booking(2, "accepted")]), (vec![], vec![Uuid::from_u128(1)]));
         assert_eq!(tell(vec![]).1, [Uuid::from_u128(2)]);
     }

@@ -33,7 +33,7 @@ pub struct OpenBooking {
     pub scheduled_at: Option<Timestamp>,
     /// Who accepted, or whom the customer chose.
     pub provider: Option<Uuid>,
-    /// Who is asked now.
+    /// Who is asked now, by uuid.
     pub offered_to: Vec<Uuid>,
     /// How many offers were made of it.
     pub offers: i64,
@@ -75,7 +75,7 @@ pub async fn open(db: impl PgExecutor<'_>, limit: u32) -> Result<Vec<OpenBooking
          LEFT JOIN store_profiles st ON st.provider_id = b.provider_id
          CROSS JOIN LATERAL (
              SELECT count(*) AS offers,
-                    array_agg(op.uuid ORDER BY o.id)
+                    array_agg(op.uuid ORDER BY op.uuid)
                         FILTER (WHERE o.status = 'offered' AND o.expires_at > now()) AS offered_to
              FROM booking_offers o JOIN providers op ON op.id = o.provider_id
              WHERE o.booking_id = b.id
