@@ -8,9 +8,8 @@
 use super::Engine;
 use crate::core::ids::{OfferId, ProviderId, UserId};
 use crate::store::bookings::{TransitionOutcome, Wish};
-use crate::store::idempotency::Key;
+use crate::store::idempotency::{Key, Once};
 use crate::store::offers::{AcceptOutcome, ClosedOffer, DeclineOutcome};
-use crate::store::once::Once;
 use crate::store::reviews::{Moderation, NewReview, Review, ReviewRefused};
 use crate::store::{StoreError, reviews, users};
 
@@ -95,7 +94,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the transaction failed.
-    pub async fn review(&self, new: &NewReview, key: Option<&Key>) -> Result<Once<Review, ReviewRefused>, StoreError> {
+    pub async fn review(&self, new: &NewReview, key: Option<Key>) -> Result<Once<Review, ReviewRefused>, StoreError> {
         let outcome = reviews::create(&self.pool, new, key).await?;
         if let Once::Made(review, _) = &outcome {
             self.shown([review.provider()]).await;

@@ -13,8 +13,7 @@ use super::auth::Principal;
 use super::problem::{Problem, UNAVAILABLE_RETRY_S};
 use crate::engine::Engine;
 use crate::store::StoreError;
-use crate::store::idempotency::{self, Claim, Key, Once as Begun};
-use crate::store::once::{Before, Once};
+use crate::store::idempotency::{self, Begun, Claim, Key, Once};
 
 /// Longest key, characters: the column's width.
 const LONGEST: usize = 255;
@@ -128,18 +127,19 @@ pub fn in_flight() -> Problem {
         .retry_after(1)
 }
 
-/// The answer to a request that makes something: 201 with it, or the answer that was given before. `refused` says why not.
-pub fn answer<T, R>(once: Once<T, R>, refused: impl FnOnce(R) -> Problem) -> Result<Response, Problem> {
-    let (status, body) = match once {
-        Once::Made(_, body) => (StatusCode::CREATED, body),
-        Once::Before(Before::Replay { status, body }) => {
-            (StatusCode::from_u16(status).unwrap_or(StatusCode::CREATED), body)
-        }
-        Once::Before(Before::KeyReused) => return Err(reused()),
-        Once::Before(Before::InFlight) => return Err(in_flight()),
-        Once::Refused(why) => return Err(refused(why)),
-    };
-    Ok((status, Json(body)).into_response())
+/// The answer where the store makes it: 201 with what was made, or the answer that was given before. `collection` as of
+/// [`begin`]; `refused` says why not.
+pub(super) fn answer<T, R>(
+    once: Once<T, R>,
+    collection: Option<&str>,
+    refused: impl FnOnce(R) -> Problem,
+) -> Result<Response, Problem> {
+    match once {
+        Once::Made(_, body) | Once::Before(Claim::Replay { body, .. }) => Ok(created(body, collection)),
+        Once::Before(Claim::Reused) => Err(reused()),
+        Once::Before(Claim::InFlight | Claim::New) => Err(in_flight()),
+        Once::Refused(why) => Err(refused(why)),
+    }
 }
 
 /// Something may have been made though nobody can tell: who asks again without a key may make it twice, and is not asked to.

@@ -50,7 +50,7 @@ pub struct PayoutRequest {
     params(("Idempotency-Key" = Option<String>, Header, description = "Repeat the request with the same key and get the same answer")),
     request_body = PayoutRequest,
     responses(
-        (status = 201, body = Payout),
+        (status = 201, body = Payout, headers(("location" = String, description = "Of the payout"))),
         (status = 400, description = "`bad_json`: the body is not JSON; `bad_idempotency_key`", body = ProblemBody),
         (status = 409, description = "`payout_overlaps` with `payout_id`: one that did not fail has a day of it; `idempotency_in_flight`", body = ProblemBody),
         (status = 422, description = "`invalid`; `nothing_to_pay`; `idempotency_key_reused`", body = ProblemBody)
@@ -63,6 +63,7 @@ pub async fn create(
     Body { mut fields, bytes }: Body,
 ) -> Result<Response, Problem> {
     let key = key.of(&bytes);
+    let keyed = key.is_some();
     let provider = fields.required("provider_uuid", read::uuid);
     let from = fields.required("period_start", read::date);
     let to = fields.required("period_end", read::date);
@@ -76,10 +77,10 @@ pub async fn create(
     let account_number = fields.optional("account_number", read::text(50));
     let ((provider, from), to) = fields.finish(provider.zip(from).zip(to))?;
     let new = NewPayout { by: caller.user, provider, from, to, bank_name, account_name, account_number };
-    let made = payouts::create(&engine.pool, &new, key.as_ref())
+    let made = payouts::create(&engine.pool, &new, key)
         .await
-        .map_err(|error| idempotency::not_done(error, key.is_some(), "the payout was made", "/v1/payouts"))?;
-    idempotency::answer(made, |why| refused(why, to))
+        .map_err(|error| idempotency::not_done(error, keyed, "the payout was made", "/v1/payouts"))?;
+    idempotency::answer(made, Some("/v1/payouts"), |why| refused(why, to))
 }
 
 fn refused(why: PayoutRefused, to: NaiveDate) -> Problem {

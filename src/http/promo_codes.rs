@@ -167,7 +167,7 @@ pub async fn list(
     params(("Idempotency-Key" = Option<String>, Header, description = "Repeat the request with the same key and get the same answer")),
     request_body = PromoTerms,
     responses(
-        (status = 201, body = PromoCode),
+        (status = 201, body = PromoCode, headers(("location" = String, description = "Of the code"))),
         (status = 400, description = "`bad_json`: the body is not JSON; `bad_idempotency_key`", body = ProblemBody),
         (status = 409, description = "`idempotency_in_flight`", body = ProblemBody),
         (status = 422, description = "`invalid`, `idempotency_key_reused`", body = ProblemBody)
@@ -180,11 +180,12 @@ pub async fn create(
     Body { fields, bytes }: Body,
 ) -> Result<Response, Problem> {
     let key = key.of(&bytes);
+    let keyed = key.is_some();
     let terms = whole(fields)?;
-    let made = promo_codes::create(&engine.pool, caller.user, &terms, key.as_ref())
+    let made = promo_codes::create(&engine.pool, caller.user, &terms, key)
         .await
-        .map_err(|error| idempotency::not_done(error, key.is_some(), "the code was made", "/v1/promo-codes"))?;
-    idempotency::answer(made, |why| refused(&why))
+        .map_err(|error| idempotency::not_done(error, keyed, "the code was made", "/v1/promo-codes"))?;
+    idempotency::answer(made, Some("/v1/promo-codes"), |why| refused(&why))
 }
 
 /// A code.

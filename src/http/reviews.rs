@@ -71,6 +71,7 @@ pub async fn create(
     Body { mut fields, bytes }: Body,
 ) -> Result<Response, Problem> {
     let key = key.of(&bytes);
+    let keyed = key.is_some();
     let overall = fields.required(if fields.has("rating") { "rating" } else { "overall_rating" }, stars);
     let mut part = |name| fields.optional(name, stars);
     let [professionalism, communication, timeliness, quality] =
@@ -83,10 +84,10 @@ pub async fn create(
         NewReview { booking, customer, overall, professionalism, communication, timeliness, quality, comment, tags };
     let list = format!("/v1/bookings/{booking}");
     let made = engine
-        .review(&new, key.as_ref())
+        .review(&new, key)
         .await
-        .map_err(|error| idempotency::not_done(error, key.is_some(), "the review was kept", &list))?;
-    idempotency::answer(made, refused)
+        .map_err(|error| idempotency::not_done(error, keyed, "the review was kept", &list))?;
+    idempotency::answer(made, None, refused)
 }
 
 fn refused(why: ReviewRefused) -> Problem {

@@ -10,9 +10,10 @@ use super::auth::{Caller, Principal};
 use super::extract::{Body, PathUuid, read};
 use super::idempotency::{self, IdempotencyKey};
 use super::problem::{Problem, ProblemBody};
+use super::transactions::TRANSACTIONS;
 use crate::core::money::Money;
 use crate::engine::Engine;
-use crate::store::once::Once;
+use crate::store::idempotency::Once;
 use crate::store::tips::{self, NewTip, Tip, TipRefused};
 use crate::store::wallets;
 
@@ -43,7 +44,7 @@ pub struct TipRequest {
     ),
     request_body = TipRequest,
     responses(
-        (status = 201, body = Tip),
+        (status = 201, body = Tip, headers(("location" = String, description = "Of the transaction"))),
         (status = 400, description = "`bad_json`: the body is not JSON; `bad_idempotency_key`", body = ProblemBody),
         (status = 404, body = ProblemBody),
         (status = 409, description = "`not_completed` with `current_status`; `insufficient_balance` with `balance`; `tip_too_much` with `left`; `idempotency_in_flight`", body = ProblemBody),
@@ -58,18 +59,19 @@ pub async fn give(
     Body { mut fields, bytes }: Body,
 ) -> Result<Response, Problem> {
     let key = key.of(&bytes);
+    let keyed = key.is_some();
     let amount = fields.required("amount", read::amount(LEAST, MOST));
     let new = NewTip { booking, customer: caller.user, amount: fields.finish(amount)? };
-    let given = tips::give(&engine.pool, &new, key.as_ref())
+    let given = tips::give(&engine.pool, &new, key)
         .await
-        .map_err(|error| idempotency::not_done(error, key.is_some(), "the tip was given", "/v1/transactions"))?;
+        .map_err(|error| idempotency::not_done(error, keyed, "the tip was given", TRANSACTIONS))?;
     match given {
         Once::Refused(why) => Err(refused(&engine, &caller, why).await),
         given => {
             if let Once::Made(Some(view), _) = &given {
                 engine.dispatcher.changed_here(view);
             }
-            idempotency::answer(given, |_| Problem::internal())
+            idempotency::answer(given, Some(TRANSACTIONS), |_| Problem::internal())
         }
     }
 }

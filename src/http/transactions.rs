@@ -15,6 +15,9 @@ use crate::core::ids::UserId;
 use crate::engine::Engine;
 use crate::store::transactions::{self, Filter, SettleOutcome, Transaction, Verdict};
 
+/// Where they are found.
+pub(super) const TRANSACTIONS: &str = "/v1/transactions";
+
 /// Words of the schema's `transaction_status`.
 const STATUSES: &[&str] = &["pending", "processing", "completed", "failed", "refunded"];
 

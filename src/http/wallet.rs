@@ -12,6 +12,7 @@ use super::extract::{Body, read};
 use super::idempotency::{self, IdempotencyKey};
 use super::page::{Page, PageQuery};
 use super::problem::{Problem, ProblemBody};
+use super::transactions::TRANSACTIONS;
 use crate::core::money::Money;
 use crate::engine::Engine;
 use crate::store::transactions::Transaction;
@@ -72,7 +73,7 @@ pub struct TopUp {
     params(("Idempotency-Key" = Option<String>, Header, description = "Repeat the request with the same key and get the same answer")),
     request_body = TopUp,
     responses(
-        (status = 201, body = Transaction),
+        (status = 201, body = Transaction, headers(("location" = String, description = "Of the transaction"))),
         (status = 400, description = "`bad_json`: the body is not JSON; `bad_idempotency_key`", body = ProblemBody),
         (status = 409, description = "`wallet_inactive`: it is switched off; `idempotency_in_flight`", body = ProblemBody),
         (status = 422, description = "`invalid`, `idempotency_key_reused`", body = ProblemBody)
@@ -85,13 +86,13 @@ pub async fn top_up(
     Body { mut fields, bytes }: Body,
 ) -> Result<Response, Problem> {
     let key = key.of(&bytes);
+    let keyed = key.is_some();
     let amount = fields.required("amount", read::amount(LEAST, MOST));
     let method = fields.required("payment_method", read::word(METHODS));
     let (amount, method) = fields.finish(amount.zip(method))?;
-    let asked = wallets::ask_top_up(&engine.pool, caller.user, amount, method, key.as_ref()).await;
-    let asked = asked
-        .map_err(|error| idempotency::not_done(error, key.is_some(), "the top-up was asked for", "/v1/transactions"))?;
-    idempotency::answer(asked, |SwitchedOff| {
+    let asked = wallets::ask_top_up(&engine.pool, caller.user, amount, method, key).await;
+    let asked = asked.map_err(|error| idempotency::not_done(error, keyed, "the top-up was asked for", TRANSACTIONS))?;
+    idempotency::answer(asked, Some(TRANSACTIONS), |SwitchedOff| {
         Problem::conflict("wallet_inactive", "Your wallet is switched off: it takes no top-up.")
     })
 }

@@ -3,10 +3,15 @@
 //! The key's row is written in the same transaction as what the request creates, so that either both exist or
 //! neither does. A second request with the same key waits (on the primary key's index) for the first one's commit.
 
+use serde::Serialize;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
 use crate::core::ids::UserId;
 use crate::store::StoreError;
+use crate::store::tx::commit;
+
+/// HTTP status of the answer to what was made.
+const CREATED: u16 = 201;
 
 /// How long an answer is kept and replayed, hours.
 pub const KEPT_HOURS: i32 = 24;
@@ -82,27 +87,48 @@ pub async fn claim(tx: &mut PgConnection, user: UserId, key: &Key) -> Result<Cla
     })
 }
 
-/// A transaction that makes something, once for each key.
-pub struct Once {
+/// A transaction that makes something, once for each key. To drop it undoes all, and the key is free again.
+pub struct Begun {
     /// In which it is made.
     pub tx: Transaction<'static, Postgres>,
     user: UserId,
     key: Option<Key>,
 }
 
-impl Once {
+impl Begun {
     /// Keeps the answer for the key, if there is one, and commits.
+    ///
+    /// # Errors
+    /// [`StoreError::Undecided`] when the commit was not answered: the same request with the same key tells.
     pub async fn answer(mut self, status: u16, body: &serde_json::Value) -> Result<(), StoreError> {
         if let Some(key) = &self.key {
             answer(&mut self.tx, self.user, key, status, body).await?;
         }
-        Ok(self.tx.commit().await?)
+        commit(self.tx).await
     }
+
+    /// The same where the store itself knows the answer: 201 with `row`.
+    pub(crate) async fn made<T, R>(self, made: T, row: &impl Serialize) -> Result<Once<T, R>, StoreError> {
+        let body = serde_json::to_value(row).map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
+        self.answer(CREATED, &body).await?;
+        Ok(Once::Made(made, body))
+    }
+}
+
+/// What became of a request that makes something.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Once<T, R> {
+    /// Committed: what was made, and the answer as it is kept for its key.
+    Made(T, serde_json::Value),
+    /// Nothing was done: this is what its key says.
+    Before(Claim),
+    /// Not possible; nothing was written.
+    Refused(R),
 }
 
 /// Begins to make something, unless the key says that it was: what it says instead. A concurrent request with the same key waits for
 /// this one's commit.
-pub async fn begin(pool: &PgPool, user: UserId, key: Option<Key>) -> Result<Result<Once, Claim>, StoreError> {
+pub async fn begin(pool: &PgPool, user: UserId, key: Option<Key>) -> Result<Result<Begun, Claim>, StoreError> {
     let mut tx = pool.begin().await?;
     if let Some(key) = &key {
         match claim(&mut tx, user, key).await? {
@@ -110,7 +136,7 @@ pub async fn begin(pool: &PgPool, user: UserId, key: Option<Key>) -> Result<Resu
             known => return Ok(Err(known)),
         }
     }
-    Ok(Ok(Once { tx, user, key }))
+    Ok(Ok(Begun { tx, user, key }))
 }
 
 /// What `key` stands for, taking nothing. Waits, like [`claim`], for a first request that is being answered.

@@ -20,7 +20,6 @@ pub mod messages;
 pub mod notes;
 pub mod notifications;
 pub mod offers;
-pub mod once;
 pub mod pages;
 pub mod partitions;
 pub mod payouts;

@@ -11,8 +11,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::audit_logs::{self, Change};
-use super::idempotency::Key;
-use super::once::{self, Once};
+use super::idempotency::{self, Key, Once};
 use super::pages::{Ask, Rows};
 use super::tx::{act_as, commit};
 use super::{StoreError, transactions};
@@ -183,13 +182,13 @@ pub enum PayoutRefused {
 pub async fn create(
     pool: &PgPool,
     new: &NewPayout,
-    key: Option<&Key>,
+    key: Option<Key>,
 ) -> Result<Once<Payout, PayoutRefused>, StoreError> {
-    let mut attempt = match once::begin(pool, new.by, key).await? {
-        Ok(attempt) => attempt,
+    let mut begun = match idempotency::begin(pool, new.by, key).await? {
+        Ok(begun) => begun,
         Err(before) => return Ok(Once::Before(before)),
     };
-    let tx = attempt.tx();
+    let tx = &mut *begun.tx;
     // Whoever was deleted is paid what he has earned all the same.
     let provider: Option<i64> = sqlx::query_scalar("SELECT id FROM providers WHERE uuid = $1")
         .bind(new.provider)
@@ -219,7 +218,7 @@ pub async fn create(
         Change { by: new.by, action: "created", of: r"App\Models\Payout", id, old: None, new: Some(made) },
     )
     .await?;
-    attempt.done(payout.clone(), &payout).await
+    begun.made(payout.clone(), &payout).await
 }
 
 /// A moment that a payout of these days takes: one of them, or one that was too late for the payout of its own. (A payout that

@@ -6,8 +6,7 @@ use uuid::Uuid;
 
 use super::StoreError;
 use super::audit_logs;
-use super::idempotency::Key;
-use super::once::{self, Once};
+use super::idempotency::{self, Key, Once};
 use super::pages::{Ask, Rows};
 use super::tx::{act_as, commit};
 use crate::core::ids::UserId;
@@ -255,13 +254,13 @@ pub async fn create(
     pool: &PgPool,
     by: UserId,
     terms: &Terms,
-    key: Option<&Key>,
+    key: Option<Key>,
 ) -> Result<Once<PromoCode, CodeRefused>, StoreError> {
-    let mut attempt = match once::begin(pool, by, key).await? {
-        Ok(attempt) => attempt,
+    let mut begun = match idempotency::begin(pool, by, key).await? {
+        Ok(begun) => begun,
         Err(before) => return Ok(Once::Before(before)),
     };
-    let tx = attempt.tx();
+    let tx = &mut *begun.tx;
     let scope = match scope(tx, terms.services.as_deref(), terms.providers.as_deref()).await? {
         Ok(scope) => scope,
         Err(refused) => return Ok(Once::Refused(refused)),
@@ -299,7 +298,7 @@ pub async fn create(
         audit_logs::Change { by, action: "created", of: r"App\Models\PromoCode", id, old: None, new },
     )
     .await?;
-    attempt.done(code.clone(), &code).await
+    begun.made(code.clone(), &code).await
 }
 
 /// Changes a code, for bookings made from then on: one that was made keeps its use, and its discount is computed by the code as

@@ -7,8 +7,7 @@ use uuid::Uuid;
 
 use super::StoreError;
 use super::audit_logs::{self, Change};
-use super::idempotency::Key;
-use super::once::{self, Once};
+use super::idempotency::{self, Key, Once};
 use super::pages::{Ask, Rows};
 use super::tx::{act_as, commit};
 use crate::core::ids::{ProviderId, UserId};
@@ -138,13 +137,13 @@ pub enum ReviewRefused {
 pub async fn create(
     pool: &PgPool,
     new: &NewReview,
-    key: Option<&Key>,
+    key: Option<Key>,
 ) -> Result<Once<Review, ReviewRefused>, StoreError> {
-    let mut attempt = match once::begin(pool, new.customer, key).await? {
-        Ok(attempt) => attempt,
+    let mut begun = match idempotency::begin(pool, new.customer, key).await? {
+        Ok(begun) => begun,
         Err(before) => return Ok(Once::Before(before)),
     };
-    let tx = attempt.tx();
+    let tx = &mut *begun.tx;
     let booking: Option<(i64, String)> = sqlx::query_as(
         "SELECT id, status::text FROM bookings WHERE uuid = $1 AND customer_id = $2 AND deleted_at IS NULL",
     )
@@ -164,7 +163,7 @@ pub async fn create(
         id => id?,
     };
     let review = by_id(tx, id).await?;
-    attempt.done(review.clone(), &review).await
+    begun.made(review.clone(), &review).await
 }
 
 async fn insert(tx: &mut PgConnection, booking: i64, new: &NewReview) -> Result<i64, StoreError> {

@@ -5,8 +5,7 @@ use serde::Serialize;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use super::idempotency::Key;
-use super::once::{self, Once};
+use super::idempotency::{self, Key, Once};
 use super::transactions::{self, Transaction};
 use super::{StoreError, wallets};
 use crate::core::ids::{BookingId, UserId};
@@ -59,13 +58,13 @@ pub enum TipRefused {
 pub async fn give(
     pool: &PgPool,
     new: &NewTip,
-    key: Option<&Key>,
+    key: Option<Key>,
 ) -> Result<Once<Option<Box<BookingView>>, TipRefused>, StoreError> {
-    let mut attempt = match once::begin(pool, new.customer, key).await? {
-        Ok(attempt) => attempt,
+    let mut begun = match idempotency::begin(pool, new.customer, key).await? {
+        Ok(begun) => begun,
         Err(before) => return Ok(Once::Before(before)),
     };
-    let tx = attempt.tx();
+    let tx = &mut *begun.tx;
     let booking = match id_of(tx, new.booking).await? {
         Some(booking) => lock(tx, booking).await?,
         None => None,
@@ -101,7 +100,7 @@ pub async fn give(
     };
     let transaction = transactions::by_id(tx, transaction).await?;
     let answer = Tip { transaction, booking: view.booking.clone() };
-    attempt.done(now.then(|| Box::new(view)), &answer).await
+    begun.made(now.then(|| Box::new(view)), &answer).await
 }
 
 /// Whether the booking takes it at all.

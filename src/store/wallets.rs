@@ -8,8 +8,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::StoreError;
-use super::idempotency::Key;
-use super::once::{self, Once};
+use super::idempotency::{self, Key, Once};
 use super::pages::{Ask, Rows};
 use super::transactions::{self, Transaction};
 use crate::core::ids::{BookingId, UserId};
@@ -112,13 +111,13 @@ pub async fn ask_top_up(
     user: UserId,
     amount: Money,
     method: &str,
-    key: Option<&Key>,
+    key: Option<Key>,
 ) -> Result<Once<Box<Transaction>, SwitchedOff>, StoreError> {
-    let mut attempt = match once::begin(pool, user, key).await? {
-        Ok(attempt) => attempt,
+    let mut begun = match idempotency::begin(pool, user, key).await? {
+        Ok(begun) => begun,
         Err(before) => return Ok(Once::Before(before)),
     };
-    let tx = attempt.tx();
+    let tx = &mut *begun.tx;
     let wallet: Option<(bool, String)> = sqlx::query_as("SELECT is_active, currency FROM wallets WHERE user_id = $1")
         .bind(user.0)
         .fetch_optional(&mut *tx)
@@ -140,7 +139,7 @@ pub async fn ask_top_up(
     };
     let id = transactions::insert(tx, &asked).await?;
     let transaction = transactions::by_id(tx, id).await?;
-    attempt.done(Box::new(transaction.clone()), &transaction).await
+    begun.made(Box::new(transaction.clone()), &transaction).await
 }
 
 /// Puts in what has come: the transaction says for whom, and was found waiting by this caller alone. A wallet that is switched

@@ -3,7 +3,7 @@
 use spacall::core::money::Money;
 use spacall::store::bookings::view_by_id;
 use spacall::store::changes::{Change, Listener};
-use spacall::store::once::Once;
+use spacall::store::idempotency::Once;
 use spacall::store::tips::{self, NewTip};
 use spacall::wire::stream::ServerMessage;
 

@@ -78,6 +78,11 @@ async fn real_answers_are_of_the_described_shape() {
         assert_ne!(rows, Some(0), "{path} shows nothing");
         all.push(("get", path, 200, answer));
     }
+    for (_, path, _, made) in all.iter().filter(|(_, path, status, _)| *status == 201 && !path.ends_with("/review")) {
+        let location = made.headers["location"].to_str().expect("a path");
+        let found = ops.get(location).await;
+        assert_eq!((found.status, &found.json["created_at"]), (200, &made.json["created_at"]), "{path}: {location}");
+    }
     let wrong = all.iter().filter_map(|(method, path, status, answer)| {
         assert_eq!(answer.status, *status, "{method} {path}: {answer:?}");
         document.describes(method, path, answer).err()
