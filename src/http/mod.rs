@@ -35,6 +35,7 @@ pub mod revocation;
 pub mod scheduling;
 pub mod services;
 pub mod settings;
+mod sse;
 pub mod stores;
 pub mod stream;
 mod trackers;
