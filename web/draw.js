@@ -238,8 +238,8 @@ export class Picture {
         const r = Math.max(4, this.radius);
         const pulse = isCalm.matches ? 0.35 : (now % PULSE_MS) / PULSE_MS;
         for (const booking of fleet.bookings.values()) {
-            const kind = booking.status === "pending" ? "waiting" : "under_way";
-            if (this.hidden.has(kind)) continue;
+            const kind = this.#kindOf(booking);
+            if (!kind) continue;
             const [x, y] = [view.screenX(booking.x), view.screenY(booking.y)];
             if (!this.#isInView(x, y)) continue;
             if (kind === "waiting") {
@@ -255,6 +255,15 @@ export class Picture {
             mark(context, kind, r, colour);
             context.translate(-x, -y);
         }
+    }
+
+    /** As what a booking is drawn; null: not at all. Where the therapist is there already, he stands for it. */
+    #kindOf({ status, type, provider_uuid }) {
+        const kind = status === "pending" ? "waiting" : "under_way";
+        if (this.hidden.has(kind)) return null;
+        const isThere = type === "home_service" && (status === "arrived" || status === "in_progress");
+        const n = isThere ? this.fleet.byUuid.get(provider_uuid) : undefined;
+        return n === undefined || this.hidden.has(this.fleet.kind[n]) ? kind : null;
     }
 
     #isInView(x, y) {
@@ -319,10 +328,9 @@ export class Picture {
                 if (x < -20 || y < -20 || x > of.width + 20 || y > of.height + 20) continue;
                 if (++shown % PAUSE_EVERY === 0) yield;
                 const { picture, half } = fleet.isOld[n] && kind !== "off_duty" ? old : fresh;
-                const heading = kind === "en_route" ? fleet.heading(n) : null;
-                if (heading !== null) {
+                if (kind === "en_route") {
                     context.translate(x, y);
-                    context.rotate(heading);
+                    context.rotate(fleet.heading(n, now));
                     context.drawImage(picture, -half, -half, size, size);
                     context.setTransform(ratio, 0, 0, ratio, 0, 0);
                 } else if (isCrowd) {
@@ -428,10 +436,8 @@ export class Picture {
             }
         }
         for (const booking of fleet.bookings.values()) {
-            const kind = booking.status === "pending" ? "waiting" : "under_way";
-            if (this.hidden.has(kind)) continue;
-            // Whoever works there stands on it: he comes first.
-            look(view.screenX(booking.x), view.screenY(booking.y), { booking: booking.uuid }, kind === "waiting" ? 0 : 9);
+            const kind = this.#kindOf(booking);
+            if (kind) look(view.screenX(booking.x), view.screenY(booking.y), { booking: booking.uuid }, kind === "waiting" ? 0 : 9);
         }
         return best;
     }

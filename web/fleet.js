@@ -115,11 +115,10 @@ export class Fleet {
         return k >= 1 ? this.y1[n] : this.y0[n] + (this.y1[n] - this.y0[n]) * k;
     }
 
-    /** Which way he goes, radians clockwise from north; null when he stands. */
-    heading(n) {
-        const dx = this.x1[n] - this.x0[n];
-        const dy = this.y1[n] - this.y0[n];
-        return Math.abs(dx) + Math.abs(dy) < 1e-8 ? null : Math.atan2(dx, -dy);
+    /** Which way he goes, radians clockwise from north: to the booking, since a way of one second is mostly the fix's error. */
+    heading(n, now) {
+        const booking = this.bookings.get(this.booking[n]);
+        return booking ? Math.atan2(booking.x - this.x(n, now), this.y(n, now) - booking.y) : 0;
     }
 
     /** Whether somebody is still on his way from one shown place to the next. */

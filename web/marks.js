@@ -29,7 +29,7 @@ function circle(context, r) {
 }
 
 /** Draws one mark around (0, 0); `r` is the radius of who is free. */
-export function mark(context, kind, r, colour, { heading = null, isOld = false } = {}) {
+export function mark(context, kind, r, colour, isOld = false) {
     const size = r * (SIZE[kind] ?? 1);
     const line = Math.max(1.25, r * 0.34);
     context.lineJoin = context.lineCap = "round";
@@ -63,8 +63,6 @@ export function mark(context, kind, r, colour, { heading = null, isOld = false }
             context.stroke();
             break;
         case "en_route":
-            context.save();
-            context.rotate(heading ?? 0);
             outlined(() => {
                 context.beginPath();
                 context.moveTo(0, -size * 1.3);
@@ -73,7 +71,6 @@ export function mark(context, kind, r, colour, { heading = null, isOld = false }
                 context.lineTo(-size, size * 0.95);
                 context.closePath();
             });
-            context.restore();
             break;
         case "booked":
             outlined(() => {
@@ -157,7 +154,7 @@ export class Sprites {
             const context = picture.getContext("2d");
             context.scale(this.ratio, this.ratio);
             context.translate(half, half);
-            mark(context, kind, r, this.colour, { isOld });
+            mark(context, kind, r, this.colour, isOld);
             sprite = { picture: picture.transferToImageBitmap(), half };
             this.known.set(key, sprite);
         }

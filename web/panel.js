@@ -202,7 +202,7 @@ export class Panel {
             this.#title(kind, is?.booking_number ?? "Booking", capital(words(why.status))),
             this.#facts([
                 ["Service", is ? `${is.service}, ${is.type === "in_store" ? "at a store" : "at home"}` : null],
-                [why.status === "pending" ? "Waits for" : "Requested", is ? wait : null],
+                [why.status === "pending" ? "Has waited" : "Requested", is ? wait : null],
                 ["Scheduled for", is?.scheduled_at ? day.format(new Date(is.scheduled_at)) : null],
                 ["Therapist", is?.provider_uuid && is.type !== "in_store" ? this.#link({ therapist: is.provider_uuid }, this.#nameOf(is.provider_uuid)) : null],
                 ["Is asked", is?.offered_to.length ? is.offered_to.map((one) => this.#link({ therapist: one }, this.#nameOf(one))) : null],

@@ -5,13 +5,12 @@
 //! truth, and they are read again now and then in case a hint was lost.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::response::sse::{Event, Sse};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -22,6 +21,7 @@ use super::bookings::{may_see, own};
 use super::extract::PathUuid;
 use super::problem::{Problem, ProblemBody};
 use super::revocation::Watch;
+use super::sse;
 use crate::cluster::BookingHint;
 use crate::core::booking::Status;
 use crate::core::ids::BookingId;
@@ -85,16 +85,10 @@ pub async fn events(
         unread: true,
         ended: false,
     };
-    let events = stream::unfold(follower, |mut follower| async move {
+    Ok(sse::answer(stream::unfold(follower, |mut follower| async move {
         let event = follower.next().await?;
-        Some((Ok::<_, Infallible>(event), follower))
-    });
-    let mut response = Sse::new(events).into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // nginx would hold events back otherwise.
-    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
-    Ok(response)
+        Some((event, follower))
+    })))
 }
 
 fn last_event_id(headers: &HeaderMap) -> Result<i64, Problem> {
@@ -200,6 +194,7 @@ impl Follower {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::http::{HeaderName, HeaderValue};
 
     #[test]
     fn a_feed_starts_at_the_beginning_or_after_what_was_seen() {

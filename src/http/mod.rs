@@ -55,6 +55,7 @@ pub mod scheduling;
 pub mod service_categories;
 pub mod services;
 pub mod settings;
+mod sse;
 pub mod stores;
 pub mod stream;
 pub mod tips;

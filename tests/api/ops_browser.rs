@@ -78,6 +78,12 @@ impl Tab {
     }
 
     async fn call(&mut self, method: &str, params: Value) -> Value {
+        let answer = self.ask(method, params).await;
+        assert!(answer["error"].is_null(), "{method}: {answer}");
+        answer["result"].clone()
+    }
+
+    async fn ask(&mut self, method: &str, params: Value) -> Value {
         self.next_id += 1;
         let mut message = json!({"id": self.next_id, "method": method, "params": params});
         if self.session.is_string() {
@@ -94,9 +100,7 @@ impl Tab {
                 }
             }
         };
-        let answer = tokio::time::timeout(PATIENCE, answer).await.unwrap_or_else(|_| panic!("{method} is answered"));
-        assert!(answer["error"].is_null(), "{method}: {answer}");
-        answer["result"].clone()
+        tokio::time::timeout(PATIENCE, answer).await.unwrap_or_else(|_| panic!("{method} is answered"))
     }
 
     fn note(&mut self, message: &Value) {
@@ -111,11 +115,11 @@ impl Tab {
         }
     }
 
-    /// The value of an expression in the page; null if it fails, as it may while a page is loaded.
+    /// The value of an expression in the page; null if it fails, as it may while one page makes room for another.
     async fn eval(&mut self, expression: &str) -> Value {
         let params = json!({"expression": expression, "awaitPromise": true, "returnByValue": true});
-        let answer = self.call("Runtime.evaluate", params).await;
-        answer["result"]["value"].clone()
+        let answer = self.ask("Runtime.evaluate", params).await;
+        answer["result"]["result"]["value"].clone()
     }
 
     /// Asks again until the expression is true.

@@ -112,7 +112,7 @@ async fn a_browser_is_asked_for_an_admins_token_once_and_then_gets_the_map_until
         }
         assert!(!policy.contains("unsafe") && !policy.contains("http"), "{policy}");
         assert_eq!(page.header("cache-control"), "no-store");
-        assert_eq!((page.header("x-content-type-options"), page.header("referrer-policy")), ("nosniff", "no-referrer"));
+        assert_eq!((page.header("x-content-type-options"), page.header("referrer-policy")), ("nosniff", "same-origin"));
         assert!(page.header("vary").contains("cookie"));
     }
 

@@ -5,14 +5,12 @@
 //! index, the bookings from the database.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract;
-use axum::http::{HeaderName, HeaderValue, header};
-use axum::response::sse::{Event, Sse};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
+use axum::response::sse::Event;
 use futures_util::stream;
 use serde::Serialize;
 use tokio::sync::Mutex;
@@ -21,6 +19,7 @@ use uuid::Uuid;
 
 use super::super::auth::{Authenticator, Caller};
 use super::super::revocation::Watch;
+use super::super::sse;
 use super::state::{State, is_stale};
 use crate::clock;
 use crate::core::fleet::Therapist;
@@ -117,16 +116,10 @@ pub async fn live(
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let follower = Follower { watch: authenticator.watch(&caller), engine, open, ticks, told: Told::default() };
-    let events = stream::unfold(follower, |mut follower| async move {
+    sse::answer(stream::unfold(follower, |mut follower| async move {
         let event = follower.next().await?;
-        Some((Ok::<_, Infallible>(event), follower))
-    });
-    let mut response = Sse::new(events).into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // nginx would hold events back otherwise.
-    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
-    response
+        Some((event, follower))
+    }))
 }
 
 /// The open bookings, read once for all maps that are open.

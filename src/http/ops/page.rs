@@ -214,7 +214,8 @@ fn html(status: StatusCode, text: String) -> Response {
         (header::CONTENT_TYPE, HTML),
         (header::CACHE_CONTROL, "no-store"),
         (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::REFERRER_POLICY, "no-referrer"),
+        // Nothing to others; to itself the log-in form says by what scheme it came.
+        (header::REFERRER_POLICY, "same-origin"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::X_FRAME_OPTIONS, "DENY"),
         // What is answered depends on these: no cache may mix them up.
