@@ -1,4 +1,4 @@
-//! Readers of single values that only some tables hold, as those of [`read`](super::extract::read).
+//! Readers of single values that only some tables hold, as those of [`read`].
 
 use chrono::NaiveDate;
 use serde_json::Value;
