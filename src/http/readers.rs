@@ -1,4 +1,4 @@
-//! Readers of single values that only some tables hold, as those of [`read`](super::extract::read).
+//! Readers of single values that only some tables hold, as those of [`read`].
 
 use chrono::NaiveDate;
 use serde_json::Value;
@@ -89,8 +89,12 @@ pub(super) fn checked_json(
     given: Given<'_>,
     check: impl FnOnce(&Value) -> Result<(), String>,
 ) -> Result<Value, String> {
+    const LONGEST: usize = 20_000;
     let Given::Json(value) = given else { return Err("not JSON".to_owned()) };
     check(value)?;
+    if value.to_string().len() > LONGEST {
+        return Err(format!("longer than {LONGEST} bytes"));
+    }
     if has_nul(value) { Err("the character NUL is not allowed".to_owned()) } else { Ok(value.clone()) }
 }
 

@@ -52,10 +52,14 @@ async fn a_therapist_blocks_whom_he_has_served_and_the_others_block_is_not_his_t
     let therapist = therapist_at(&server, "Luz", 300.0).await;
     let (customer, stranger) = (people::customer(pool).await, people::customer(pool).await);
     let (his, hers) = (server.api(&therapist.person.token), server.api(&customer.token));
-    let booking = book(&server, &customer, wanted()).await;
+    let mut chosen = wanted();
+    chosen["provider_uuid"] = json!(therapist.provider_uuid);
+    let booking = book(&server, &customer, chosen).await;
     let by_booking = block(uuid(&booking));
     let offers = his.until("/v1/offers", |answer| answer.json["data"][0].is_object()).await.json;
-    assert_eq!(his.put(&by_booking, json!({})).await.status, 404, "he is only asked");
+    for uuid in [uuid(&booking).to_owned(), customer.user_uuid.to_string()] {
+        assert_eq!(his.put(&block(uuid), json!({})).await.status, 404, "he is only asked");
+    }
     assert_eq!(his.post(&format!("/v1/offers/{}/accept", offers["data"][0]["offer_id"]), json!({})).await.status, 200);
     assert_eq!(his.put(&block(stranger.user_uuid), json!({})).await.status, 404, "he does not know her");
     assert_eq!(server.api(&stranger.token).put(&by_booking, json!({})).await.status, 404);

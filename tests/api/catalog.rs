@@ -138,7 +138,9 @@ async fn a_service_is_made_found_and_its_slug_is_free_when_it_is_gone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_category_goes_when_it_has_no_services_and_a_change_of_one_reaches_the_catalogue() {
-    let server = Server::start().await;
+    // What is not told is not found by comparing, either.
+    let hour = std::time::Duration::from_secs(3_600);
+    let server = Server::comparing(crate::support::database().await, hour).await;
     let (hers, ops) = everywhere(&server).await;
     let path = "/v1/service-categories";
     let body = json!({"name": "Hilot", "slug": "hilot", "sort_order": -1});

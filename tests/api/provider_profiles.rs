@@ -132,6 +132,7 @@ async fn a_profile_that_matching_could_not_read_is_refused_and_so_is_what_no_col
         ("base_location_latitude", json!(91)),
         ("default_schedule", json!("always")),
         ("default_schedule", json!({"funday": []})),
+        ("default_schedule", json!({"monday": vec![json!({"start": "09:00", "end": "18:00"}); 1_000]})),
         ("default_schedule", json!({"monday": [{"start": "25:00", "end": "26:00"}]})),
         ("default_schedule", json!({"monday": [{"start": "09:00", "end": "10:00", "\u{0}": 1}]})),
         ("default_schedule", json!({"monday": [{"start": "09:00", "end": "10:00", "note": "a\u{0}"}]})),
