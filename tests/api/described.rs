@@ -162,6 +162,7 @@ async fn every_resource_is_answered_as_it_is_described() {
     asking.ask(&his, ("GET", "/v1/bookings/{uuid}/status-history"), &[&booking], none.clone(), 200).await;
     asking.ask(&hers, ("PUT", "/v1/blocks/{uuid}"), &[&him], json!({"reason": "x"}), 200).await;
     asking.ask(&hers, ("GET", "/v1/blocks"), &[], none.clone(), 200).await;
+    asking.ask(&hers, ("GET", "/v1/providers/{uuid}/reviews"), &[&him], none.clone(), 200).await;
     asking.ask(&hers, ("DELETE", "/v1/blocks/{uuid}"), &[&him], none.clone(), 204).await;
 
     assert!(asking.wrong.is_empty(), "{:#?}", asking.wrong);
