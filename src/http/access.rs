@@ -63,14 +63,21 @@ pub enum TokenIn {
     /// Also as `?token=`, or as that password: apps of which only the URL can be set. Nowhere else, and it is taken out of
     /// the URL before anything else sees the request: URLs end up in logs.
     Url,
-    /// Also as the cookie of the live map. A browser sends it by itself, so only what the map reads takes it: a page that
-    /// gets a browser to ask for it changes nothing.
+    /// Also as the cookie of the live map. A browser sends it by itself, so only what the map reads takes it: another page
+    /// that gets a browser to ask for it changes nothing.
     Cookie,
+    /// The same of a request that surely comes from the map's own page: what it asks for mends what it finds.
+    PageCookie,
     /// Also as the field of a form: the log-in of the live map.
     Form,
 }
 
 impl TokenIn {
+    /// Whether a cookie is taken.
+    pub const fn takes_cookie(self) -> bool {
+        matches!(self, Self::Cookie | Self::PageCookie)
+    }
+
     /// Whether a password is taken.
     pub const fn takes_password(self) -> bool {
         matches!(self, Self::Password | Self::Url)
@@ -233,7 +240,7 @@ pub const ROUTES: &[Route] = &[
     on_map("/v1/ops/fleet/{uuid}"),
     on_map("/v1/ops/heat"),
     on_map("/v1/ops/bookings/{uuid}/explain"),
-    on_map("/v1/ops/consistency"),
+    Route { token_in: TokenIn::PageCookie, ..on_map("/v1/ops/consistency") },
 ];
 
 /// Finds the route of a request before the router does, by the same patterns and the same rules.
@@ -307,7 +314,8 @@ mod tests {
 
     #[test]
     fn only_trackers_and_the_map_bring_a_token_other_than_in_a_bearer_header() {
-        let others = ROUTES.iter().filter(|r| ![TokenIn::Header, TokenIn::Cookie].contains(&r.token_in));
+        let others =
+            ROUTES.iter().filter(|r| ![TokenIn::Header, TokenIn::Cookie, TokenIn::PageCookie].contains(&r.token_in));
         let others: Vec<_> = others.map(|r| (r.path, r.token_in)).collect();
         let (owntracks, osmand) = ("/v1/locations/owntracks", "/v1/locations/osmand");
         assert_eq!(
@@ -318,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_cookie_changes_nothing() {
-        let with_cookie = ROUTES.iter().filter(|r| r.token_in == TokenIn::Cookie);
+        let with_cookie = ROUTES.iter().filter(|r| r.token_in.takes_cookie());
         for route in with_cookie {
             assert!(route.method == "GET" && route.who == Who::Admin, "{route:?}");
             assert!(

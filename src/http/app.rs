@@ -346,7 +346,7 @@ fn describe_access(operation: &mut Operation, who: Who, token_in: TokenIn) {
         (BEARER, true),
         (BASIC, token_in.takes_password()),
         (URL_TOKEN, token_in == TokenIn::Url),
-        (COOKIE, token_in == TokenIn::Cookie),
+        (COOKIE, token_in.takes_cookie()),
     ];
     let taken = ways.into_iter().filter(|(_, is_taken)| *is_taken);
     operation.security = Some(taken.map(|(name, _)| SecurityRequirement::new(name, Vec::<String>::new())).collect());

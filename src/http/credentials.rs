@@ -34,6 +34,7 @@ pub(super) fn take(request: &mut Request, from: TokenIn) -> Option<Cow<'_, str>>
         TokenIn::Password => password(headers),
         TokenIn::Url => password(headers).or(in_url),
         TokenIn::Cookie => cookie(headers),
+        TokenIn::PageCookie => cookie(headers).filter(|_| is_surely_own_page(headers)),
     };
     bearer(headers).map(Cow::Borrowed).or_else(|| other().map(Cow::Owned))
 }
@@ -65,9 +66,36 @@ pub(super) fn cookie(headers: &HeaderMap) -> Option<String> {
     (!token.is_empty() && is_own_page(headers)).then(|| token.to_owned())
 }
 
-/// Not told by a page of elsewhere. Who says nothing is no browser, or one so old that only `SameSite` guards it.
+/// Not told by a page of elsewhere. Over plain HTTP browsers say only the page's origin, and that not of everything; who says
+/// nothing at all may be a program, and is guarded by `SameSite` alone.
 pub(super) fn is_own_page(headers: &HeaderMap) -> bool {
-    headers.get(FETCH_SITE).is_none_or(|site| site == "same-origin" || site == "none")
+    match headers.get(FETCH_SITE) {
+        Some(site) => site == "same-origin" || site == "none",
+        None => is_from_here(headers, header::ORIGIN).unwrap_or(true),
+    }
+}
+
+/// Told by a page of this very service, which a page of elsewhere cannot have a browser say.
+fn is_surely_own_page(headers: &HeaderMap) -> bool {
+    match headers.get(FETCH_SITE) {
+        Some(site) => site == "same-origin",
+        None => {
+            [header::ORIGIN, header::REFERER].into_iter().find_map(|name| is_from_here(headers, name)) == Some(true)
+        }
+    }
+}
+
+/// Whether the page that a header names is of the host that is asked. `None`: it names none.
+fn is_from_here(headers: &HeaderMap, name: HeaderName) -> Option<bool> {
+    let page = headers.get(name)?.to_str().ok().and_then(|page| page.parse::<Uri>().ok());
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    Some(
+        page.as_ref()
+            .and_then(Uri::authority)
+            .map(|authority| authority.as_str())
+            .zip(host)
+            .is_some_and(|(a, b)| a == b),
+    )
 }
 
 /// Names the other ways in a 401, besides the bearer header that every one names.

@@ -117,8 +117,18 @@ async fn a_browser_is_asked_for_an_admins_token_once_and_then_gets_the_map_until
     }
 
     // What the page reads, it may.
-    for path in ["/v1/ops/fleet", "/v1/ops/heat?resolution=8", "/v1/ops/consistency"] {
+    for path in ["/v1/ops/fleet", "/v1/ops/heat?resolution=8"] {
         assert_eq!(browser.open(path).await.status, 200, "{path}");
+    }
+    // What mends the index is the page's alone to ask for, over plain HTTP too, where a browser only names the page.
+    let own = format!("{}/ops", server.base);
+    for (page, status) in [(Some(own.as_str()), 200), (Some("http://elsewhere.test/ops"), 401), (None, 401)] {
+        let request = browser.request("GET", "/v1/ops/consistency");
+        let request = match page {
+            Some(page) => request.header("referer", page),
+            None => request,
+        };
+        assert_eq!(browser.take(request).await.status, status, "{page:?}");
     }
 
     let request = browser.request("POST", "/ops/logout").header("accept", HTML);
@@ -166,8 +176,11 @@ async fn who_is_refused_at_the_door_is_told_why_and_gets_no_cookie() {
         assert!(browser.cookies.is_empty() && page.header("content-security-policy").contains("default-src 'none'"));
     }
     // Another site's page logs nobody in, nor out.
-    for (path, status) in [("/ops", 401), ("/ops/logout", 403)] {
-        let request = browser.request("POST", path).header("sec-fetch-site", "cross-site");
+    let said = [("sec-fetch-site", "cross-site"), ("origin", "http://elsewhere.test"), ("origin", "null")];
+    for ((path, status), (name, value)) in
+        [("/ops", 401), ("/ops/logout", 403)].into_iter().flat_map(|tried| said.map(|said| (tried, said)))
+    {
+        let request = browser.request("POST", path).header(name, value);
         let request = request.header("content-type", "application/x-www-form-urlencoded").body(form(&admin.token));
         let page = browser.take(request).await;
         assert!(page.status == status && page.header("set-cookie").is_empty(), "{path}: {}", page.status);
@@ -184,7 +197,8 @@ async fn the_cookie_is_secure_where_the_browser_came_by_tls() {
         ("origin", "https://ops.example", true),
         ("x-forwarded-proto", "http", false),
     ] {
-        let request = browser.request("POST", "/ops").header(name, value);
+        // By TLS browsers say of whose page a request is; the host may be the proxy's own name of this service.
+        let request = browser.request("POST", "/ops").header(name, value).header("sec-fetch-site", "same-origin");
         let page = browser
             .take(request.header("content-type", "application/x-www-form-urlencoded").body(form(&admin.token)))
             .await;
