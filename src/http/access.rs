@@ -97,10 +97,12 @@ pub struct Route {
     pub token_in: TokenIn,
     /// People open it in a browser: a refusal asks them for their token.
     pub is_page: bool,
+    /// Its answer goes on: the token is believed for less long before it begins.
+    pub goes_on: bool,
 }
 
 const fn route(method: &'static str, path: &'static str, who: Who) -> Route {
-    Route { method, path, who, token_in: TokenIn::Header, is_page: false }
+    Route { method, path, who, token_in: TokenIn::Header, is_page: false, goes_on: false }
 }
 
 /// For trackers that exist today.
@@ -165,7 +167,7 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/v1/bookings", Who::Customer),
     route("GET", "/v1/bookings/{uuid}", Who::SignedIn),
     route("GET", "/v1/bookings/{uuid}/timeline", Who::SignedIn),
-    route("GET", "/v1/bookings/{uuid}/events", Who::SignedIn),
+    Route { goes_on: true, ..route("GET", "/v1/bookings/{uuid}/events", Who::SignedIn) },
     route("POST", "/v1/bookings/{uuid}/transitions", Who::SignedIn),
     route("GET", "/v1/offers", Who::Therapist),
     route("POST", "/v1/offers/{id}/accept", Who::Therapist),
@@ -235,7 +237,7 @@ pub const ROUTES: &[Route] = &[
     map("POST", TokenIn::Form),
     route("GET", "/ops/{file}", Who::Anyone),
     route("POST", "/ops/logout", Who::Anyone),
-    on_map("/v1/ops/live"),
+    Route { goes_on: true, ..on_map("/v1/ops/live") },
     on_map("/v1/ops/fleet"),
     on_map("/v1/ops/fleet/{uuid}"),
     on_map("/v1/ops/heat"),

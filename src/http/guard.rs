@@ -132,6 +132,7 @@ impl Guard {
             request = credentials::out_of_form(request).await;
         }
         let verified = match credentials::take(&mut request, route.token_in) {
+            Some(token) if route.goes_on => self.authenticator.verify_for_stream(&token).await.map_err(Problem::from),
             Some(token) => self.authenticator.verify(&token, now).await.map_err(Problem::from),
             None => Err(Problem::unauthenticated()),
         };

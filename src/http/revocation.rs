@@ -81,7 +81,9 @@ impl Watches {
             }
             let open = self.open();
             if let Err(error) = look(&pool, &open).await {
-                // Nobody is thrown out because the database is away: pings are still taken in and wait for it.
+                // Nobody is thrown out because the database is away: pings are still taken in and wait for it. But a time that
+                // was set is over all the same.
+                end_expired(&open, clock::now());
                 tracing::debug!(%error, tokens = open.len(), "the tokens of open streams could not be read again");
             }
         }
@@ -102,6 +104,12 @@ async fn look(pool: &PgPool, open: &BTreeMap<i64, Vec<Arc<Watch>>>) -> Result<()
         }
     }
     Ok(())
+}
+
+/// Ends those whose own time is over, as far as it was known when they began.
+fn end_expired(open: &BTreeMap<i64, Vec<Arc<Watch>>>, now: Timestamp) {
+    let expired = |watch: &&Arc<Watch>| watch.principal.expires_at.is_some_and(|at| at <= now);
+    open.values().flatten().filter(expired).for_each(|watch| watch.revoked.cancel());
 }
 
 /// A new expiry that is not yet reached changes nothing.
@@ -145,6 +153,17 @@ mod tests {
         assert!(!changed(|p| p.abilities.clear()));
         assert!(!changed(|p| p.expires_at = Some(Timestamp::from_secs(1_000))));
         assert!(changed(|p| p.expires_at = Some(Timestamp::from_secs(1_001))));
+    }
+
+    #[test]
+    fn a_time_that_was_set_is_over_though_the_database_is_away() {
+        let (watches, end) = (Watches::default(), Timestamp::from_secs(1_000));
+        let lasting = watches.add(&Arc::new(principal()));
+        let ending = watches.add(&Arc::new(Principal { token: 2, expires_at: Some(end), ..principal() }));
+        for (now, over) in [(end.minus(std::time::Duration::from_micros(1)), false), (end, true)] {
+            end_expired(&watches.open(), now);
+            assert_eq!((lasting.revoked.is_cancelled(), ending.revoked.is_cancelled()), (false, over));
+        }
     }
 
     #[test]
