@@ -77,7 +77,7 @@ async fn an_address_with_accounts_of_its_own_has_thirty_hashes_a_minute() {
         api.send(request.json(&body)).await.status
     };
     assert_eq!([registration("+639170000001").await, registration("+639170000002").await], [201, 201]);
-    assert_eq!((change(&person).await, registration("+639170000003").await), (429, 429));
+    assert_eq!((registration("+639170000003").await, change(&person).await), (429, 429));
     let body = json!({"phone": phone, "password": PASSWORD});
     let refused = from(&server, "198.51.100.1", body.clone()).await;
     assert_eq!((refused.status, refused.headers.contains_key("retry-after")), (429, true), "{refused:?}");
