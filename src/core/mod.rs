@@ -13,6 +13,7 @@ pub mod matching;
 pub mod money;
 pub mod offerings;
 pub mod people;
+pub mod phone;
 pub mod pricing;
 pub mod schedule;
 pub mod scheduling;

@@ -1,6 +1,8 @@
 //! Registration, log-in and log-out: tokens against passwords.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Json;
 use axum::extract::State;
@@ -9,19 +11,20 @@ use axum::response::{IntoResponse, Response};
 use chrono::NaiveDate;
 use serde::Serialize;
 
-use super::attempts::{Door, counted};
 use super::auth::{Authenticator, Caller};
+use super::door::Door;
 use super::extract::{Body, Fields, OptionalBody, read};
 use super::me::{self, Me};
 use super::passwords::{Password, Passwords};
 use super::peer::Peer;
 use super::person;
 use super::problem::{FieldErrors, Problem, ProblemBody};
-use super::rate_limit::Allowance;
+use super::readers;
 use crate::clock;
+use crate::core::ids::UserId;
 use crate::engine::Engine;
 use crate::store::accounts::{self, Credentials, Login, NewAccount, Taken};
-use crate::store::tokens;
+use crate::store::tokens::{self, LoggedIn};
 
 /// What one can register as. Admins are made by admins.
 const ROLES: &[&str] = &["customer", "therapist", "store_owner"];
@@ -96,19 +99,21 @@ pub async fn register(
     Body { fields, .. }: Body,
 ) -> Result<Response, Problem> {
     let wanted = wanted(fields)?;
-    let allowance = door.registrations.take(&counted(address), clock::monotonic());
+    let now = clock::monotonic();
+    let allowance = door.registrations.take(&(), address, now);
     if let Some(problem) = allowance.refused("Too many new accounts from this address.") {
-        return Ok(limited(problem.into_response(), allowance));
+        return Err(problem);
     }
     let mut new = wanted.account;
     let known = accounts::taken(&engine.pool, &new.phone, new.email.as_deref()).await?;
     if !known.is_empty() {
         return Err(taken(&known));
     }
-    new.password_hash = passwords.hash(wanted.password).await?;
+    let hash = passwords.hash(wanted.password, address).await;
+    new.password_hash = hash.inspect_err(|_| door.registrations.give_back(&(), address, now))?;
     let user = accounts::register(&engine.pool, &new).await?.map_err(|known| taken(&[known]))?;
-    let token = tokens::create_with_password(&engine.pool, user, &new.password_hash, &wanted.device).await?;
-    let token = token.ok_or_else(bad_credentials)?;
+    let made = tokens::create_with_password(&engine.pool, user, &new.password_hash, &wanted.device).await?;
+    let token = made.ok_or_else(bad_credentials)?.token;
     signed_in(StatusCode::CREATED, &engine, &authenticator, token).await
 }
 
@@ -126,7 +131,7 @@ fn wanted(mut fields: Fields) -> Result<Wanted, Problem> {
     let first_name = fields.required("first_name", read::text(100));
     let account = NewAccount {
         phone: phone.clone().unwrap_or_default(),
-        email: fields.optional("email", person::email),
+        email: fields.optional("email", readers::email),
         password_hash: String::new(),
         first_name: first_name.clone().unwrap_or_default(),
         last_name: fields.optional("last_name", read::text(100)),
@@ -169,7 +174,7 @@ pub struct LogIn {
 /// A token against phone or email and password.
 ///
 /// An account that does not exist, is switched off or has another password is answered alike (401 `bad_credentials`), after the
-/// same time. At most 5 a minute for an account, and 5 that fail from an address.
+/// same time. At most 5 a minute to an account from an address, 100 to an account from everywhere, and 5 that fail from an address.
 #[utoipa::path(
     post,
     path = "/v1/auth/login",
@@ -193,29 +198,35 @@ pub async fn login(
 ) -> Result<Response, Problem> {
     let (login, password, device) = credentials(&mut fields);
     let (login, password) = fields.finish(login.zip(password))?;
-    let (address, now) = (counted(address), clock::monotonic());
-    let from_here = door.addresses.take(&address, now);
+    let now = clock::monotonic();
+    let from_here = door.failures.take(&(), address, now);
     if let Some(problem) = from_here.refused("Too many attempts to log in from this address.") {
-        return Ok(limited(problem.into_response(), from_here));
+        return Err(problem);
     }
+    // Counted by what was given, as the database reads it: whether there is such an account, and whether a phone and an email are of the
+    // same one, is not to be learned from the counts.
     let known = accounts::credentials(&engine.pool, &login).await;
-    let known = known.inspect_err(|_| door.addresses.give_back(&address, now))?;
-    let who = known.as_ref().map(|known| known.user).ok_or(&login);
-    let allowance = door.accounts.take(&who, now);
-    if let Some(problem) = allowance.refused("Too many attempts to log in to this account.") {
-        return Ok(limited(problem.into_response(), allowance));
+    let (login, known) = known.inspect_err(|_| door.failures.give_back(&(), address, now))?;
+    let allowance = door.log_ins.take(&login, address, now);
+    for allowance in [allowance, door.accounts.take(&login, now)] {
+        if let Some(problem) = allowance.refused("Too many attempts to log in to this account.") {
+            return Err(problem);
+        }
     }
-    let token = token(&engine, &passwords, known.as_ref(), password, &device).await;
+    let token = token(&engine, &passwords, known.as_ref(), password, &device, address).await;
     if !matches!(token, Ok(None)) {
-        door.addresses.give_back(&address, now);
+        door.failures.give_back(&(), address, now);
     }
     // What could not be looked at was no attempt.
-    let token = token.inspect_err(|_| door.accounts.give_back(&who, now))?;
-    let Some(token) = token else {
-        let fewer = if from_here.remaining < allowance.remaining { from_here } else { allowance };
-        return Ok(limited(bad_credentials().into_response(), fewer));
-    };
-    Ok(limited(signed_in(StatusCode::OK, &engine, &authenticator, token).await?, allowance))
+    let token = token.inspect_err(|_| {
+        door.log_ins.give_back(&login, address, now);
+        door.accounts.give_back(&login, now);
+    })?;
+    let LoggedIn { token, gone } = token.ok_or_else(|| bad_credentials().limited(from_here))?;
+    authenticator.revoked(&gone);
+    let mut response = signed_in(StatusCode::OK, &engine, &authenticator, token).await?;
+    allowance.write(response.headers_mut());
+    Ok(response)
 }
 
 /// A token for who has given his password; `None`: it is not his, or he may not come in.
@@ -225,9 +236,10 @@ async fn token(
     known: Option<&Credentials>,
     password: Password,
     device: &str,
-) -> Result<Option<String>, Problem> {
+    address: IpAddr,
+) -> Result<Option<LoggedIn>, Problem> {
     let stored = known.and_then(|known| known.password.as_ref().map(|hash| (known.user, hash)));
-    let is_it = passwords.is(password, stored.map(|(user, hash)| (user, hash.clone()))).await?;
+    let is_it = passwords.is(password, stored.map(|(user, hash)| (user, hash.clone())), address).await?;
     match stored.filter(|_| is_it && known.is_some_and(|known| known.is_active)) {
         Some((user, hash)) => Ok(tokens::create_with_password(&engine.pool, user, hash, device).await?),
         None => Ok(None),
@@ -236,7 +248,7 @@ async fn token(
 
 fn credentials(fields: &mut Fields) -> (Option<Login>, Option<Password>, String) {
     let phone = fields.optional("phone", person::phone).map(Login::Phone);
-    let email = fields.optional("email", person::email).map(Login::Email);
+    let email = fields.optional("email", readers::email).map(Login::Email);
     match (fields.has("phone"), fields.has("email")) {
         (false, false) => fields.error("phone", "The phone field is required when email is not given."),
         (true, true) => fields.error("email", "The email field must not be given with phone."),
@@ -261,11 +273,6 @@ async fn signed_in(
     let mut response = (status, Json(SignedIn { token, user })).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
-}
-
-fn limited(mut response: Response, allowance: Allowance) -> Response {
-    allowance.write(response.headers_mut());
-    response
 }
 
 /// The token in use is no longer good; its streams end.
@@ -301,7 +308,7 @@ pub struct PasswordChange {
 
 /// Changes the caller's password. All of his other tokens are no longer good, and their streams end.
 ///
-/// The old one may be tried as often as a log-in: 5 times a minute.
+/// The old one may be tried 5 times a minute.
 #[utoipa::path(
     put,
     path = "/v1/me/password",
@@ -318,23 +325,80 @@ pub async fn change_password(
     State(authenticator): State<Authenticator>,
     State(passwords): State<Arc<Passwords>>,
     State(door): State<Arc<Door>>,
+    Peer(address): Peer,
     Caller(caller): Caller,
     Body { mut fields, .. }: Body,
-) -> Result<Response, Problem> {
+) -> Result<StatusCode, Problem> {
     let current = Password::given(&mut fields, "current_password");
     let new = Password::new(&mut fields, "password");
     let (current, new) = fields.finish(current.zip(new))?;
-    // Counted as at the log-in.
-    let allowance = door.accounts.take(&Ok::<_, &Login>(caller.user), clock::monotonic());
-    if let Some(problem) = allowance.refused("Too many attempts to give this account's password.") {
-        return Ok(limited(problem.into_response(), allowance));
-    }
-    let wrong = || Problem::field("invalid", "current_password", "The password is incorrect.");
     let stored = accounts::password_hash(&engine.pool, caller.user).await?;
-    let is_it = passwords.is(current, stored.clone().map(|hash| (caller.user, hash))).await?;
-    let stored = stored.filter(|_| is_it).ok_or_else(wrong)?;
-    let new = passwords.hash(new).await?;
+    let known = OwnPassword { door: &door, passwords: &passwords, user: caller.user, address, now: clock::monotonic() };
+    let stored = known.confirmed(current, stored).await?;
+    let new = passwords.hash(new, address).await.inspect_err(|_| known.give_back())?;
     let gone = accounts::change_password(&engine.pool, caller.user, &stored, &new, caller.token).await?;
-    authenticator.revoked(&gone.ok_or_else(wrong)?);
-    Ok(StatusCode::NO_CONTENT.into_response())
+    authenticator.revoked(&gone.ok_or_else(wrong_password)?);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Who has a token, and is asked for his password as well.
+pub(super) struct OwnPassword<'a> {
+    pub(super) door: &'a Door,
+    pub(super) passwords: &'a Passwords,
+    pub(super) user: UserId,
+    pub(super) address: IpAddr,
+    pub(super) now: Instant,
+}
+
+impl OwnPassword<'_> {
+    /// His hash, if this is his password: 422 if not, 429 when it was tried too often.
+    pub(super) async fn confirmed(&self, current: Password, stored: Option<String>) -> Result<String, Problem> {
+        let allowance = self.door.own_passwords.take(&self.user, self.now);
+        if let Some(problem) = allowance.refused("Too many attempts to give this account's password.") {
+            return Err(problem);
+        }
+        let compared = stored.clone().map(|hash| (self.user, hash));
+        // What could not be looked at was no attempt.
+        let is_it = self.passwords.is(current, compared, self.address).await.inspect_err(|_| self.give_back())?;
+        stored.filter(|_| is_it).ok_or_else(wrong_password)
+    }
+
+    fn give_back(&self) {
+        self.door.own_passwords.give_back(&self.user, self.now);
+    }
+}
+
+fn wrong_password() -> Problem {
+    Problem::field("invalid", "current_password", "The password is incorrect.")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, json};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_password_that_could_not_be_looked_at_was_not_tried() {
+        let (door, passwords, now) = (Door::default(), Passwords::new(4), clock::monotonic());
+        let asked = async |address: &str| {
+            let address = address.parse().expect("an address");
+            let known = OwnPassword { door: &door, passwords: &passwords, user: UserId(1), address, now };
+            let body = Map::from_iter([("current_password".to_owned(), json!("x"))]);
+            let given = Password::given(&mut Fields::of_body(body), "current_password").expect("a password");
+            known.confirmed(given, None).await.expect_err("not his").status().as_u16()
+        };
+        // Thirty hashes of somebody else behind the same address.
+        for _ in 0..30 {
+            let address = "198.51.100.1".parse().expect("an address");
+            let given = Password::given(&mut Fields::of_body(Map::from_iter([("p".to_owned(), json!("x"))])), "p");
+            passwords.is(given.expect("a password"), None, address).await.expect("an answer");
+        }
+        for _ in 0..10 {
+            assert_eq!(asked("198.51.100.1").await, 429);
+        }
+        for nth in 0..6 {
+            assert_eq!(asked("198.51.100.2").await, if nth < 5 { 422 } else { 429 }, "{nth}");
+        }
+    }
 }

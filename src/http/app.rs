@@ -20,9 +20,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access::{ROUTES, TokenIn, Who};
-use super::attempts::Door;
 use super::auth::{Authenticator, Caller};
 use super::desk::FrontDesk;
+use super::door::Door;
 use super::extract::Body;
 use super::guard::{self, Guard};
 use super::ops::live::OpenBookings;

@@ -2,7 +2,6 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash};
-use std::net::{IpAddr, Ipv6Addr};
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,21 +9,19 @@ use std::time::{Duration, Instant};
 use super::rate_limit::Allowance;
 use crate::clock;
 
-/// Log-ins a minute, of an account and from an address.
-const LOG_INS: usize = 5;
-
-/// New accounts a minute, from an address. Behind the address of a mobile operator are many people.
-const REGISTRATIONS: usize = 30;
-
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// Who shares a cell shares its limit: among a thousand who try within a minute, one in sixty-five does.
-const CELLS: usize = 1 << 16;
+pub const CELLS: usize = 1 << 16;
+
+/// Of a limit that is much higher: where many try, but few so often.
+pub const FEWER_CELLS: usize = 1 << 14;
 
 /// What was tried within the last minute. Memory is bounded whoever tries how often: a cell belongs to all whose hash leads
 /// there, and nobody can know (the hash is keyed) who they are.
 pub struct Attempts {
     limit: usize,
+    count: usize,
     begin: Instant,
     key: RandomState,
     /// When, milliseconds after `begin` and one more; 0 is never. `limit` of them are a cell. (What nobody has tried is memory that
@@ -33,9 +30,15 @@ pub struct Attempts {
 }
 
 impl Attempts {
-    /// At most so many in any minute.
-    pub fn new(limit: usize) -> Self {
-        Self { limit, begin: clock::monotonic(), key: RandomState::new(), cells: Mutex::new(vec![0; limit * CELLS]) }
+    /// At most so many in any minute, counted in so many cells.
+    pub fn new(limit: usize, count: usize) -> Self {
+        Self {
+            limit,
+            count,
+            begin: clock::monotonic(),
+            key: RandomState::new(),
+            cells: Mutex::new(vec![0; limit * count]),
+        }
     }
 
     /// Counts one more attempt, unless there were too many. O(limit).
@@ -72,7 +75,7 @@ impl Attempts {
     }
 
     fn cell(&self, who: &impl Hash) -> Range<usize> {
-        let at = (self.key.hash_one(who) % CELLS as u64) as usize * self.limit;
+        let at = (self.key.hash_one(who) % self.count as u64) as usize * self.limit;
         at..at + self.limit
     }
 
@@ -89,38 +92,13 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX / 2)
 }
 
-/// Everything that is counted at the door.
-pub struct Door {
-    /// Attempts to prove who one is, by account.
-    pub accounts: Attempts,
-    /// Failed attempts to log in, by address: those that succeed are given back, since many people share one.
-    pub addresses: Attempts,
-    /// New accounts, by address.
-    pub registrations: Attempts,
-}
-
-impl Default for Door {
-    fn default() -> Self {
-        let log_ins = || Attempts::new(LOG_INS);
-        Self { accounts: log_ins(), addresses: log_ins(), registrations: Attempts::new(REGISTRATIONS) }
-    }
-}
-
-/// As whom an address is counted: of IPv6, everybody has a /64 to himself.
-pub fn counted(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
-        v4 @ IpAddr::V4(_) => v4,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn five_in_any_minute_and_the_wait_is_told() {
-        let attempts = Attempts::new(5);
+        let attempts = Attempts::new(5, CELLS);
         let start = clock::monotonic();
         let at = |seconds: u64| start + Duration::from_secs(seconds);
         let wait = |seconds| attempts.take(&"maria", at(seconds)).wait.map(|wait| wait.as_secs());
@@ -145,7 +123,7 @@ mod tests {
 
     #[test]
     fn what_is_given_back_does_not_count() {
-        let attempts = Attempts::new(5);
+        let attempts = Attempts::new(5, CELLS);
         let start = clock::monotonic();
         for second in 0..20 {
             let now = start + Duration::from_secs(second);
@@ -156,18 +134,11 @@ mod tests {
 
     #[test]
     fn a_flood_of_accounts_takes_no_more_memory() {
-        let attempts = Attempts::new(5);
+        let attempts = Attempts::new(5, CELLS);
         let now = clock::monotonic();
         for account in 0..(3 * CELLS) {
             attempts.take(&account, now);
         }
         assert_eq!(attempts.lock().len(), 5 * CELLS);
-    }
-
-    #[test]
-    fn who_has_ipv6_is_counted_by_his_network() {
-        let counted = |text: &str| counted(text.parse().expect("an address")).to_string();
-        assert_eq!(counted("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
-        assert_eq!(counted("203.0.113.9"), "203.0.113.9");
     }
 }

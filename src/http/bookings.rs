@@ -113,6 +113,7 @@ fn not_done(error: StoreError, keyed: bool) -> Problem {
 
 fn not_created(refused: CreateRefused) -> Problem {
     match refused {
+        CreateRefused::NoSuchCustomer => Problem::unauthenticated(),
         CreateRefused::OwnTherapist | CreateRefused::NoSuchProvider => Problem::field(
             "provider_unavailable",
             "provider_uuid",

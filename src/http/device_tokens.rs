@@ -100,6 +100,8 @@ pub struct NewDeviceToken {
 }
 
 /// Notes a device of the caller's. One that was another user's (a shared phone) is the caller's from then on.
+///
+/// It is forgotten with the token of this request: at log-out, when it is taken away, when the password is changed elsewhere.
 #[utoipa::path(
     put,
     path = "/v1/device-tokens",
@@ -122,7 +124,8 @@ pub async fn put(
         app_version: fields.optional("app_version", read::text(50)),
     };
     let device = fields.finish(device_type.zip(token).map(|_| device))?;
-    Ok(Json(device_tokens::put(&engine.pool, caller.user, &device).await?.into()))
+    let device = device_tokens::put(&engine.pool, caller.user, caller.token, &device).await?;
+    device.map(|device| Json(device.into())).ok_or_else(Problem::unauthenticated)
 }
 
 fn push_token(given: Given<'_>) -> Result<String, String> {

@@ -117,10 +117,10 @@ impl Guard {
     /// Lets in whom [`ROUTES`] lets in, at the rate that the token has. Handlers then find the caller with
     /// [`super::auth::Caller`]; what is no route finds none, and is answered with 404 or 405.
     async fn admit(&self, mut request: Request, peer: IpAddr, route: Option<usize>, now: Instant) -> Response {
+        // Who has no token is known by his address; and what somebody with one does to passwords is counted by it, too.
+        let client = self.proxies.client(peer, request.headers());
+        request.extensions_mut().insert(Peer(client));
         let Some(route) = route.map(|at| &ROUTES[at]).filter(|route| route.who.needs_token()) else {
-            // Who has no token is known by his address.
-            let client = self.proxies.client(peer, request.headers());
-            request.extensions_mut().insert(Peer(client));
             return self.handle(request).await;
         };
         let visitor = if route.is_page { Visitor::of(&request) } else { None };

@@ -9,12 +9,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::accounts::taken;
+use super::accounts::{OwnPassword, taken};
 use super::auth::{Caller, Principal};
+use super::door::Door;
 use super::extract::{Body, read};
 use super::nearby::as_number;
+use super::passwords::{Password, Passwords};
+use super::peer::Peer;
 use super::person;
 use super::problem::{Problem, ProblemBody};
+use crate::clock;
 use crate::engine::Engine;
 use crate::store::{accounts, users};
 use crate::wire::time::WireTime;
@@ -120,8 +124,10 @@ pub(super) async fn shown(engine: &Engine, caller: &Principal) -> Result<Me, Pro
 /// What the caller changes of himself: what is not given stays, null empties.
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct MyChange {
-    /// Nobody else's; another one is not verified.
+    /// Nobody else's; another one is not verified. Another one, or none, wants `current_password` of who has a password.
     pub email: Option<String>,
+    /// With another `email`: he could be somebody who has found a token.
+    pub current_password: Option<String>,
     /// At most 100 characters.
     #[schema(example = "Maria")]
     pub first_name: Option<String>,
@@ -142,20 +148,41 @@ pub struct MyChange {
 }
 
 /// Changes what the caller says of himself. Of a therapist, questions at this node show it once it is answered.
+///
+/// `current_password` is counted as at `PUT /v1/me/password`: 5 times a minute for both.
 #[utoipa::path(
     patch,
     path = "/v1/me",
     tag = "identity",
     request_body = MyChange,
-    responses((status = 200, body = Me), (status = 422, body = ProblemBody))
+    responses(
+        (status = 200, body = Me),
+        (status = 422, description = "`invalid`: also a `current_password` that is missing or not his", body = ProblemBody),
+        (status = 429, description = "Too many passwords for this account or from this address, or requests with this token; `Retry-After`", body = ProblemBody)
+    )
 )]
 pub async fn change(
     State(engine): State<Arc<Engine>>,
+    State(passwords): State<Arc<Passwords>>,
+    State(door): State<Arc<Door>>,
+    Peer(address): Peer,
     Caller(caller): Caller,
     Body { mut fields, .. }: Body,
 ) -> Result<Json<Me>, Problem> {
     let change = person::own_change(&mut fields);
-    let change = fields.finish(Some(change))?;
+    let has_password = fields.has("current_password");
+    let current = if has_password { Password::given(&mut fields, "current_password") } else { None };
+    let change = fields.finish((current.is_some() == has_password).then_some(change))?;
+    if let Some(email) = &change.email
+        && let Some(stored) = accounts::hash_if_email_differs(&engine.pool, caller.user, email.as_deref()).await?
+    {
+        let current = current.ok_or_else(|| {
+            let text = "The current_password field is required when email is another one.";
+            Problem::field("invalid", "current_password", text)
+        })?;
+        let (door, passwords, user, now) = (&*door, &*passwords, caller.user, clock::monotonic());
+        OwnPassword { door, passwords, user, address, now }.confirmed(current, Some(stored)).await?;
+    }
     let changed = accounts::change_profile(&engine.pool, caller.user, &change).await?;
     changed.map_err(|known| taken(&[known]))?;
     engine.user_shown(caller.user).await?;

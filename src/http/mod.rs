@@ -17,6 +17,7 @@ mod credentials;
 mod desk;
 pub mod device_tokens;
 pub mod docs;
+pub mod door;
 pub mod events;
 pub mod extract;
 mod fields;
@@ -62,6 +63,7 @@ pub mod tips;
 pub mod tokens;
 mod trackers;
 pub mod transactions;
+pub mod turns;
 pub mod users;
 pub mod wallet;
 

@@ -2,15 +2,14 @@
 
 use std::fmt;
 use std::hint::black_box;
+use std::net::IpAddr;
 use std::ops::Range;
-use std::sync::Arc;
-use std::thread::available_parallelism;
 
 use bcrypt::{HashParts, Version};
-use tokio::sync::Semaphore;
 
 use super::extract::Fields;
 use super::problem::Problem;
+use super::turns::Turns;
 use crate::core::ids::UserId;
 
 /// As Laravel's `BCRYPT_ROUNDS`: about a quarter of a second of a processor.
@@ -27,9 +26,6 @@ const MOST_BYTES: usize = 72;
 
 const LEAST_CHARS: usize = 8;
 
-/// Who waits for a turn, at most: they are through within seconds.
-const PLACES: usize = 32;
-
 /// For hashes that nobody compares.
 const SALT: [u8; 16] = [0x5a; 16];
 
@@ -43,14 +39,14 @@ impl fmt::Debug for Password {
 }
 
 impl Password {
-    /// One that somebody gives to be let in: what bcrypt can take. No error repeats it.
+    /// One that somebody gives to be let in, however long it is. No error repeats it.
     pub fn given(fields: &mut Fields, field: &str) -> Option<Self> {
-        Self::read(fields, field, 1)
+        Self::read(fields, field, 1, usize::MAX)
     }
 
     /// One that somebody wants from now on. If `{field}_confirmation` is given, it must be the same.
     pub fn new(fields: &mut Fields, field: &str) -> Option<Self> {
-        let password = Self::read(fields, field, LEAST_CHARS)?;
+        let password = Self::read(fields, field, LEAST_CHARS, MOST_BYTES)?;
         let again = fields.raw(&format!("{field}_confirmation"));
         if again.is_some_and(|again| again.as_str() != Some(&password.0)) {
             fields.error(field, format!("The {field} field confirmation does not match."));
@@ -60,10 +56,10 @@ impl Password {
     }
 
     /// As it is: spaces belong to it.
-    fn read(fields: &mut Fields, field: &str, least: usize) -> Option<Self> {
+    fn read(fields: &mut Fields, field: &str, least: usize, most: usize) -> Option<Self> {
         let wrong = match fields.raw(field) {
             None => "is required".to_owned(),
-            Some(serde_json::Value::String(text)) => match fault(&text, least) {
+            Some(serde_json::Value::String(text)) => match fault(&text, least, most) {
                 None => return Some(Self(text)),
                 Some(fault) => fault,
             },
@@ -74,14 +70,14 @@ impl Password {
     }
 }
 
-fn fault(text: &str, least: usize) -> Option<String> {
+fn fault(text: &str, least: usize, most: usize) -> Option<String> {
     let (chars, bytes) = (text.chars().count(), text.len());
     if chars == 0 {
         Some("is required".to_owned())
     } else if chars < least {
         Some(format!("must be at least {least} characters"))
-    } else if bytes > MOST_BYTES {
-        Some(format!("must be at most {MOST_BYTES} bytes in UTF-8, and has {bytes}"))
+    } else if bytes > most {
+        Some(format!("must be at most {most} bytes in UTF-8, and has {bytes}"))
     } else if text.contains('\0') {
         Some("must not contain the character NUL".to_owned())
     } else {
@@ -92,28 +88,22 @@ fn fault(text: &str, least: usize) -> Option<String> {
 /// Hashes and compares passwords on threads of its own, so few at once that pings and searches do not notice.
 pub struct Passwords {
     cost: u32,
-    turns: Arc<Semaphore>,
-    places: Arc<Semaphore>,
+    turns: Turns,
 }
 
 impl Passwords {
     /// `cost`: of new hashes, the exponent of bcrypt; 4 to 14.
     pub fn new(cost: u32) -> Self {
-        let processors = available_parallelism().map_or(1, usize::from);
-        Self {
-            cost: cost.clamp(LEAST_COST, MOST_COST),
-            turns: Arc::new(Semaphore::new((processors / 4).max(1))),
-            places: Arc::new(Semaphore::new(PLACES)),
-        }
+        Self { cost: cost.clamp(LEAST_COST, MOST_COST), turns: Turns::default() }
     }
 
-    /// The hash of a new password, `$2y$` as PHP writes it.
+    /// The hash of a new password that comes from this address, `$2y$` as PHP writes it.
     ///
     /// # Errors
-    /// 503 when too many wait.
-    pub async fn hash(&self, password: Password) -> Result<String, Problem> {
+    /// As [`Turns::take`].
+    pub async fn hash(&self, password: Password, from: IpAddr) -> Result<String, Problem> {
         let cost = self.cost;
-        let hashed = self.in_turn(move || bcrypt::hash_with_result(&password.0, cost)).await?;
+        let hashed = self.turns.take(from, move || bcrypt::hash_with_result(&password.0, cost)).await?;
         match hashed {
             Ok(parts) => Ok(parts.format_for_version(Version::TwoY)),
             Err(error) => {
@@ -127,8 +117,13 @@ impl Passwords {
     /// with (`None`: no such account, or one without a password), unless the stored one is of a higher cost than new ones.
     ///
     /// # Errors
-    /// 503 when too many wait.
-    pub async fn is(&self, password: Password, stored: Option<(UserId, String)>) -> Result<bool, Problem> {
+    /// As [`Turns::take`].
+    pub async fn is(
+        &self,
+        password: Password,
+        stored: Option<(UserId, String)>,
+        from: IpAddr,
+    ) -> Result<bool, Problem> {
         let cost = self.cost;
         let hash = stored.map(|(user, hash)| {
             if usable_cost(&hash).is_none() {
@@ -136,27 +131,13 @@ impl Passwords {
             }
             hash
         });
-        self.in_turn(move || compare(password.0.as_bytes(), hash.as_deref(), cost)).await
-    }
-
-    /// Work once begun keeps its turn to its end, even if nobody waits for it any more.
-    async fn in_turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
-        let busy = || Problem::unavailable("Too many passwords are being checked right now; try again.");
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
-        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| busy())?;
-        let work = tokio::task::spawn_blocking(move || {
-            let done = work();
-            drop((turn, place));
-            done
-        });
-        work.await.map_err(|_| {
-            tracing::error!("the check of a password panicked");
-            Problem::internal()
-        })
+        self.turns.take(from, move || compare(password.0.as_bytes(), hash.as_deref(), cost)).await
     }
 }
 
 fn compare(password: &[u8], stored: Option<&str>, cost: u32) -> bool {
+    // Nobody's new password is longer, but PHP has hashed such ones, and does not look at the rest.
+    let password = &password[..password.len().min(MOST_BYTES)];
     let stored_cost = stored.and_then(usable_cost);
     let is_it = match (stored, stored_cost) {
         (Some(stored), Some(_)) => bcrypt::verify(password, stored).unwrap_or(false),
@@ -188,6 +169,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     fn fields(value: Value) -> Fields {
         match value {
@@ -234,7 +217,7 @@ mod tests {
     #[tokio::test]
     async fn a_hash_is_laravels_and_laravels_is_understood() {
         let passwords = Passwords::new(4);
-        let hash = passwords.hash(Password("secret".into())).await.expect("a hash");
+        let hash = passwords.hash(Password("secret".into()), HERE).await.expect("a hash");
         assert!(hash.starts_with("$2y$04$") && hash.len() == 60, "{hash}");
         // Laravel's own factory: "password" and "secret", by PHP.
         let php = "$2y$10$92IXUNpkjO0rOQ5byMi.Ye4oKoEa3Ro9llC/.og/at2.uheWG/igi";
@@ -249,10 +232,20 @@ mod tests {
             ("password", None, false),
         ] {
             let is_it = passwords
-                .is(Password(password.into()), stored.map(|hash| (UserId(1), hash.to_owned())))
+                .is(Password(password.into()), stored.map(|hash| (UserId(1), hash.to_owned())), HERE)
                 .await
                 .expect("an answer");
             assert_eq!(is_it, expected, "{password} {stored:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn of_a_longer_password_that_php_has_hashed_the_first_72_bytes_count() {
+        let passwords = Passwords::new(4);
+        let hash = passwords.hash(Password("x".repeat(MOST_BYTES)), HERE).await.expect("a hash");
+        for (text, expected) in [("x".repeat(80), true), ("x".repeat(72) + "y", true), ("x".repeat(71), false)] {
+            let given = Password::given(&mut fields(json!({"password": text})), "password").expect("one to try");
+            assert_eq!(passwords.is(given, Some((UserId(1), hash.clone())), HERE).await.ok(), Some(expected), "{text}");
         }
     }
 
@@ -267,28 +260,5 @@ mod tests {
         }
         assert_eq!(work(Some(14)), 1 << 14, "never less than it needs");
         assert_eq!(usable_cost("$2y$31$92IXUNpkjO0rOQ5byMi.Ye4oKoEa3Ro9llC/.og/at2.uheWG/igi"), None);
-    }
-
-    #[tokio::test]
-    async fn so_many_wait_and_no_more() {
-        let passwords = Arc::new(Passwords::new(4));
-        let all = passwords.turns.available_permits();
-        let turns = Arc::clone(&passwords.turns).acquire_many_owned(u32::try_from(all).expect("few")).await;
-        let waiting: Vec<_> = (0..PLACES)
-            .map(|_| {
-                let passwords = Arc::clone(&passwords);
-                tokio::spawn(async move { passwords.is(Password("secret".into()), None).await.map_err(|p| p.status()) })
-            })
-            .collect();
-        while passwords.places.available_permits() > 0 {
-            tokio::task::yield_now().await;
-        }
-        let refused = passwords.is(Password("secret".into()), None).await.expect_err("no place");
-        assert_eq!((refused.status().as_u16(), refused.code()), (503, "unavailable"));
-        drop(turns);
-        for one in waiting {
-            assert_eq!(one.await.expect("no panic"), Ok(false));
-        }
-        assert_eq!(passwords.places.available_permits(), PLACES);
     }
 }

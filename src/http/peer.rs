@@ -82,7 +82,7 @@ fn address(text: &str) -> Option<IpAddr> {
     bare.parse().ok().or_else(with_port).map(|address: IpAddr| address.to_canonical())
 }
 
-/// Who asks; of routes that need no token.
+/// From which address a request comes.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub IpAddr);
 

@@ -1,16 +1,24 @@
 //! Readers of what the row of a user holds. Each error reads on after "The x field": `must be …`.
 
+use std::time::Duration;
+
 use chrono::{Datelike, NaiveDate};
 use serde_json::Value;
 
 use super::extract::{Fields, Given, read};
+use super::readers;
 use crate::clock;
 use crate::core::people::Gender;
+use crate::core::phone;
+use crate::core::time::Timestamp;
 use crate::store::accounts::ProfileChange;
 use crate::wire::time::to_chrono;
 
 /// `gender` of the schema.
 const GENDERS: &[&str] = &["male", "female", "other", "prefer_not_to_say"];
+
+/// How much later it is there than in UTC, all the year.
+const IN_MANILA: Duration = Duration::from_secs(8 * 3_600);
 
 const LONGEST_URL: usize = 2_048;
 const LONGEST_PREFERENCES: usize = 4_096;
@@ -22,46 +30,21 @@ fn text(given: Given<'_>) -> Option<&str> {
     }
 }
 
-/// A phone number as the table has it, E.164. A Philippine one may be written as there (`0917 123 4567`).
+/// A phone number as the table has it, E.164.
 pub(super) fn phone(given: Given<'_>) -> Result<String, String> {
-    let plain = |text: &str| {
-        let kept: String = text.chars().filter(|c| !c.is_ascii_whitespace() && !"().-".contains(*c)).collect();
-        match kept.strip_prefix("09") {
-            Some(rest) if kept.len() == 11 => format!("+639{rest}"),
-            _ => kept,
-        }
-    };
-    let is_e164 = |number: &String| {
-        let digits = number.strip_prefix('+').unwrap_or_default();
-        (8..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0')
-    };
     text(given)
-        .map(plain)
-        .filter(is_e164)
+        .and_then(phone::e164)
         .ok_or_else(|| "must be a phone number like +639171234567 or 0917 123 4567".to_owned())
-}
-
-/// An email address: whether it is somebody's, only a mail can tell.
-pub(super) fn email(given: Given<'_>) -> Result<String, String> {
-    let is_one = |text: &&str| {
-        let plain = |c: char| !c.is_whitespace() && !c.is_control();
-        text.chars().count() <= 255
-            && text.chars().all(plain)
-            && text.rsplit_once('@').is_some_and(|(local, domain)| {
-                !local.is_empty() && domain.contains('.') && domain.split('.').all(|label| !label.is_empty())
-            })
-    };
-    text(given)
-        .map(str::trim)
-        .filter(is_one)
-        .map(str::to_owned)
-        .ok_or_else(|| "must be an email address of at most 255 characters".to_owned())
 }
 
 /// A day that somebody can be born on.
 pub(super) fn birthday(given: Given<'_>) -> Result<NaiveDate, String> {
-    // Today is tomorrow already somewhere: nobody's birthday is refused for the place of this clock.
-    let today = to_chrono(clock::now()).map(|now| now.date_naive());
+    birthday_until(given, clock::now())
+}
+
+fn birthday_until(given: Given<'_>, now: Timestamp) -> Result<NaiveDate, String> {
+    // It is tomorrow in Manila when it is 16 h here.
+    let today = to_chrono(now.plus(IN_MANILA)).map(|now| now.date_naive());
     text(given)
         .filter(|text| text.len() == "1990-05-17".len())
         .and_then(|text| NaiveDate::parse_from_str(text, "%Y-%m-%d").ok())
@@ -107,19 +90,9 @@ fn preferences(given: Given<'_>) -> Result<Value, String> {
         _ => None,
     };
     value
-        .filter(|value| !has_nul(value) && value.to_string().len() <= LONGEST_PREFERENCES)
+        .filter(|value| !readers::has_nul(value) && value.to_string().len() <= LONGEST_PREFERENCES)
         .cloned()
         .ok_or_else(|| format!("must be an object of at most {LONGEST_PREFERENCES} bytes, without the character NUL"))
-}
-
-/// PostgreSQL cannot store it, not in JSON either.
-fn has_nul(value: &Value) -> bool {
-    match value {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(items) => items.iter().any(has_nul),
-        Value::Object(map) => map.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
-        _ => false,
-    }
 }
 
 /// What somebody may change of himself.
@@ -131,7 +104,7 @@ pub(super) fn own_change(fields: &mut Fields) -> ProfileChange {
 /// What he and an admin may change of him.
 pub(super) fn change(fields: &mut Fields) -> ProfileChange {
     ProfileChange {
-        email: fields.clearable("email", email),
+        email: fields.clearable("email", readers::email),
         first_name: fields.clearable("first_name", read::text(100)),
         last_name: fields.clearable("last_name", read::text(100)),
         gender: fields.clearable("gender", gender),
@@ -149,38 +122,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_phone_is_read_as_the_table_writes_it() {
-        for (given, read) in [
-            ("+639171234567", Some("+639171234567")),
-            ("0917 123 4567", Some("+639171234567")),
-            ("(0917) 123-4567", Some("+639171234567")),
-            ("+1.212.555.0100", Some("+12125550100")),
-            ("639171234567", None),
-            ("091712345678", None),
-            ("+0917123456", None),
-            ("+6391", None),
-            ("+63917123456789012", None),
-            ("+63917123456\0", None),
-            ("+６３９１７１２３４５６７", None),
-        ] {
-            assert_eq!(phone(Given::Text(given)).ok().as_deref(), read, "{given:?}");
-        }
-        assert!(phone(Given::Json(&json!(639_171_234_567_i64))).is_err());
-    }
-
-    #[test]
-    fn an_email_address_has_a_name_and_a_domain() {
-        for good in ["maria@example.com", " m@x.ph ", "a@b@c.de", "ñ@mañana.ph"] {
-            assert_eq!(email(Given::Text(good)).as_deref(), Ok(good.trim()));
-        }
-        let long = format!("{}@example.com", "x".repeat(250));
-        for bad in ["", "maria", "@example.com", "maria@", "maria@localhost", "m a@x.ph", "m@x..ph", "m@x.ph\0", &long]
-        {
-            assert!(email(Given::Text(bad)).is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
     fn a_birthday_is_a_day_of_the_past_that_the_table_takes() {
         for (given, good) in [
             ("1990-05-17", true),
@@ -193,6 +134,11 @@ mod tests {
             ("1990-05-17T00:00:00Z", false),
         ] {
             assert_eq!(birthday(Given::Text(given)).is_ok(), good, "{given}");
+        }
+        // 2026-11-23 15:59:59 and 16:00:00.
+        for (now, good) in [(1_795_449_599, false), (1_795_449_600, true)] {
+            let is_read = birthday_until(Given::Text("2026-11-24"), Timestamp::from_secs(now)).is_ok();
+            assert_eq!(is_read, good, "it is the 24th in Manila");
         }
     }
 

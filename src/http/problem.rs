@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::rate_limit::Allowance;
 use crate::store::StoreError;
 use crate::store::rows::RowError;
 
@@ -29,6 +30,7 @@ struct Parts {
     detail: Option<String>,
     errors: FieldErrors,
     retry_after_s: Option<u32>,
+    allowance: Option<Allowance>,
     more: Map<String, Value>,
 }
 
@@ -69,6 +71,7 @@ impl Problem {
             detail: None,
             errors: FieldErrors::new(),
             retry_after_s: None,
+            allowance: None,
             more: Map::new(),
         }))
     }
@@ -148,6 +151,13 @@ impl Problem {
         self
     }
 
+    /// Adds the headers of the limit that it has to do with.
+    #[must_use]
+    pub fn limited(mut self, allowance: Allowance) -> Self {
+        self.0.allowance = Some(allowance);
+        self
+    }
+
     /// The HTTP status.
     pub fn status(&self) -> StatusCode {
         self.0.status
@@ -211,6 +221,9 @@ impl IntoResponse for Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = self.0.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(allowance) = self.0.allowance {
+            allowance.write(headers);
         }
         if self.0.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

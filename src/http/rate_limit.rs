@@ -89,12 +89,13 @@ impl Allowance {
         self.refused("Too many requests with this token.")
     }
 
-    /// The same, in words of one's own.
+    /// The same, in words of one's own; its answer has the headers, too.
     pub fn refused(self, message: &str) -> Option<Problem> {
         let wait = self.wait?;
         // Whole seconds, as `Retry-After` knows no others: rounded up, so that who waits gets through.
         let seconds = u32::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u32::MAX).max(1);
-        Some(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", message).retry_after(seconds))
+        let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", message);
+        Some(problem.retry_after(seconds).limited(self))
     }
 }
 

@@ -98,7 +98,8 @@ pub(super) fn checked_json(
     if has_nul(value) { Err("the character NUL is not allowed".to_owned()) } else { Ok(value.clone()) }
 }
 
-fn has_nul(value: &Value) -> bool {
+/// PostgreSQL cannot store it, not in JSON either.
+pub(super) fn has_nul(value: &Value) -> bool {
     match value {
         Value::String(text) => text.contains('\0'),
         Value::Array(items) => items.iter().any(has_nul),
@@ -107,14 +108,16 @@ fn has_nul(value: &Value) -> bool {
     }
 }
 
-/// What may be an e-mail address; whether it is one, only a mail can tell.
+/// An email address: whether it is somebody's, only a mail can tell.
 pub(super) fn email(given: Given<'_>) -> Result<String, String> {
-    let plausible = |text: &String| {
-        text.split_once('@').is_some_and(|(name, host)| !name.is_empty() && host.contains('.'))
-            && !text.contains(char::is_whitespace)
+    let is_one = |text: &String| {
+        text.chars().all(|c| !c.is_whitespace() && !c.is_control())
+            && text.rsplit_once('@').is_some_and(|(local, domain)| {
+                !local.is_empty() && domain.contains('.') && domain.split('.').all(|label| !label.is_empty())
+            })
     };
-    let text = read::text(255)(given).ok().filter(plausible);
-    text.ok_or_else(|| "must be an e-mail address of at most 255 characters".to_owned())
+    let text = read::text(255)(given).ok().filter(is_one);
+    text.ok_or_else(|| "must be an email address of at most 255 characters".to_owned())
 }
 
 /// A price that the schema's DECIMAL(8, 2) can hold.
@@ -173,5 +176,17 @@ mod tests {
         assert!(reads(words(&["male", "female"]), json!(["female", "male"])));
         assert!(!reads(words(&["male", "female"]), json!(["male", "male"])));
         assert!(!reads(surcharge, json!("1000000.00")) && reads(surcharge, json!("999999.99")));
+    }
+
+    #[test]
+    fn an_email_address_has_a_name_and_a_domain() {
+        for good in ["maria@example.com", " m@x.ph ", "a@b@c.de", "ñ@mañana.ph"] {
+            assert_eq!(email(Given::Text(good)).as_deref(), Ok(good.trim()));
+        }
+        let long = format!("{}@example.com", "x".repeat(250));
+        for bad in ["", "maria", "@example.com", "maria@", "maria@localhost", "m a@x.ph", "m@x..ph", "m@x.ph\0", &long]
+        {
+            assert!(email(Given::Text(bad)).is_err(), "{bad:?}");
+        }
     }
 }

@@ -94,7 +94,7 @@ pub struct Roles {
 
 /// Gives a user these roles and no others; felt within 2 s. It is written into `audit_logs`.
 ///
-/// Only a super admin gives and takes `admin` and `super_admin`, and nobody his own.
+/// Only a super admin gives and takes `admin` and `super_admin`, and nobody his own; and only he changes the other roles of an admin.
 #[utoipa::path(
     put,
     path = "/v1/users/{uuid}/roles",

@@ -102,7 +102,7 @@ pub struct Settlement {
     responses(
         (status = 200, body = Transaction),
         (status = 404, body = ProblemBody),
-        (status = 409, description = "`not_allowed` with `current_status`; `gateway_transaction_used`: another transaction has this id; of a tip that the booking cannot take `not_completed`, `tip_too_much`", body = ProblemBody),
+        (status = 409, description = "`not_allowed` with `current_status`; `gateway_transaction_used`: another transaction has this id; `own_transaction`: nobody settles his own; of a tip that the booking cannot take `not_completed`, `tip_too_much`", body = ProblemBody),
         (status = 422, body = ProblemBody)
     )
 )]
@@ -137,6 +137,9 @@ pub async fn transition(
             "gateway_transaction_used",
             "Another transaction has this gateway_transaction_id: a payment counts once.",
         )),
+        SettleOutcome::Own => {
+            Err(Problem::conflict("own_transaction", "Nobody settles a transaction of his own: another admin does."))
+        }
         SettleOutcome::NotFound => Err(Problem::not_found("Transaction")),
     }
 }

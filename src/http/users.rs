@@ -10,7 +10,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::accounts::taken;
-use super::auth::Caller;
+use super::auth::{Authenticator, Caller};
 use super::extract::{Body, Fields, PathUuid, read};
 use super::page::{Page, PageQuery};
 use super::person;
@@ -99,6 +99,10 @@ impl From<Refused> for Problem {
             Refused::ActiveBookings => {
                 Self::conflict("active_bookings", "The user is a party of a booking that has not ended.")
             }
+            Refused::WalletNotEmpty => Self::conflict("wallet_not_empty", "There is money in the user's wallet."),
+            Refused::PendingTransactions => {
+                Self::conflict("pending_transactions", "A transaction of the user's is waited for.")
+            }
             Refused::Taken(field) => taken(&[field]),
             Refused::NoSuchNames(field, names) => {
                 let text = format!("The {field} field must name existing {field}; {} are not.", names.join(", "));
@@ -150,7 +154,7 @@ pub async fn show(State(engine): State<Arc<Engine>>, PathUuid(uuid): PathUuid) -
 /// What an admin changes of a user: what is not given stays, null empties.
 #[derive(Serialize, utoipa::ToSchema)]
 pub struct UserChange {
-    /// False: he may not come in, within 2 s.
+    /// False: he may not come in, within 2 s; his tokens and devices are forgotten.
     pub is_active: Option<bool>,
     /// Whether his identity was checked.
     pub is_verified: Option<bool>,
@@ -191,6 +195,7 @@ pub struct UserChange {
 )]
 pub async fn change(
     State(engine): State<Arc<Engine>>,
+    State(authenticator): State<Authenticator>,
     Caller(caller): Caller,
     PathUuid(uuid): PathUuid,
     Body { mut fields, .. }: Body,
@@ -200,12 +205,14 @@ pub async fn change(
     change.is_active = fields.changed("is_active", read::boolean);
     change.is_verified = fields.changed("is_verified", read::boolean);
     let change = fields.finish(Some(change))?;
-    let user = directory::change(&engine.pool, caller.user, uuid, &change).await?;
+    let (user, gone) = directory::change(&engine.pool, caller.user, uuid, &change).await?;
+    authenticator.revoked(&gone);
     engine.user_shown(UserId(user.id)).await?;
     Ok(Json(user.into()))
 }
 
-/// Deletes a user softly: he may not come in any more within 2 s, and is not matched. His phone and email are free.
+/// Deletes a user softly: he may not come in any more within 2 s, and is not matched. His phone and email are free, his tokens and
+/// devices forgotten.
 #[utoipa::path(
     delete,
     path = "/v1/users/{uuid}",
@@ -214,15 +221,17 @@ pub async fn change(
     responses(
         (status = 204, description = "Deleted"),
         (status = 404, body = ProblemBody),
-        (status = 409, description = "`own_account`; `active_bookings`: he is a party of one that has not ended", body = ProblemBody)
+        (status = 409, description = "`own_account`; `active_bookings`: he is a party of one that has not ended; `wallet_not_empty`; `pending_transactions`: one of his is waited for", body = ProblemBody)
     )
 )]
 pub async fn delete(
     State(engine): State<Arc<Engine>>,
+    State(authenticator): State<Authenticator>,
     Caller(caller): Caller,
     PathUuid(uuid): PathUuid,
 ) -> Result<StatusCode, Problem> {
-    let user = directory::delete(&engine.pool, caller.user, uuid).await?;
+    let (user, gone) = directory::delete(&engine.pool, caller.user, uuid).await?;
+    authenticator.revoked(&gone);
     engine.user_shown(user).await?;
     Ok(StatusCode::NO_CONTENT)
 }

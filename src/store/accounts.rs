@@ -5,7 +5,7 @@ use serde_json::Value;
 use sqlx::types::Json;
 use sqlx::{PgPool, Postgres, QueryBuilder};
 
-use super::StoreError;
+use super::{StoreError, tokens};
 use crate::core::ids::UserId;
 use crate::core::people::Gender;
 
@@ -128,18 +128,28 @@ pub struct Credentials {
     pub is_active: bool,
 }
 
-/// The live account of this phone or email.
-pub async fn credentials(pool: &PgPool, login: &Login) -> Result<Option<Credentials>, StoreError> {
+/// The live account of this phone or email, with what was given as the database compares it: in small letters.
+pub async fn credentials(pool: &PgPool, login: &Login) -> Result<(Login, Option<Credentials>), StoreError> {
     let (sql, given) = match login {
-        Login::Phone(phone) => {
-            ("SELECT id, password, is_active FROM users WHERE phone = $1 AND deleted_at IS NULL", phone)
-        }
-        Login::Email(email) => {
-            ("SELECT id, password, is_active FROM users WHERE lower(email) = lower($1) AND deleted_at IS NULL", email)
-        }
+        Login::Phone(phone) => (
+            "SELECT $1, u.id, u.password, u.is_active FROM (VALUES (1)) one
+             LEFT JOIN users u ON u.phone = $1 AND u.deleted_at IS NULL",
+            phone,
+        ),
+        Login::Email(email) => (
+            "SELECT lower($1), u.id, u.password, u.is_active FROM (VALUES (1)) one
+             LEFT JOIN users u ON lower(u.email) = lower($1) AND u.deleted_at IS NULL",
+            email,
+        ),
     };
-    let row: Option<(i64, Option<String>, bool)> = sqlx::query_as(sql).bind(given).fetch_optional(pool).await?;
-    Ok(row.map(|(id, password, is_active)| Credentials { user: UserId(id), password, is_active }))
+    let (read, id, password, is_active): (String, Option<i64>, Option<String>, Option<bool>) =
+        sqlx::query_as(sql).bind(given).fetch_one(pool).await?;
+    let read = match login {
+        Login::Phone(_) => Login::Phone(read),
+        Login::Email(_) => Login::Email(read),
+    };
+    let known = id.zip(is_active).map(|(id, is_active)| Credentials { user: UserId(id), password, is_active });
+    Ok((read, known))
 }
 
 /// The hash of a live account; `None` also when he never had a password.
@@ -149,6 +159,23 @@ pub async fn password_hash(pool: &PgPool, user: UserId) -> Result<Option<String>
             .bind(user.0)
             .fetch_optional(pool)
             .await?;
+    Ok(hash.flatten())
+}
+
+/// The hash of a live account whose email is another one than this; `None`: it is the same, or there never was a password.
+pub async fn hash_if_email_differs(
+    pool: &PgPool,
+    user: UserId,
+    email: Option<&str>,
+) -> Result<Option<String>, StoreError> {
+    let hash: Option<Option<String>> = sqlx::query_scalar(
+        "SELECT password FROM users
+         WHERE id = $1 AND deleted_at IS NULL AND lower(email) IS DISTINCT FROM lower($2) AND password <> ''",
+    )
+    .bind(user.0)
+    .bind(email)
+    .fetch_optional(pool)
+    .await?;
     Ok(hash.flatten())
 }
 
@@ -175,14 +202,7 @@ pub async fn change_password(
     if changed.rows_affected() == 0 {
         return Ok(None);
     }
-    let gone: Vec<i64> = sqlx::query_scalar(
-        r"DELETE FROM personal_access_tokens
-          WHERE tokenable_id = $1 AND tokenable_type = 'App\Models\User' AND id <> $2 RETURNING id",
-    )
-    .bind(user.0)
-    .bind(keep)
-    .fetch_all(&mut *tx)
-    .await?;
+    let gone = tokens::forget(&mut tx, user, Some(keep)).await?;
     tx.commit().await?;
     Ok(Some(gone))
 }

@@ -56,13 +56,20 @@ pub async fn list(pool: &PgPool, user: UserId, ask: Ask) -> Result<Rows<Device>,
     pages::read(pool, query, "id", |id| id, ask).await
 }
 
-/// Notes a device of the user's; another user's, if it was his.
-pub async fn put(pool: &PgPool, user: UserId, device: &NewDevice) -> Result<Device, StoreError> {
+/// Notes a device of the user's (another user's, if it was his) until the token that says so is taken away. `None`: it is already.
+pub async fn put(
+    pool: &PgPool,
+    user: UserId,
+    access_token: i64,
+    device: &NewDevice,
+) -> Result<Option<Device>, StoreError> {
     Ok(sqlx::query_as(
-        "INSERT INTO device_tokens (user_id, device_type, token, device_name, device_os_version, app_version, last_used_at)
-         VALUES ($1, $2::device_type, $3, $4, $5, $6, clock_timestamp())
+        "WITH held AS (SELECT id FROM personal_access_tokens WHERE id = $7 FOR KEY SHARE)
+         INSERT INTO device_tokens (user_id, device_type, token, device_name, device_os_version, app_version, last_used_at,
+                                    access_token_id)
+         SELECT $1, $2::device_type, $3, $4, $5, $6, clock_timestamp(), held.id FROM held
          ON CONFLICT (token) DO UPDATE
-         SET user_id = excluded.user_id, device_type = excluded.device_type, device_name = excluded.device_name,
+         SET user_id = excluded.user_id, access_token_id = excluded.access_token_id, device_type = excluded.device_type, device_name = excluded.device_name,
              device_os_version = excluded.device_os_version, app_version = excluded.app_version, is_active = TRUE,
              last_used_at = excluded.last_used_at
          RETURNING id, device_type::text AS device_type, token, device_name, device_os_version, app_version, is_active,
@@ -74,7 +81,8 @@ pub async fn put(pool: &PgPool, user: UserId, device: &NewDevice) -> Result<Devi
     .bind(&device.device_name)
     .bind(&device.device_os_version)
     .bind(&device.app_version)
-    .fetch_one(pool)
+    .bind(access_token)
+    .fetch_optional(pool)
     .await?)
 }
 

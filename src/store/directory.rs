@@ -9,8 +9,9 @@ use super::StoreError;
 use super::accounts::{ProfileChange, Taken};
 use super::audit_logs::{self, Change};
 use super::pages::{self, Ask, Rows};
-use super::tokens::USER_MORPH;
+use super::tokens::{self, USER_MORPH};
 use crate::core::ids::UserId;
+use crate::core::phone;
 
 /// The roles that only a super admin gives and takes.
 const ADMIN_ROLES: [&str; 2] = ["admin", "super_admin"];
@@ -67,7 +68,8 @@ macro_rules! select {
                      u.gender::text AS gender, u.date_of_birth, u.profile_photo_url, u.preferred_language, u.is_active,
                      u.is_verified, u.last_active_at, u.created_at, u.updated_at,
                      ARRAY(SELECT DISTINCT r.name::text COLLATE "C" FROM model_has_roles m JOIN roles r ON r.id = m.role_id
-                           WHERE m.model_id = u.id AND m.model_type = 'App\Models\User' ORDER BY 1) AS roles
+                           WHERE m.model_id = u.id AND m.model_type = 'App\Models\User' AND r.guard_name = 'api'
+                           ORDER BY 1) AS roles
               FROM users u WHERE u.deleted_at IS NULL"#,
             $rest
         )
@@ -89,6 +91,12 @@ pub enum Refused {
     /// He is a party of a booking that has not ended.
     #[error("the user has a booking that has not ended")]
     ActiveBookings,
+    /// There is money in his wallet.
+    #[error("the user's wallet is not empty")]
+    WalletNotEmpty,
+    /// A payment of his, or to him, is waited for.
+    #[error("a transaction of the user's is waited for")]
+    PendingTransactions,
     /// The phone or email is somebody else's.
     #[error("{} is taken", .0.field())]
     Taken(Taken),
@@ -121,15 +129,18 @@ pub async fn list(pool: &PgPool, filter: Filter, ask: Ask) -> Result<Rows<User>,
     if let Some(role) = filter.role {
         query.push(
             r" AND EXISTS (SELECT 1 FROM model_has_roles m JOIN roles r ON r.id = m.role_id
-                           WHERE m.model_id = u.id AND m.model_type = 'App\Models\User' AND r.name = ",
+                           WHERE m.model_id = u.id AND m.model_type = 'App\Models\User' AND r.guard_name = 'api' AND r.name = ",
         );
         query.push_bind(role).push(")");
     }
     if let Some(search) = filter.search {
-        let (text, phone) = (part(&search), part(&as_phone(&search)));
+        let (text, phone) = (part(&search), phone::part(&search));
         query.push(" AND (concat_ws(' ', u.first_name, u.last_name) ILIKE ").push_bind(text.clone());
         query.push(" OR u.email ILIKE ").push_bind(text);
-        query.push(" OR u.phone LIKE ").push_bind(phone).push(")");
+        if let Some(phone) = phone {
+            query.push(" OR u.phone LIKE ").push_bind(part(&phone));
+        }
+        query.push(")");
     }
     pages::read(pool, query, "u.id", |id| id, ask).await
 }
@@ -147,28 +158,25 @@ fn part(text: &str) -> String {
     pattern
 }
 
-/// The beginning of a phone as it is written in the Philippines, as the table has it.
-fn as_phone(text: &str) -> String {
-    let plain: String = text.chars().filter(|c| !" ().-".contains(*c)).collect();
-    match plain.strip_prefix("09") {
-        Some(rest) => format!("+639{rest}"),
-        None => plain,
-    }
-}
-
 /// A live user.
 pub async fn find(pool: &PgPool, uuid: Uuid) -> Result<Option<User>, StoreError> {
     Ok(sqlx::query_as(select!(" AND u.uuid = $1")).bind(uuid).fetch_optional(pool).await?)
 }
 
-/// Changes a user as an admin, and writes down what.
+/// Changes a user as an admin, and writes down what. Who is switched off loses his tokens, which are returned: switched on again, he
+/// logs in again.
 ///
 /// # Errors
 /// [`Refused`].
-pub async fn change(pool: &PgPool, by: UserId, uuid: Uuid, change: &ProfileChange) -> Result<User, Refused> {
+pub async fn change(
+    pool: &PgPool,
+    by: UserId,
+    uuid: Uuid,
+    change: &ProfileChange,
+) -> Result<(User, Vec<i64>), Refused> {
     let mut tx = pool.begin().await?;
     let rank = rank(&mut tx, by).await?;
-    let before = hold(&mut tx, uuid).await?;
+    let before = hold(&mut tx, uuid, STAYS).await?;
     rank.may_change(&before)?;
     if before.id == by.0 && change.is_active == Some(false) {
         return Err(Refused::OwnAccount("Nobody switches his own account off."));
@@ -179,25 +187,32 @@ pub async fn change(pool: &PgPool, by: UserId, uuid: Uuid, change: &ProfileChang
             Taken::of(&error).map_or_else(|| error.into(), Refused::Taken)
         })?;
     }
-    finish(tx, by, before).await
+    let gone = match change.is_active {
+        Some(false) => tokens::forget(&mut tx, UserId(before.id), None).await?,
+        _ => Vec::new(),
+    };
+    Ok((finish(tx, by, before).await?, gone))
 }
 
-/// Deletes a user softly: he may not come in any more, and his phone and email are free.
+/// Deletes a user softly: he may not come in any more, and his phone and email are free. With the tokens that he had.
 ///
 /// # Errors
 /// [`Refused`].
-pub async fn delete(pool: &PgPool, by: UserId, uuid: Uuid) -> Result<UserId, Refused> {
+pub async fn delete(pool: &PgPool, by: UserId, uuid: Uuid) -> Result<(UserId, Vec<i64>), Refused> {
     let mut tx = pool.begin().await?;
     let rank = rank(&mut tx, by).await?;
-    let user = hold(&mut tx, uuid).await?;
+    let user = hold(&mut tx, uuid, GOES).await?;
     if user.id == by.0 {
         return Err(Refused::OwnAccount("Nobody deletes his own account here."));
     }
     rank.may_change(&user)?;
-    let busy: bool = sqlx::query_scalar(
+    // In one statement: what is settled meanwhile is either still waiting or already in the wallet.
+    let (busy, owns, waits): (bool, bool, bool) = sqlx::query_as(
         "SELECT EXISTS (SELECT 1 FROM bookings
                         WHERE status IN ('pending', 'accepted', 'en_route', 'arrived', 'in_progress') AND deleted_at IS NULL
-                          AND (customer_id = $1 OR provider_id IN (SELECT id FROM providers WHERE user_id = $1)))",
+                          AND (customer_id = $1 OR provider_id IN (SELECT id FROM providers WHERE user_id = $1))),
+                EXISTS (SELECT 1 FROM wallets WHERE user_id = $1 AND balance <> 0),
+                EXISTS (SELECT 1 FROM transactions WHERE user_id = $1 AND status IN ('pending', 'processing'))",
     )
     .bind(user.id)
     .fetch_one(&mut *tx)
@@ -205,6 +220,13 @@ pub async fn delete(pool: &PgPool, by: UserId, uuid: Uuid) -> Result<UserId, Ref
     if busy {
         return Err(Refused::ActiveBookings);
     }
+    if owns {
+        return Err(Refused::WalletNotEmpty);
+    }
+    if waits {
+        return Err(Refused::PendingTransactions);
+    }
+    let gone = tokens::forget(&mut tx, UserId(user.id), None).await?;
     sqlx::query("UPDATE users SET deleted_at = clock_timestamp() WHERE id = $1")
         .bind(user.id)
         .execute(&mut *tx)
@@ -213,7 +235,7 @@ pub async fn delete(pool: &PgPool, by: UserId, uuid: Uuid) -> Result<UserId, Ref
     let deleted = Change { by, action: "deleted", of: USER_MORPH, id: user.id, old, new: None };
     audit_logs::write(&mut tx, deleted).await?;
     tx.commit().await?;
-    Ok(UserId(user.id))
+    Ok((UserId(user.id), gone))
 }
 
 /// Gives a user these roles and no others.
@@ -223,7 +245,7 @@ pub async fn delete(pool: &PgPool, by: UserId, uuid: Uuid) -> Result<UserId, Ref
 pub async fn set_roles(pool: &PgPool, by: UserId, uuid: Uuid, names: &[String]) -> Result<User, Refused> {
     let mut tx = pool.begin().await?;
     let rank = rank(&mut tx, by).await?;
-    let before = hold(&mut tx, uuid).await?;
+    let before = hold(&mut tx, uuid, STAYS).await?;
     let known: Vec<String> =
         sqlx::query_scalar("SELECT name::text FROM roles WHERE name = ANY ($1) AND guard_name = 'api'")
             .bind(names)
@@ -238,26 +260,29 @@ pub async fn set_roles(pool: &PgPool, by: UserId, uuid: Uuid, names: &[String]) 
         if had != has && !rank.super_admin {
             return Err(Refused::NotAllowed("Only a super admin gives and takes the roles of admins."));
         }
+        if had && !rank.super_admin {
+            return Err(Refused::NotAllowed("Only a super admin changes the roles of an admin, his own too."));
+        }
         if had && !has && before.id == by.0 {
             return Err(Refused::OwnAccount("Nobody takes his own roles of an admin away."));
         }
     }
     sqlx::query(
         r"DELETE FROM model_has_roles m USING roles r
-          WHERE r.id = m.role_id AND m.model_id = $1 AND m.model_type = 'App\Models\User' AND r.name <> ALL ($2)",
+          WHERE r.id = m.role_id AND m.model_id = $1 AND m.model_type = 'App\Models\User' AND r.guard_name = 'api'
+            AND r.name <> ALL ($2)",
     )
     .bind(before.id)
     .bind(names)
     .execute(&mut *tx)
     .await?;
-    // A role of another guard counts as the same: it is not given twice.
     sqlx::query(
         r"INSERT INTO model_has_roles (role_id, model_type, model_id)
-          SELECT id, 'App\Models\User', $1 FROM roles WHERE name = ANY ($2) AND guard_name = 'api' AND name <> ALL ($3)",
+          SELECT id, 'App\Models\User', $1 FROM roles WHERE name = ANY ($2) AND guard_name = 'api'
+          ON CONFLICT DO NOTHING",
     )
     .bind(before.id)
     .bind(names)
-    .bind(&before.roles)
     .execute(&mut *tx)
     .await?;
     finish(tx, by, before).await
@@ -302,13 +327,15 @@ pub(super) async fn rank(tx: &mut PgConnection, by: UserId) -> Result<Rank, Refu
     }
 }
 
+/// Bookings may refer to him meanwhile.
+const STAYS: &str = "SELECT id FROM users WHERE uuid = $1 AND deleted_at IS NULL FOR NO KEY UPDATE";
+
+/// Bookings that are being made or accepted are waited for, and those that come later find him gone: they look under `FOR KEY SHARE`.
+const GOES: &str = "SELECT id FROM users WHERE uuid = $1 AND deleted_at IS NULL FOR UPDATE";
+
 /// The user, who stays as he is until the transaction's end.
-async fn hold(tx: &mut PgConnection, uuid: Uuid) -> Result<User, Refused> {
-    let held: Option<i64> =
-        sqlx::query_scalar("SELECT id FROM users WHERE uuid = $1 AND deleted_at IS NULL FOR NO KEY UPDATE")
-            .bind(uuid)
-            .fetch_optional(&mut *tx)
-            .await?;
+async fn hold(tx: &mut PgConnection, uuid: Uuid, locked: &'static str) -> Result<User, Refused> {
+    let held: Option<i64> = sqlx::query_scalar(locked).bind(uuid).fetch_optional(&mut *tx).await?;
     let id = held.ok_or(Refused::NotFound("User"))?;
     Ok(sqlx::query_as(select!(" AND u.id = $1")).bind(id).fetch_one(tx).await?)
 }
@@ -333,6 +360,5 @@ mod tests {
     #[test]
     fn what_is_searched_for_is_no_pattern() {
         assert_eq!(part(r"50%_\"), r"%50\%\_\\%");
-        assert_eq!([as_phone("0917 123"), as_phone("+63 (917)"), as_phone("917")], ["+63917123", "+63917", "917"]);
     }
 }

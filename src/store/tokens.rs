@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use rand::RngExt;
 use rand::distr::Alphanumeric;
 use sha2::{Digest, Sha256};
-use sqlx::{PgPool, QueryBuilder};
+use sqlx::{PgConnection, PgPool, QueryBuilder};
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
 
@@ -23,6 +23,9 @@ use crate::wire::time::from_chrono;
 
 /// Laravel's morph name of users, in `tokenable_type` and `model_type`.
 pub const USER_MORPH: &str = r"App\Models\User";
+
+/// Tokens of a user after he has logged in, at most.
+const MOST: i64 = 100;
 
 /// How many random characters a secret has before its checksum, as in Sanctum.
 const ENTROPY_CHARS: usize = 40;
@@ -117,7 +120,7 @@ macro_rules! find_where {
                      CASE t.expires_at WHEN '-infinity' THEN 'epoch' ELSE NULLIF(t.expires_at, 'infinity') END AS expires_at, t.abilities, t.last_used_at,
                      u.id AS user_id, u.uuid AS user_uuid, u.gender::text AS gender,
                      ARRAY(SELECT r.name::text FROM model_has_roles m JOIN roles r ON r.id = m.role_id
-                           WHERE m.model_id = u.id AND m.model_type = 'App\Models\User') AS roles,
+                           WHERE m.model_id = u.id AND m.model_type = 'App\Models\User' AND r.guard_name = 'api') AS roles,
                      p.id AS provider_id, p.uuid AS provider_uuid, p.type = 'therapist' AS is_therapist
               FROM personal_access_tokens t
               JOIN users u ON u.id = t.tokenable_id AND u.is_active AND u.deleted_at IS NULL
@@ -194,29 +197,46 @@ pub async fn create(pool: &PgPool, user: UserId, name: &str, abilities: &[String
     Ok(format!("{id}|{secret}"))
 }
 
-/// The same for who has just given his password: only while the hash that it was compared with is still the user's and he may
-/// come in. `None`: it is not, or he may not.
+/// A token for who has just given his password.
+pub struct LoggedIn {
+    /// Its plain text, which is stored nowhere.
+    pub token: String,
+    /// Those that are no longer good: he had too many.
+    pub gone: Vec<i64>,
+}
+
+/// Makes a token for who has just given his password: only while the hash that it was compared with is still the user's and he may
+/// come in. `None`: it is not, or he may not. Of his others those stay that were used last.
 pub async fn create_with_password(
     pool: &PgPool,
     user: UserId,
     checked: &str,
     name: &str,
-) -> Result<Option<String>, StoreError> {
+) -> Result<Option<LoggedIn>, StoreError> {
     let secret = new_secret();
-    // The lock waits for a change of the password that is under way, and makes one wait until this token can be seen.
-    let id: Option<i64> = sqlx::query_scalar(
-        r#"WITH who AS (SELECT id FROM users WHERE id = $2 AND password = $5 AND is_active AND deleted_at IS NULL FOR SHARE)
-          INSERT INTO personal_access_tokens (tokenable_type, tokenable_id, name, token, abilities)
-          SELECT $1, who.id, $3, $4, '["*"]' FROM who RETURNING id"#,
+    // The lock waits for a change of the password that is under way, and makes one wait until this token can be seen; and of two who
+    // log in at once, one waits for what the other takes away.
+    let made: Option<(i64, Vec<i64>)> = sqlx::query_as(
+        r#"WITH who AS (SELECT id FROM users WHERE id = $2 AND password = $5 AND is_active AND deleted_at IS NULL
+                        FOR NO KEY UPDATE),
+          gone AS (DELETE FROM personal_access_tokens
+                   WHERE id IN (SELECT t.id FROM personal_access_tokens t JOIN who ON who.id = t.tokenable_id
+                                WHERE t.tokenable_type = $1
+                                ORDER BY COALESCE(t.last_used_at, t.created_at) DESC, t.id DESC OFFSET $6)
+                   RETURNING id),
+          made AS (INSERT INTO personal_access_tokens (tokenable_type, tokenable_id, name, token, abilities)
+                   SELECT $1, who.id, $3, $4, '["*"]' FROM who RETURNING id)
+          SELECT made.id, ARRAY(SELECT id FROM gone) FROM made"#,
     )
     .bind(USER_MORPH)
     .bind(user.0)
     .bind(name)
     .bind(secret_hash(&secret))
     .bind(checked)
+    .bind(MOST - 1)
     .fetch_optional(pool)
     .await?;
-    Ok(id.map(|id| format!("{id}|{secret}")))
+    Ok(made.map(|(id, gone)| LoggedIn { token: format!("{id}|{secret}"), gone }))
 }
 
 /// A token as its owner sees it.
@@ -265,7 +285,7 @@ pub async fn list(pool: &PgPool, user: UserId, ask: Ask) -> Result<Rows<OwnToken
     }))
 }
 
-/// Takes a user's own token away. False: there is none, or it is another's.
+/// Takes a user's own token away, and the devices that he noted with it. False: there is none, or it is another's.
 pub async fn delete(pool: &PgPool, user: UserId, id: i64) -> Result<bool, StoreError> {
     let gone = sqlx::query(
         r"DELETE FROM personal_access_tokens WHERE id = $1 AND tokenable_id = $2 AND tokenable_type = 'App\Models\User'",
@@ -275,6 +295,23 @@ pub async fn delete(pool: &PgPool, user: UserId, id: i64) -> Result<bool, StoreE
     .execute(pool)
     .await?;
     Ok(gone.rows_affected() > 0)
+}
+
+/// Takes a user's tokens away, all but one, and the devices on which he is told, all but those that he noted with that one. The tokens
+/// that are no longer good.
+pub(super) async fn forget(tx: &mut PgConnection, user: UserId, keep: Option<i64>) -> Result<Vec<i64>, StoreError> {
+    sqlx::query(
+        "DELETE FROM device_tokens WHERE user_id = $1 AND ($2::bigint IS NULL OR access_token_id IS DISTINCT FROM $2)",
+    )
+    .bind(user.0)
+    .bind(keep)
+    .execute(&mut *tx)
+    .await?;
+    let gone = sqlx::query_scalar(
+        r"DELETE FROM personal_access_tokens
+          WHERE tokenable_id = $1 AND tokenable_type = 'App\Models\User' AND id IS DISTINCT FROM $2 RETURNING id",
+    );
+    Ok(gone.bind(user.0).bind(keep).fetch_all(tx).await?)
 }
 
 /// A new secret: 40 random letters and digits and their CRC-32 as eight hexadecimal digits.

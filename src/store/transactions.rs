@@ -213,6 +213,8 @@ pub enum SettleOutcome {
     TipRefused(tips::TipRefused),
     /// Another transaction has this gateway's id: the same payment cannot count twice.
     GatewayUsed,
+    /// It is his who says so: somebody else has to.
+    Own,
     /// There is none.
     NotFound,
 }
@@ -239,6 +241,9 @@ pub async fn settle(pool: &PgPool, verdict: &Verdict) -> Result<SettleOutcome, S
             .bind(seen.id)
             .fetch_one(&mut *tx)
             .await?;
+    if user == verdict.by.0 {
+        return Ok(SettleOutcome::Own);
+    }
     // The booking is locked before anything else, as everywhere.
     let booking = match booking {
         Some(booking) if is_tip => lock(&mut tx, BookingId(booking)).await?,

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::StoreError;
 use crate::core::geo::LatLng;
 use crate::core::ids::{ProviderId, UserId};
+use crate::core::phone;
 
 /// A user as he sees himself.
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -80,16 +81,13 @@ pub async fn own_provider(pool: &PgPool, provider: ProviderId) -> Result<Option<
     .await?)
 }
 
-/// The live user with this phone; the number is compared as the database normalises it.
+/// The live user with this phone, however it is written.
 pub async fn by_phone(pool: &PgPool, phone: &str) -> Result<Option<UserId>, StoreError> {
-    let id: Option<i64> = sqlx::query_scalar(
-        r"SELECT id FROM users
-          WHERE deleted_at IS NULL
-            AND phone = regexp_replace(regexp_replace($1, '[\s().-]', '', 'g'), '^0(9[0-9]{9})$', '+63\1')",
-    )
-    .bind(phone)
-    .fetch_optional(pool)
-    .await?;
+    let Some(phone) = phone::e164(phone) else { return Ok(None) };
+    let id: Option<i64> = sqlx::query_scalar("SELECT id FROM users WHERE deleted_at IS NULL AND phone = $1")
+        .bind(phone)
+        .fetch_optional(pool)
+        .await?;
     Ok(id.map(UserId))
 }
 

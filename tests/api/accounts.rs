@@ -110,7 +110,7 @@ pub async fn answers(
 }
 
 /// Somebody with a password.
-async fn somebody(server: &Server) -> (Person, String) {
+pub async fn somebody(server: &Server) -> (Person, String) {
     let person = people::customer(server.pool()).await;
     let sql = "UPDATE users SET password = $2 WHERE id = $1 RETURNING phone";
     let phone = sqlx::query_scalar(sql).bind(person.user_id).bind(hash()).fetch_one(server.pool()).await;
@@ -215,11 +215,13 @@ async fn a_registration_is_refused_by_every_field_that_is_wrong() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_who_register_one_phone_at_once_one_has_it() {
-    let server = Server::start().await;
+    let server = Server::behind("127.0.0.1").await;
     let body = json!({"phone": "+639171234567", "password": PASSWORD, "first_name": "Maria"});
-    let many = (0..8).map(|_| {
+    let many = (0..8).map(|nth| {
         let (api, body) = (anyone(&server), body.clone());
-        async move { api.post("/v1/auth/register", body).await.status }
+        // Each from elsewhere: an address has its share of hashes at once.
+        let request = api.request("POST", "/v1/auth/register").header("x-forwarded-for", format!("198.51.100.{nth}"));
+        async move { api.send(request.json(&body)).await.status }
     });
     let mut answers = futures_util::future::join_all(many).await;
     answers.sort_unstable();
@@ -273,7 +275,6 @@ async fn a_log_in_is_refused_by_every_field_that_is_wrong() {
     for (body, fields) in [
         (json!({}), vec!["password", "phone"]),
         (json!({"phone": "+639171234567", "email": "m@x.ph", "password": PASSWORD}), vec!["email"]),
-        (json!({"phone": "+639171234567", "password": "x".repeat(73)}), vec!["password"]),
         (json!({"phone": "+639171234567", "password": "a\u{0}b"}), vec!["password"]),
         (json!({"email": "nobody\u{0}@x.ph", "password": PASSWORD}), vec!["email"]),
     ] {
@@ -389,10 +390,14 @@ async fn a_new_password_wants_the_old_one_and_leaves_no_other_token() {
     assert_eq!(server.api(&stranger.token).get("/v1/me").await.status, 200);
     assert_eq!(log_in(&server, &phone, PASSWORD).await.status, 401);
     assert_eq!(log_in(&server, &phone, "a new password").await.status, 200);
-    // The old password cannot be tried out with a stolen token, either.
-    let refused = mine.put("/v1/me/password", json!({"current_password": "x", "password": "a new password"})).await;
-    let again = mine.put("/v1/me/password", json!({"current_password": "x", "password": "a new password"})).await;
-    assert_eq!((refused.status, again.status), (422, 429), "{again:?}");
+    // The old password cannot be tried out with a stolen token, either: two were counted.
+    let mut last = None;
+    for status in [422, 422, 422, 429] {
+        let again = mine.put("/v1/me/password", json!({"current_password": "x", "password": "a new password"})).await;
+        assert_eq!(again.status, status, "{again:?}");
+        last = Some(again);
+    }
+    let again = last.expect("an answer");
     assert!(again.headers.contains_key("retry-after"));
     assert_eq!(again.headers["x-ratelimit-limit"], "5", "the limit that refused it");
     assert_eq!(mine.get("/v1/me").await.headers["x-ratelimit-limit"], "2000");
@@ -460,11 +465,12 @@ async fn what_one_changes_of_oneself_is_changed_and_nothing_else_is() {
     let (stranger, _) = somebody(&server).await;
     let (mine, his) = (server.api(&person.token), server.api(&stranger.token));
     let before = mine.get("/v1/me").await.json;
-    let change = json!({"first_name": "Ligaya", "email": "Ligaya@Example.com", "gender": "other",
+    let mut change = json!({"first_name": "Ligaya", "email": "Ligaya@Example.com", "gender": "other",
         "date_of_birth": "1991-06-18", "preferred_language": "en-PH", "profile_photo_url": "https://cdn.example.com/1.jpg",
         "notification_preferences": {"push": true}});
     let mut expected = before.clone();
     expected.as_object_mut().expect("an object").extend(change.as_object().expect("an object").clone());
+    change["current_password"] = json!(PASSWORD);
     let changed = patch(&mine, "/v1/me", change).await;
     assert_eq!((changed.status, &changed.json), (200, &expected));
     assert_eq!(mine.get("/v1/me").await.json, expected);
@@ -477,10 +483,12 @@ async fn what_one_changes_of_oneself_is_changed_and_nothing_else_is() {
     };
     assert!(verified().await, "the same address");
     assert_eq!(
-        patch(&his, "/v1/me", json!({"email": "ligaya@EXAMPLE.com"})).await.json["errors"]["email"][0],
+        patch(&his, "/v1/me", json!({"email": "ligaya@EXAMPLE.com", "current_password": PASSWORD})).await.json["errors"]
+            ["email"][0],
         "The email has already been taken."
     );
-    let emptied = patch(&mine, "/v1/me", json!({"email": null, "gender": null, "profile_photo_url": null})).await;
+    let empty = json!({"email": null, "gender": null, "profile_photo_url": null, "current_password": PASSWORD});
+    let emptied = patch(&mine, "/v1/me", empty).await;
     assert_eq!((emptied.status, &emptied.json["email"], &emptied.json["gender"]), (200, &Value::Null, &Value::Null));
     assert!(!verified().await);
     assert_eq!(patch(&mine, "/v1/me", json!({})).await.json, emptied.json);

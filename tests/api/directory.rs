@@ -55,6 +55,9 @@ async fn users_are_found_by_role_and_by_part_of_a_name_a_phone_or_an_email() {
         ("search=%25", vec!["Hiyas"]),
         ("search=l_z", vec![]),
         ("search=%27%3B--", vec![]),
+        ("search=-", vec![]),
+        ("search=%2B", vec![]),
+        ("search=%2B63%20(0)917%20111%200002", vec!["Hiyas"]),
     ] {
         let found = api.get(&format!("/v1/users?{query}")).await;
         let data = found.json["data"].as_array().expect("data");

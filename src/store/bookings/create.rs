@@ -98,6 +98,9 @@ pub enum CreateOutcome {
 /// Why the database does not take a booking.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CreateRefused {
+    /// He was deleted since he was let in.
+    #[error("there is no such customer any more")]
+    NoSuchCustomer,
     /// `bookings_not_self`
     #[error("a provider cannot book himself")]
     OwnTherapist,
@@ -130,7 +133,8 @@ pub async fn create(pool: &PgPool, new: &NewBooking, idempotency: Option<&Key>) 
     }
     // Leaving early drops the transaction: it rolls back, the key's row with it.
     let booking = match insert(&mut tx, new).await {
-        Ok(booking) => booking,
+        Ok(Some(booking)) => booking,
+        Ok(None) => return Ok(CreateOutcome::Refused(CreateRefused::NoSuchCustomer)),
         Err(e) => return refused(&e).map(CreateOutcome::Refused).ok_or(e),
     };
     if let Some(code) = new.promo_code
@@ -172,20 +176,24 @@ fn refused(error: &StoreError) -> Option<CreateRefused> {
     }
 }
 
-/// The booking and its place, in one statement: a round trip less.
-async fn insert(tx: &mut PgConnection, new: &NewBooking) -> Result<BookingId, StoreError> {
+/// The booking and its place, in one statement: a round trip less. `None`: there is no such customer any more. Who is being deleted is
+/// waited for; a provider whose user is gone is none.
+async fn insert(tx: &mut PgConnection, new: &NewBooking) -> Result<Option<BookingId>, StoreError> {
     let (price, place) = (&new.price, &new.place);
-    let id: i64 = sqlx::query_scalar(
-        "WITH made AS (
+    let id: Option<i64> = sqlx::query_scalar(
+        "WITH who AS (SELECT id FROM users WHERE id = $1 AND deleted_at IS NULL FOR KEY SHARE),
+         chosen AS (SELECT p.id FROM providers p JOIN users u ON u.id = p.user_id
+                    WHERE p.id = $2 AND u.deleted_at IS NULL FOR KEY SHARE OF u),
+         made AS (
              INSERT INTO bookings (customer_id, provider_id, service_id, payment_method, preferences,
                  dispatch_timeout_s, max_price, price_is_estimate, promo_code_id, service_price, distance_surcharge,
                  platform_fee, tip_amount, promo_discount, total_amount, provider_earnings, commission_amount,
                  commission_rate, customer_notes, type, booking_type, scheduled_at, lease_owner, lease_token, lease_until,
                  requested_at, created_at, uuid)
-             VALUES ($1, $2, $3, $4::payment_method, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
+             SELECT who.id, CASE WHEN $2::bigint IS NOT NULL THEN COALESCE((SELECT id FROM chosen), 0) END, $3, $4::payment_method, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19,
                      $20::booking_service_type, $21::booking_schedule_type, $22, $23, ($23 IS NOT NULL)::int,
                      clock_timestamp() + make_interval(secs => $24), clock_timestamp(), clock_timestamp(),
-                     COALESCE($31, gen_random_uuid()))
+                     COALESCE($31, gen_random_uuid()) FROM who
              RETURNING id)
          INSERT INTO booking_locations (booking_id, address, unit_number, building_name, landmark, latitude, longitude)
          SELECT made.id, $25, $26, $27, $28, $29, $30 FROM made RETURNING booking_id",
@@ -221,7 +229,7 @@ async fn insert(tx: &mut PgConnection, new: &NewBooking) -> Result<BookingId, St
     .bind(Decimal::new(place.at.lat_e7().into(), 7))
     .bind(Decimal::new(place.at.lng_e7().into(), 7))
     .bind(new.uuid)
-    .fetch_one(tx)
+    .fetch_optional(tx)
     .await?;
-    Ok(BookingId(id))
+    Ok(id.map(BookingId))
 }

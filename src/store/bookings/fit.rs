@@ -25,6 +25,8 @@ pub(crate) enum For {
     /// To take what he was asked: going offline meanwhile does not take the offer from him. Whether he is free is
     /// decided by the constraints of the bookings table.
     Accept,
+    /// To be shown what he was asked: the same, and nothing is locked.
+    Show,
 }
 
 /// A therapist who can take the booking.
@@ -62,6 +64,34 @@ struct Row {
     default_schedule: Option<serde_json::Value>,
 }
 
+/// `$tail`: what is locked of it.
+macro_rules! select {
+    ($tail:literal) => {
+        concat!(
+            "SELECT u.id AS user_id, p.commission_rate, tp.buffer_minutes, ps.price, ps.base_distance_km,
+                    ps.per_km_surcharge, ps.max_travel_distance_km, ps.home_service_enabled, ps.store_service_enabled,
+                    tp.default_schedule
+             FROM providers p
+             JOIN users u ON u.id = p.user_id AND u.is_active AND u.deleted_at IS NULL
+             JOIN therapist_profiles tp ON tp.provider_id = p.id
+             JOIN provider_services ps ON ps.provider_id = p.id AND ps.service_id = $2
+                  AND ps.is_available AND ps.home_service_enabled
+             WHERE p.id = $1 AND p.type = 'therapist' AND p.verification_status = 'verified' AND p.is_active
+               AND p.deleted_at IS NULL AND p.accepts_home_service AND p.user_id <> $3
+               AND NOT EXISTS (SELECT 1 FROM customer_blocks c WHERE c.customer_id = $3 AND c.provider_id = p.id)
+               AND NOT EXISTS (SELECT 1 FROM bookings b WHERE b.id = $8 AND NOT b.price_is_estimate
+                               AND (ps.updated_at > b.created_at OR ps.price > b.service_price))
+               AND (NOT $4 OR NOT $5 OR p.is_available)
+               AND (NOT $4 OR NOT EXISTS (
+                    SELECT 1 FROM bookings a WHERE a.provider_id = p.id AND a.provider_type = 'therapist' AND a.deleted_at IS NULL
+                     AND a.status IN ('accepted', 'en_route', 'arrived', 'in_progress')
+                     AND (a.busy_during && tstzrange($6, $7 + make_interval(mins => tp.buffer_minutes))
+                          OR ($5 AND (a.status <> 'accepted' OR a.booking_type = 'now')))))",
+            $tail
+        )
+    };
+}
+
 /// `None` when the therapist cannot take the booking, or would cost more than its `max_price`; or has, since a customer chose
 /// him at his price, changed what he asks for the service or for the way.
 pub(crate) async fn fit(
@@ -73,37 +103,19 @@ pub(crate) async fn fit(
 ) -> Result<Option<Fit>, StoreError> {
     // Without the buffer, which the statement knows.
     let slot = if let For::Offer(now) = asked { Some(booking.slot(now, distance, 0)) } else { None };
-    let row: Option<Row> = sqlx::query_as(
-        "SELECT u.id AS user_id, p.commission_rate, tp.buffer_minutes, ps.price, ps.base_distance_km,
-                ps.per_km_surcharge, ps.max_travel_distance_km, ps.home_service_enabled, ps.store_service_enabled,
-                tp.default_schedule
-         FROM providers p
-         JOIN users u ON u.id = p.user_id AND u.is_active AND u.deleted_at IS NULL
-         JOIN therapist_profiles tp ON tp.provider_id = p.id
-         JOIN provider_services ps ON ps.provider_id = p.id AND ps.service_id = $2
-              AND ps.is_available AND ps.home_service_enabled
-         WHERE p.id = $1 AND p.type = 'therapist' AND p.verification_status = 'verified' AND p.is_active
-           AND p.deleted_at IS NULL AND p.accepts_home_service AND p.user_id <> $3
-           AND NOT EXISTS (SELECT 1 FROM customer_blocks c WHERE c.customer_id = $3 AND c.provider_id = p.id)
-           AND NOT EXISTS (SELECT 1 FROM bookings b WHERE b.id = $8 AND NOT b.price_is_estimate
-                           AND (ps.updated_at > b.created_at OR ps.price > b.service_price))
-           AND (NOT $4 OR NOT $5 OR p.is_available)
-           AND (NOT $4 OR NOT EXISTS (
-                SELECT 1 FROM bookings a WHERE a.provider_id = p.id AND a.provider_type = 'therapist' AND a.deleted_at IS NULL
-                 AND a.status IN ('accepted', 'en_route', 'arrived', 'in_progress')
-                 AND (a.busy_during && tstzrange($6, $7 + make_interval(mins => tp.buffer_minutes))
-                      OR ($5 AND (a.status <> 'accepted' OR a.booking_type = 'now')))))",
-    )
-    .bind(provider.0)
-    .bind(booking.service_id)
-    .bind(booking.customer_id)
-    .bind(slot.is_some())
-    .bind(booking.is_now())
-    .bind(slot.and_then(|slot| to_chrono(slot.from)))
-    .bind(slot.and_then(|slot| to_chrono(slot.until)))
-    .bind(booking.id)
-    .fetch_optional(&mut *tx)
-    .await?;
+    // Of who is being deleted an accept waits for the end; who asks whom to ask does not.
+    let sql = if asked == For::Accept { select!(" FOR KEY SHARE OF u") } else { select!("") };
+    let row: Option<Row> = sqlx::query_as(sql)
+        .bind(provider.0)
+        .bind(booking.service_id)
+        .bind(booking.customer_id)
+        .bind(slot.is_some())
+        .bind(booking.is_now())
+        .bind(slot.and_then(|slot| to_chrono(slot.from)))
+        .bind(slot.and_then(|slot| to_chrono(slot.until)))
+        .bind(booking.id)
+        .fetch_optional(&mut *tx)
+        .await?;
     let Some(row) = row else { return Ok(None) };
     if slot.is_some_and(|slot| !booking.is_now() && !works(row.default_schedule.as_ref(), &slot)) {
         return Ok(None);

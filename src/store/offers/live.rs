@@ -60,7 +60,7 @@ pub(super) async fn live_offer_in(db: &mut PgConnection, offer: OfferId) -> Resu
     let Some(row) = live_row(db, offer).await? else { return Ok(None) };
     let Some(booking) = read(db, BookingId(row.booking_id)).await? else { return Ok(None) };
     let roughly = row.roughly()?;
-    let fit = fit::fit(db, &booking, ProviderId(row.provider_id), roughly, fit::For::Accept).await?;
+    let fit = fit::fit(db, &booking, ProviderId(row.provider_id), roughly, fit::For::Show).await?;
     fit.map(|fit| row.message(offer, &booking, &fit)).transpose()
 }
 
