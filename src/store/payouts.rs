@@ -13,11 +13,14 @@ use uuid::Uuid;
 use super::audit_logs::{self, Change};
 use super::idempotency::{self, Key, Once};
 use super::pages::{Ask, Rows};
-use super::tx::{act_as, commit};
+use super::tx::act_as;
 use super::{StoreError, transactions};
 use crate::core::ids::UserId;
 use crate::core::money::Money;
 use crate::wire::time::WireTime;
+
+/// The largest that one transaction can pay: its column's width.
+pub const MOST: Money = Money::centavos(9_999_999_999);
 
 /// A payout, to admins and to the provider.
 #[derive(Clone, PartialEq, Debug, Serialize, sqlx::FromRow, utoipa::ToSchema)]
@@ -359,18 +362,16 @@ pub struct PayoutMove {
     pub reference_number: Option<String>,
 }
 
-/// What became of it.
+/// Why it is not moved.
 #[derive(Clone, PartialEq, Debug)]
-pub enum PayoutOutcome {
-    /// Committed.
-    Moved(Box<Payout>),
-    /// It has that status already: nothing was done.
-    Unchanged(Box<Payout>),
+pub enum MoveRefused {
     /// Not from the status that it has.
     NotAllowed {
         /// As it is.
         status: String,
     },
+    /// It is more than one transaction can be: so much.
+    TooMuch(Money),
     /// There is none.
     NotFound,
 }
@@ -381,38 +382,49 @@ fn may(from: &str, to: &str) -> bool {
 }
 
 /// Moves a payout. `completed`: the money is with the provider, which is a transaction of its own; `failed`: its days, bookings and
-/// tips are free for another.
+/// tips are free for another. The status that it has already: nothing is done.
 ///
 /// # Errors
-/// [`StoreError::Database`]
-pub async fn transition(pool: &PgPool, wish: &PayoutMove) -> Result<PayoutOutcome, StoreError> {
-    let mut tx = pool.begin().await?;
-    act_as(&mut tx, Some(wish.by)).await?;
+/// [`StoreError::Undecided`] when its commit was not answered.
+pub async fn transition(
+    pool: &PgPool,
+    wish: &PayoutMove,
+    key: Option<Key>,
+) -> Result<Once<(), MoveRefused>, StoreError> {
+    let mut begun = match idempotency::begin(pool, wish.by, key).await? {
+        Ok(begun) => begun,
+        Err(before) => return Ok(Once::Before(before)),
+    };
+    let tx = &mut *begun.tx;
+    act_as(tx, Some(wish.by)).await?;
     let whose: Option<(i64, i64)> = sqlx::query_as(
         "SELECT o.provider_id, p.user_id FROM payouts o JOIN providers p ON p.id = o.provider_id WHERE o.id = $1",
     )
     .bind(wish.payout)
     .fetch_optional(&mut *tx)
     .await?;
-    let Some((provider, user)) = whose else { return Ok(PayoutOutcome::NotFound) };
+    let Some((provider, user)) = whose else { return Ok(Once::Refused(MoveRefused::NotFound)) };
     if wish.to == "failed" {
         sqlx::query("SELECT 1 FROM bookings WHERE payout_id = $1 ORDER BY id FOR NO KEY UPDATE")
             .bind(wish.payout)
             .execute(&mut *tx)
             .await?;
     }
-    lock_provider(&mut tx, provider).await?;
-    let payout = by_id(&mut tx, wish.payout).await?;
+    lock_provider(tx, provider).await?;
+    let payout = by_id(tx, wish.payout).await?;
     if payout.status == wish.to {
-        return Ok(PayoutOutcome::Unchanged(Box::new(payout)));
+        return begun.moved((), &payout).await;
     }
     if !may(&payout.status, wish.to) {
-        return Ok(PayoutOutcome::NotAllowed { status: payout.status });
+        return Ok(Once::Refused(MoveRefused::NotAllowed { status: payout.status }));
+    }
+    if wish.to == "completed" && payout.net_payout > MOST {
+        return Ok(Once::Refused(MoveRefused::TooMuch(payout.net_payout)));
     }
     let number = match wish.to {
-        "completed" => pay(&mut tx, &payout, UserId(user)).await?,
+        "completed" => pay(tx, &payout, UserId(user)).await?,
         "failed" => {
-            let_go(&mut tx, wish.payout).await?;
+            let_go(tx, wish.payout).await?;
             None
         }
         _ => None,
@@ -434,7 +446,7 @@ pub async fn transition(pool: &PgPool, wish: &PayoutMove) -> Result<PayoutOutcom
     .await?;
     let (old, new) = (json!({"status": payout.status}), json!({"status": wish.to, "reason": wish.reason}));
     audit_logs::write(
-        &mut tx,
+        tx,
         Change {
             by: wish.by,
             action: "updated",
@@ -445,9 +457,8 @@ pub async fn transition(pool: &PgPool, wish: &PayoutMove) -> Result<PayoutOutcom
         },
     )
     .await?;
-    let payout = by_id(&mut tx, wish.payout).await?;
-    commit(tx).await?;
-    Ok(PayoutOutcome::Moved(Box::new(payout)))
+    let payout = by_id(tx, wish.payout).await?;
+    begun.moved((), &payout).await
 }
 
 /// The payment itself: its number; `None` where nothing is to be paid.
