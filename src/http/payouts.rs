@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::Response;
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
@@ -54,7 +55,7 @@ pub struct PayoutRequest {
         (status = 201, body = Payout, headers(("location" = String, description = "Of the payout"))),
         (status = 400, description = "`bad_json`: the body is not JSON; `bad_idempotency_key`", body = ProblemBody),
         (status = 409, description = "`payout_overlaps` with `payout_id`: one that did not fail has a day of it; `idempotency_in_flight`", body = ProblemBody),
-        (status = 422, description = "`invalid`; `nothing_to_pay`; `idempotency_key_reused`", body = ProblemBody)
+        (status = 422, description = "`invalid`; `nothing_to_pay`; `payout_too_large`; `idempotency_key_reused`", body = ProblemBody)
     )
 )]
 pub async fn create(
@@ -98,6 +99,11 @@ fn refused(why: PayoutRefused, to: NaiveDate) -> Problem {
             Problem::conflict("payout_overlaps", format!("Payout {other} has a day of this period."))
                 .with("payout_id", other)
         }
+        PayoutRefused::TooMuch => Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "payout_too_large",
+            format!("One transaction pays at most {}: ask for a shorter period.", payouts::MOST),
+        ),
         PayoutRefused::Nothing => {
             Problem::field("nothing_to_pay", "period_end", "Nothing was earned in this period, or all of it is paid.")
         }

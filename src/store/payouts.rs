@@ -174,6 +174,8 @@ pub enum PayoutRefused {
     NotYet(NaiveDate),
     /// A payout that did not fail has a day of it: this one.
     Overlaps(i64),
+    /// More than one transaction can pay.
+    TooMuch,
     /// Nothing was earned, or all of it is paid.
     Nothing,
 }
@@ -212,9 +214,22 @@ pub async fn create(
     if bookings.is_empty() && tips.is_empty() {
         return Ok(Once::Refused(PayoutRefused::Nothing));
     }
-    let id = insert(tx, provider, new, &bookings, &tips).await?;
+    let id = match insert(tx, provider, new, &bookings, &tips).await {
+        Ok(id) => id,
+        Err(error) if error.code().as_deref() == Some("22003") => return Ok(Once::Refused(PayoutRefused::TooMuch)),
+        // Written by somebody's SQL, which takes no lock of the provider; it is committed by now.
+        Err(error) if error.constraint() == Some("payouts_no_overlap") => {
+            drop(begun);
+            let other = overlapping(&mut *pool.acquire().await?, provider, new).await?;
+            return other.map(|other| Once::Refused(PayoutRefused::Overlaps(other))).ok_or(error);
+        }
+        Err(error) => return Err(error),
+    };
     mark(tx, id, &bookings, &tips).await?;
     let payout = by_id(tx, id).await?;
+    if payout.net_payout > MOST {
+        return Ok(Once::Refused(PayoutRefused::TooMuch));
+    }
     let made = json!({"provider_uuid": payout.provider_uuid, "net_payout": payout.net_payout});
     audit_logs::write(
         tx,
@@ -261,11 +276,12 @@ async fn due_bookings(tx: &mut PgConnection, provider: i64, new: &NewPayout) -> 
     .await?)
 }
 
+/// An import may not know when a tip was paid: then when it was asked for.
 async fn due_tips(tx: &mut PgConnection, provider: i64, new: &NewPayout) -> Result<Vec<i64>, StoreError> {
     Ok(sqlx::query_scalar(concat!(
         "SELECT t.id FROM transactions t JOIN bookings b ON b.id = t.booking_id
          WHERE b.provider_id = $1 AND t.type = 'tip' AND t.status = 'completed' AND t.payout_id IS NULL AND ",
-        is_due!("t.processed_at"),
+        is_due!("COALESCE(t.processed_at, t.created_at)"),
         " ORDER BY t.id FOR NO KEY UPDATE OF t"
     ))
     .bind(provider)

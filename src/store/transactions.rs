@@ -30,7 +30,7 @@ pub struct Transaction {
     pub user_uuid: Uuid,
     /// Of the booking that it is for.
     pub booking_uuid: Option<Uuid>,
-    /// The payout that it is, or (a tip) that it was paid out with.
+    /// The payout that it is, or (a tip, to admins) that it was paid out with.
     pub payout_id: Option<i64>,
     /// `payment`, `refund`, `payout`, `wallet_topup`, `tip`: it gives the direction.
     #[schema(example = "wallet_topup")]
@@ -69,6 +69,14 @@ pub struct Transaction {
 }
 
 impl Transaction {
+    /// As it is shown to `user`: how his tip reaches whom he gave it to is not his to know. `None`: an admin.
+    fn shown(mut self, user: Option<UserId>) -> Self {
+        if user.is_some() && self.r#type == "tip" {
+            self.payout_id = None;
+        }
+        self
+    }
+
     /// What keys it in a list.
     pub const fn key(&self) -> i64 {
         self.id
@@ -113,7 +121,7 @@ pub async fn list(pool: &PgPool, filter: Filter, ask: Ask) -> Result<Rows<Transa
             "WHERE $3::bigint IS NULL AND ($4::text IS NULL OR t.status::text = $4) AND ($5::text IS NULL OR t.type::text = $5)"
         ),
     };
-    let rows = sqlx::query_as(ask.of(select, "t.id"))
+    let rows: Vec<Transaction> = sqlx::query_as(ask.of(select, "t.id"))
         .bind(ask.bound())
         .bind(ask.limit())
         .bind(filter.user.map(|user| user.0))
@@ -121,7 +129,7 @@ pub async fn list(pool: &PgPool, filter: Filter, ask: Ask) -> Result<Rows<Transa
         .bind(filter.kind)
         .fetch_all(pool)
         .await?;
-    Ok(ask.rows(rows))
+    Ok(ask.rows(rows.into_iter().map(|row| row.shown(filter.user)).collect()))
 }
 
 /// One of them; `None`: there is none, or it is not `user`'s (`None`: anybody's will do).
@@ -129,11 +137,13 @@ pub async fn list(pool: &PgPool, filter: Filter, ask: Ask) -> Result<Rows<Transa
 /// # Errors
 /// [`StoreError::Database`]
 pub async fn find(pool: &PgPool, uuid: Uuid, user: Option<UserId>) -> Result<Option<Transaction>, StoreError> {
-    Ok(sqlx::query_as(select!("WHERE t.uuid = $1 AND ($2::bigint IS NULL OR t.user_id = $2)"))
-        .bind(uuid)
-        .bind(user.map(|user| user.0))
-        .fetch_optional(pool)
-        .await?)
+    let found: Option<Transaction> =
+        sqlx::query_as(select!("WHERE t.uuid = $1 AND ($2::bigint IS NULL OR t.user_id = $2)"))
+            .bind(uuid)
+            .bind(user.map(|user| user.0))
+            .fetch_optional(pool)
+            .await?;
+    Ok(found.map(|row| row.shown(user)))
 }
 
 pub(crate) async fn by_id(tx: &mut PgConnection, id: i64) -> Result<Transaction, StoreError> {
