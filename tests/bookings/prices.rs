@@ -83,9 +83,9 @@ async fn a_code_that_takes_nothing_off_yet_is_used_all_the_same() {
     let offer = w.offer(first, therapist, 1).await;
     let won = offers::accept(w.pool(), offer, therapist.provider).await.expect("a statement");
     let AcceptOutcome::Accepted(won) = won else { panic!("{won:?}") };
-    assert_eq!(won.view.booking.promo_discount, Money::centavos(9_000));
+    assert_eq!(won.view.booking.promo_discount, Money::centavos(9_150), "10 % of 915.00");
     let used = "SELECT (discount_amount * 100)::bigint FROM promo_code_usages WHERE booking_id = $1";
-    assert_eq!(w.one(used, first.0).await, 9_000);
+    assert_eq!(w.one(used, first.0).await, 9_150);
 }
 
 #[tokio::test]
