@@ -11,6 +11,10 @@ use super::money::Money;
 use super::settings::CancellationPolicy;
 use super::time::Timestamp;
 
+/// The most that commission, surcharge, discount or fee of a booking can be: the columns' width. Prices within it, and ways that
+/// cost what people pay, stay within it whatever the percentages.
+pub const MOST: Money = Money::centavos(99_999_999);
+
 /// One service as one therapist offers it: a row of `provider_services` that is available.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Offering {
@@ -60,14 +64,14 @@ pub enum Discount {
 }
 
 impl Promo {
-    /// What it takes off `amount`: never more than the amount, never less than nothing.
+    /// What it takes off `amount`: never more than the amount or [`MOST`], never less than nothing.
     pub fn discount_on(&self, amount: Money) -> Money {
         let discount = match self.discount {
             Discount::Percentage(percent) => amount.percent(percent),
             Discount::FixedAmount(fixed) => fixed,
         };
         let discount = self.max_discount.map_or(discount, |max| discount.min(max));
-        discount.min(amount).max(Money::ZERO)
+        discount.min(amount).min(MOST).max(Money::ZERO)
     }
 }
 
@@ -92,6 +96,15 @@ pub struct Price {
     pub commission_amount: Money,
     /// Percent, 0 to 100.
     pub commission_rate: Decimal,
+}
+
+impl Price {
+    /// Whether a booking can hold it: prices that others wrote may be larger than any that is read here.
+    pub fn fits(&self) -> bool {
+        const TOTAL: Money = Money::centavos(9_999_999_999);
+        [self.distance_surcharge, self.commission_amount].iter().all(|part| *part <= MOST)
+            && self.service_price + self.distance_surcharge + self.platform_fee + self.tip_amount <= TOTAL
+    }
 }
 
 /// The price of a booking before any tip. `service_price` and `surcharge` are not negative, `commission_rate` is a
@@ -145,7 +158,7 @@ pub struct Cancellation {
 
 /// What a cancellation at `now` costs the customer: nothing while pending, when provider or system cancel, early enough
 /// before a scheduled booking, or soon after the accept of a `now` booking; else a percentage of the total without tip.
-/// Both limits include their last instant. A customer who is absent at the door always pays.
+/// Both limits include their last instant; no fee is above [`MOST`]. A customer who is absent at the door always pays.
 pub fn cancellation_fee(policy: &CancellationPolicy, booking: &Cancellation, now: Timestamp) -> Money {
     let Some(accepted_at) = booking.accepted_at else { return Money::ZERO };
     let free = match (booking.by, booking.scheduled_at) {
@@ -154,7 +167,7 @@ pub fn cancellation_fee(policy: &CancellationPolicy, booking: &Cancellation, now
         (_, Some(at)) => now <= at.minus(Duration::from_secs(u64::from(policy.free_before_hours) * 3_600)),
         (_, None) => now.since(accepted_at) <= Duration::from_secs(u64::from(policy.free_after_accept_s)),
     };
-    if free { Money::ZERO } else { (booking.total - booking.tip).percent(policy.fee_percentage) }
+    if free { Money::ZERO } else { (booking.total - booking.tip).percent(policy.fee_percentage).min(MOST) }
 }
 
 #[cfg(test)]
@@ -184,6 +197,28 @@ mod tests {
         {
             assert_eq!(surcharge(&o, Meters::new(metres)).to_string(), expect, "{metres} m");
         }
+    }
+
+    #[test]
+    fn what_no_column_can_hold_is_no_price_and_caps_discount_and_fee() {
+        let huge = Money::centavos(5_000_000_000);
+        let all = Promo { discount: Discount::Percentage(Decimal::ONE_HUNDRED), max_discount: None };
+        let of = |service, way, rate: i64| price(service, way, Decimal::from(rate), Some(&all));
+        assert!(of(MOST, Money::ZERO, 100).fits() && of(huge, MOST, 1).fits());
+        assert!(!of(MOST, Money::centavos(1), 100).fits(), "the commission");
+        assert!(!of(Money::ZERO, MOST + Money::centavos(1), 0).fits(), "the way");
+        assert!(!of(Money::centavos(9_999_999_999), Money::centavos(1), 0).fits(), "the total");
+        assert_eq!(of(huge, Money::ZERO, 1).promo_discount, MOST);
+        let mut policy = Settings::default().cancellation_policy;
+        policy.fee_percentage = Decimal::ONE_HUNDRED;
+        let booking = Cancellation {
+            by: CancelledBy::Customer,
+            total: huge,
+            tip: Money::ZERO,
+            accepted_at: Some(Timestamp::from_secs(0)),
+            scheduled_at: None,
+        };
+        assert_eq!(cancellation_fee(&policy, &booking, Timestamp::from_secs(86_400)), MOST);
     }
 
     #[test]

@@ -119,7 +119,12 @@ fn not_created(refused: CreateRefused) -> Problem {
             "provider_uuid",
             format!("The provider_uuid field is wrong: {refused}."),
         ),
-        CreateRefused::PromoUsedUp => new_booking::promo_refused(refused),
+        CreateRefused::TooDear => Problem::field(
+            "invalid",
+            "service",
+            format!("The service field is of one that cannot be booked: {refused}."),
+        ),
+        CreateRefused::Promo(_) => new_booking::promo_refused(refused),
     }
 }
 

@@ -329,10 +329,11 @@ pub mod read {
 
     fn plain_decimal(given: Given<'_>) -> Option<Decimal> {
         match given {
-            Given::Text(text) => text.parse().ok(),
-            Given::Json(Value::String(text)) => text.parse().ok(),
+            // Exactly: more digits than a Decimal holds would be rounded to others than were written.
+            Given::Text(text) => Decimal::from_str_exact(text).ok(),
+            Given::Json(Value::String(text)) => Decimal::from_str_exact(text).ok(),
             // Through its text: a binary fraction would bring digits that nobody wrote.
-            Given::Json(Value::Number(number)) => number.to_string().parse().ok(),
+            Given::Json(Value::Number(number)) => Decimal::from_str_exact(&number.to_string()).ok(),
             Given::Json(_) => None,
         }
     }
@@ -490,9 +491,13 @@ mod tests {
 
     #[test]
     fn money_takes_text_or_number_and_at_most_two_decimals() {
-        for (given, read_as) in
-            [(json!("800.00"), Some("800.00")), (json!(0.1), Some("0.10")), (json!("1.005"), None), (json!(-1), None)]
-        {
+        for (given, read_as) in [
+            (json!("800.00"), Some("800.00")),
+            (json!(0.1), Some("0.10")),
+            (json!("1.005"), None),
+            (json!(-1), None),
+            (json!("0.99999999999999999999999999999"), None),
+        ] {
             assert_eq!(read::money(Given::Json(&given)).ok().map(|m| m.to_string()).as_deref(), read_as, "{given}");
         }
     }

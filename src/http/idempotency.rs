@@ -142,6 +142,16 @@ pub(super) fn answer<T, R>(
     }
 }
 
+/// The same where what is there is moved: 200 with the row as it stands.
+pub(super) fn moved<T, R>(once: Once<T, R>, refused: impl FnOnce(R) -> Problem) -> Result<Json<Value>, Problem> {
+    match once {
+        Once::Made(_, body) | Once::Before(Claim::Replay { body, .. }) => Ok(Json(body)),
+        Once::Before(Claim::Reused) => Err(reused()),
+        Once::Before(Claim::InFlight | Claim::New) => Err(in_flight()),
+        Once::Refused(why) => Err(refused(why)),
+    }
+}
+
 /// Something may have been made though nobody can tell: who asks again without a key may make it twice, and is not asked to.
 /// `done`: `it was booked`; `list`: where he can see it.
 pub fn not_done(error: StoreError, keyed: bool, done: &str, list: &str) -> Problem {

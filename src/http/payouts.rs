@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::Response;
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::auth::Caller;
@@ -16,7 +18,7 @@ use super::page::{Page, PageQuery};
 use super::problem::{Problem, ProblemBody};
 use super::transactions::{not_allowed, whose};
 use crate::engine::Engine;
-use crate::store::payouts::{self, Filter, NewPayout, Payout, PayoutMove, PayoutOutcome, PayoutRefused};
+use crate::store::payouts::{self, Filter, MoveRefused, NewPayout, Payout, PayoutMove, PayoutRefused};
 
 /// Words of the schema's `payout_status`.
 const STATUSES: &[&str] = &["pending", "processing", "completed", "failed"];
@@ -53,7 +55,7 @@ pub struct PayoutRequest {
         (status = 201, body = Payout, headers(("location" = String, description = "Of the payout"))),
         (status = 400, description = "`bad_json`: the body is not JSON; `bad_idempotency_key`", body = ProblemBody),
         (status = 409, description = "`payout_overlaps` with `payout_id`: one that did not fail has a day of it; `idempotency_in_flight`", body = ProblemBody),
-        (status = 422, description = "`invalid`; `nothing_to_pay`; `idempotency_key_reused`", body = ProblemBody)
+        (status = 422, description = "`invalid`; `nothing_to_pay`; `payout_too_large`; `idempotency_key_reused`", body = ProblemBody)
     )
 )]
 pub async fn create(
@@ -97,6 +99,11 @@ fn refused(why: PayoutRefused, to: NaiveDate) -> Problem {
             Problem::conflict("payout_overlaps", format!("Payout {other} has a day of this period."))
                 .with("payout_id", other)
         }
+        PayoutRefused::TooMuch => Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "payout_too_large",
+            format!("One transaction pays at most {}: ask for a shorter period.", payouts::MOST),
+        ),
         PayoutRefused::Nothing => {
             Problem::field("nothing_to_pay", "period_end", "Nothing was earned in this period, or all of it is paid.")
         }
@@ -164,12 +171,15 @@ pub struct PayoutTransition {
     post,
     path = "/v1/payouts/{id}/transitions",
     tag = "money",
-    params(("id" = i64, Path)),
+    params(
+        ("id" = i64, Path),
+        ("Idempotency-Key" = Option<String>, Header, description = "Repeat the request with the same key and get the same answer"),
+    ),
     request_body = PayoutTransition,
     responses(
         (status = 200, body = Payout),
         (status = 404, body = ProblemBody),
-        (status = 409, description = "`not_allowed` with `current_status`", body = ProblemBody),
+        (status = 409, description = "`not_allowed` with `current_status`; `payout_too_large`: more than one transaction can be; `idempotency_in_flight`", body = ProblemBody),
         (status = 422, body = ProblemBody)
     )
 )]
@@ -177,16 +187,29 @@ pub async fn transition(
     State(engine): State<Arc<Engine>>,
     Caller(caller): Caller,
     PathId(payout): PathId,
-    Body { mut fields, .. }: Body,
-) -> Result<Json<Payout>, Problem> {
+    key: IdempotencyKey,
+    Body { mut fields, bytes }: Body,
+) -> Result<Json<Value>, Problem> {
+    let key = key.of(&bytes);
+    let keyed = key.is_some();
     let to = fields.required("to", read::word(STATUSES));
     let reason = fields.optional("reason", read::text(500));
     let reference_number = fields.optional("reference_number", read::text(50));
     let to = fields.finish(to)?;
     let wish = PayoutMove { payout, by: caller.user, to, reason, reference_number };
-    match payouts::transition(&engine.pool, &wish).await? {
-        PayoutOutcome::Moved(payout) | PayoutOutcome::Unchanged(payout) => Ok(Json(*payout)),
-        PayoutOutcome::NotAllowed { status } => Err(not_allowed("payout", &status, to)),
-        PayoutOutcome::NotFound => Err(Problem::not_found("Payout")),
-    }
+    let path = format!("/v1/payouts/{payout}");
+    let moved = payouts::transition(&engine.pool, &wish, key)
+        .await
+        .map_err(|error| idempotency::not_done(error, keyed, "it was moved", &path))?;
+    idempotency::moved(moved, |why| match why {
+        MoveRefused::NotAllowed { status } => not_allowed("payout", &status, to),
+        MoveRefused::TooMuch(net) => Problem::conflict(
+            "payout_too_large",
+            format!(
+                "Not possible: one transaction pays at most {}, not {net}; fail it and pay shorter periods.",
+                payouts::MOST
+            ),
+        ),
+        MoveRefused::NotFound => Problem::not_found("Payout"),
+    })
 }

@@ -4,7 +4,6 @@ use chrono::NaiveDate;
 use serde_json::Value;
 
 use super::extract::{Given, read};
-use crate::core::money::Money;
 
 /// Longest URL, characters: what browsers take.
 const LONGEST_URL: usize = 2_000;
@@ -120,15 +119,6 @@ pub(super) fn email(given: Given<'_>) -> Result<String, String> {
     text.ok_or_else(|| "must be an email address of at most 255 characters".to_owned())
 }
 
-/// A price that the schema's DECIMAL(8, 2) can hold.
-pub(super) fn surcharge(given: Given<'_>) -> Result<Money, String> {
-    const MOST: Money = Money::centavos(99_999_999);
-    read::money(given)
-        .ok()
-        .filter(|amount| *amount <= MOST)
-        .ok_or_else(|| format!("must be an amount like 20.00, from 0 to {MOST}, with at most two decimals"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,7 +165,6 @@ mod tests {
         }
         assert!(reads(words(&["male", "female"]), json!(["female", "male"])));
         assert!(!reads(words(&["male", "female"]), json!(["male", "male"])));
-        assert!(!reads(surcharge, json!("1000000.00")) && reads(surcharge, json!("999999.99")));
     }
 
     #[test]

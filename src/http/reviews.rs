@@ -82,11 +82,10 @@ pub async fn create(
     let customer = caller.user;
     let new =
         NewReview { booking, customer, overall, professionalism, communication, timeliness, quality, comment, tags };
-    let list = format!("/v1/bookings/{booking}");
     let made = engine
         .review(&new, key)
         .await
-        .map_err(|error| idempotency::not_done(error, keyed, "the review was kept", &list))?;
+        .map_err(|error| idempotency::not_done(error, keyed, "the review was kept", "/v1/providers/{uuid}/reviews"))?;
     idempotency::answer(made, None, refused)
 }
 

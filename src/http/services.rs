@@ -16,6 +16,8 @@ use super::idempotency::{self, IdempotencyKey, Making};
 use super::page::{Page, WholeList};
 use super::problem::{Problem, ProblemBody};
 use super::readers;
+use crate::core::money::Money;
+use crate::core::pricing;
 use crate::engine::Engine;
 use crate::store::rows::Columns;
 use crate::store::services::{self, ServiceRow};
@@ -48,7 +50,7 @@ pub struct ServiceRequest {
     pub description: Option<String>,
     /// At most 500 characters.
     pub short_description: Option<String>,
-    /// What an estimate starts from. Required of a new one.
+    /// What an estimate starts from, at most 999999.99. Required of a new one.
     #[schema(example = "800.00")]
     pub base_price: Option<String>,
     /// `PHP`
@@ -74,7 +76,7 @@ fn read_columns(mut reading: Reading) -> Result<Columns, Problem> {
     reading.nullable("category_id", read::integer(1, i64::MAX));
     reading.nullable("description", read::text(10_000));
     reading.nullable("short_description", read::text(500));
-    reading.required("base_price", read::money);
+    reading.required("base_price", read::amount(Money::ZERO, pricing::MOST));
     reading.defaulted("currency", read::word(&["PHP"]));
     reading.required("duration_minutes", read::integer(1, 1_440));
     reading.nullable("image_url", readers::url);

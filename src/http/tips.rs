@@ -47,7 +47,7 @@ pub struct TipRequest {
         (status = 201, body = Tip, headers(("location" = String, description = "Of the transaction"))),
         (status = 400, description = "`bad_json`: the body is not JSON; `bad_idempotency_key`", body = ProblemBody),
         (status = 404, body = ProblemBody),
-        (status = 409, description = "`not_completed` with `current_status`; `insufficient_balance` with `balance`; `tip_too_much` with `left`; `idempotency_in_flight`", body = ProblemBody),
+        (status = 409, description = "`not_completed` with `current_status`; `insufficient_balance` with `balance`; `tip_too_much` with `left`; `too_many_tips`; `idempotency_in_flight`", body = ProblemBody),
         (status = 422, description = "`invalid`, `idempotency_key_reused`", body = ProblemBody)
     )
 )]
@@ -89,6 +89,10 @@ pub(super) async fn refused(engine: &Engine, payer: &Principal, why: TipRefused)
             format!("Not possible: the tips of a booking come to at most {}.", tips::MOST),
         )
         .with("left", left.to_string()),
+        TipRefused::TooMany => Problem::conflict(
+            "too_many_tips",
+            format!("Not possible: the booking has {} tips, the most that one can have.", tips::MOST_TIPS),
+        ),
         TipRefused::InsufficientBalance => {
             let problem =
                 Problem::conflict("insufficient_balance", "Not possible: your wallet holds less than the tip.");

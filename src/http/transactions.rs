@@ -5,15 +5,18 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::auth::{Caller, Principal};
 use super::extract::{Body, Fields, PathUuid, read};
+use super::idempotency::{self, IdempotencyKey};
 use super::page::{Page, PageQuery};
 use super::problem::{Problem, ProblemBody};
 use super::tips;
 use crate::core::ids::UserId;
 use crate::engine::Engine;
-use crate::store::transactions::{self, Filter, SettleOutcome, Transaction, Verdict};
+use crate::store::idempotency::Once;
+use crate::store::transactions::{self, Filter, SettleRefused, Transaction, Verdict};
 
 /// Where they are found.
 pub(super) const TRANSACTIONS: &str = "/v1/transactions";
@@ -80,7 +83,7 @@ pub struct Settlement {
     pub to: String,
     /// With `failed`; at most 500 characters.
     pub reason: Option<String>,
-    /// Who handled it, at most 50 characters; with `gateway_transaction_id`.
+    /// Who handled it, at most 50 characters, kept in small letters; with `gateway_transaction_id`.
     #[schema(example = "paymongo")]
     pub gateway: Option<String>,
     /// Its own id there, at most 255 characters. No two transactions can have the same: a payment that is reported twice
@@ -92,17 +95,21 @@ pub struct Settlement {
 /// Confirms a top-up or a tip that is `pending` or `processing`, or ends the wait for it. Confirmed, its money moves in the same
 /// transaction: into the wallet, to the booking.
 ///
-/// The status it already has: 200, nothing changed. Everything else has no such wait: 409 `not_allowed` with `current_status`.
+/// The status it already has: 200, nothing moved. If the payment is named then, it is kept where none was; a second payment for the
+/// same transaction is not lost sight of (409 `other_payment` with the one that is known). Everything else has no such wait: 409 `not_allowed` with `current_status`.
 #[utoipa::path(
     post,
     path = "/v1/transactions/{uuid}/transitions",
     tag = "money",
-    params(("uuid" = Uuid, Path)),
+    params(
+        ("uuid" = Uuid, Path),
+        ("Idempotency-Key" = Option<String>, Header, description = "Repeat the request with the same key and get the same answer"),
+    ),
     request_body = Settlement,
     responses(
         (status = 200, body = Transaction),
         (status = 404, body = ProblemBody),
-        (status = 409, description = "`not_allowed` with `current_status`; `gateway_transaction_used`: another transaction has this id; `own_transaction`: nobody settles his own; of a tip that the booking cannot take `not_completed`, `tip_too_much`", body = ProblemBody),
+        (status = 409, description = "`not_allowed` with `current_status`; `gateway_transaction_used`: another transaction has this id; `other_payment`: it was completed by another one, with its `gateway` and `gateway_transaction_id`; `own_transaction`: nobody settles his own; `idempotency_in_flight`; of a tip that the booking cannot take `not_completed`, `tip_too_much`", body = ProblemBody),
         (status = 422, body = ProblemBody)
     )
 )]
@@ -110,11 +117,14 @@ pub async fn transition(
     State(engine): State<Arc<Engine>>,
     Caller(caller): Caller,
     PathUuid(uuid): PathUuid,
-    Body { mut fields, .. }: Body,
-) -> Result<Json<Transaction>, Problem> {
+    key: IdempotencyKey,
+    Body { mut fields, bytes }: Body,
+) -> Result<Json<Value>, Problem> {
+    let key = key.of(&bytes);
+    let keyed = key.is_some();
     let to = fields.required("to", read::word(&["completed", "failed"]));
     let reason = fields.optional("reason", read::text(500));
-    let gateway = fields.optional("gateway", read::text(50));
+    let gateway = fields.optional("gateway", read::text(50)).map(|name| name.to_ascii_lowercase());
     let gateway_id = fields.optional("gateway_transaction_id", read::text(255));
     for (one, other) in [("gateway", "gateway_transaction_id"), ("gateway_transaction_id", "gateway")] {
         if fields.has(one) && !fields.has(other) {
@@ -123,24 +133,38 @@ pub async fn transition(
     }
     let completed = fields.finish(to)? == "completed";
     let verdict = Verdict { transaction: uuid, by: caller.user, completed, reason, gateway: gateway.zip(gateway_id) };
-    match transactions::settle(&engine.pool, &verdict).await? {
-        SettleOutcome::Settled(transaction, tipped) => {
-            if let Some(view) = tipped {
-                engine.dispatcher.changed_here(&view);
+    let path = format!("{TRANSACTIONS}/{uuid}");
+    let settled = transactions::settle(&engine.pool, &verdict, key)
+        .await
+        .map_err(|error| idempotency::not_done(error, keyed, "it was settled", &path))?;
+    match settled {
+        Once::Refused(SettleRefused::TipRefused(why)) => Err(tips::refused(&engine, &caller, why).await),
+        settled => {
+            if let Once::Made(Some(view), _) = &settled {
+                engine.dispatcher.changed_here(view);
             }
-            Ok(Json(*transaction))
+            idempotency::moved(settled, |why| refused(why, verdict_word(completed)))
         }
-        SettleOutcome::Unchanged(transaction) => Ok(Json(*transaction)),
-        SettleOutcome::NotAllowed { status } => Err(not_allowed("transaction", &status, verdict_word(completed))),
-        SettleOutcome::TipRefused(why) => Err(tips::refused(&engine, &caller, why).await),
-        SettleOutcome::GatewayUsed => Err(Problem::conflict(
+    }
+}
+
+fn refused(why: SettleRefused, to: &str) -> Problem {
+    match why {
+        SettleRefused::NotAllowed { status } => not_allowed("transaction", &status, to),
+        SettleRefused::GatewayUsed => Problem::conflict(
             "gateway_transaction_used",
             "Another transaction has this gateway_transaction_id: a payment counts once.",
-        )),
-        SettleOutcome::Own => {
-            Err(Problem::conflict("own_transaction", "Nobody settles a transaction of his own: another admin does."))
+        ),
+        SettleRefused::OtherPayment { by: (gateway, id) } => Problem::conflict(
+            "other_payment",
+            "It was completed by another payment: this one was made for nothing, and is to be given back.",
+        )
+        .with("gateway", gateway)
+        .with("gateway_transaction_id", id),
+        SettleRefused::Own => {
+            Problem::conflict("own_transaction", "Nobody settles a transaction of his own: another admin does.")
         }
-        SettleOutcome::NotFound => Err(Problem::not_found("Transaction")),
+        SettleRefused::NotFound | SettleRefused::TipRefused(_) => Problem::not_found("Transaction"),
     }
 }
 

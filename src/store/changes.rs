@@ -12,7 +12,7 @@ use super::connect::{found_dead, let_in};
 use crate::core::ids::{BookingId, MessageId, ProviderId, UserId};
 use crate::core::time::Timestamp;
 
-const CHANNEL: &str = "spacall_changes";
+pub(crate) const CHANNEL: &str = "spacall_changes";
 const LISTEN: &str = "LISTEN spacall_changes";
 
 /// A row, or a small table, to read again.

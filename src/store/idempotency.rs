@@ -12,6 +12,8 @@ use crate::store::tx::commit;
 
 /// HTTP status of the answer to what was made.
 const CREATED: u16 = 201;
+/// HTTP status of the answer to what was moved.
+const OK: u16 = 200;
 
 /// How long an answer is kept and replayed, hours.
 pub const KEPT_HOURS: i32 = 24;
@@ -109,9 +111,18 @@ impl Begun {
 
     /// The same where the store itself knows the answer: 201 with `row`.
     pub(crate) async fn made<T, R>(self, made: T, row: &impl Serialize) -> Result<Once<T, R>, StoreError> {
+        self.done(CREATED, made, row).await
+    }
+
+    /// The same of what was there before: 200 with `row`.
+    pub(crate) async fn moved<T, R>(self, moved: T, row: &impl Serialize) -> Result<Once<T, R>, StoreError> {
+        self.done(OK, moved, row).await
+    }
+
+    async fn done<T, R>(self, status: u16, done: T, row: &impl Serialize) -> Result<Once<T, R>, StoreError> {
         let body = serde_json::to_value(row).map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
-        self.answer(CREATED, &body).await?;
-        Ok(Once::Made(made, body))
+        self.answer(status, &body).await?;
+        Ok(Once::Made(done, body))
     }
 }
 

@@ -13,11 +13,14 @@ use uuid::Uuid;
 use super::audit_logs::{self, Change};
 use super::idempotency::{self, Key, Once};
 use super::pages::{Ask, Rows};
-use super::tx::{act_as, commit};
+use super::tx::act_as;
 use super::{StoreError, transactions};
 use crate::core::ids::UserId;
 use crate::core::money::Money;
 use crate::wire::time::WireTime;
+
+/// The largest that one transaction can pay: its column's width.
+pub const MOST: Money = Money::centavos(9_999_999_999);
 
 /// A payout, to admins and to the provider.
 #[derive(Clone, PartialEq, Debug, Serialize, sqlx::FromRow, utoipa::ToSchema)]
@@ -171,6 +174,8 @@ pub enum PayoutRefused {
     NotYet(NaiveDate),
     /// A payout that did not fail has a day of it: this one.
     Overlaps(i64),
+    /// More than one transaction can pay.
+    TooMuch,
     /// Nothing was earned, or all of it is paid.
     Nothing,
 }
@@ -209,9 +214,22 @@ pub async fn create(
     if bookings.is_empty() && tips.is_empty() {
         return Ok(Once::Refused(PayoutRefused::Nothing));
     }
-    let id = insert(tx, provider, new, &bookings, &tips).await?;
+    let id = match insert(tx, provider, new, &bookings, &tips).await {
+        Ok(id) => id,
+        Err(error) if error.code().as_deref() == Some("22003") => return Ok(Once::Refused(PayoutRefused::TooMuch)),
+        // Written by somebody's SQL, which takes no lock of the provider; it is committed by now.
+        Err(error) if error.constraint() == Some("payouts_no_overlap") => {
+            drop(begun);
+            let other = overlapping(&mut *pool.acquire().await?, provider, new).await?;
+            return other.map(|other| Once::Refused(PayoutRefused::Overlaps(other))).ok_or(error);
+        }
+        Err(error) => return Err(error),
+    };
     mark(tx, id, &bookings, &tips).await?;
     let payout = by_id(tx, id).await?;
+    if payout.net_payout > MOST {
+        return Ok(Once::Refused(PayoutRefused::TooMuch));
+    }
     let made = json!({"provider_uuid": payout.provider_uuid, "net_payout": payout.net_payout});
     audit_logs::write(
         tx,
@@ -258,11 +276,12 @@ async fn due_bookings(tx: &mut PgConnection, provider: i64, new: &NewPayout) -> 
     .await?)
 }
 
+/// An import may not know when a tip was paid: then when it was asked for.
 async fn due_tips(tx: &mut PgConnection, provider: i64, new: &NewPayout) -> Result<Vec<i64>, StoreError> {
     Ok(sqlx::query_scalar(concat!(
         "SELECT t.id FROM transactions t JOIN bookings b ON b.id = t.booking_id
          WHERE b.provider_id = $1 AND t.type = 'tip' AND t.status = 'completed' AND t.payout_id IS NULL AND ",
-        is_due!("t.processed_at"),
+        is_due!("COALESCE(t.processed_at, t.created_at)"),
         " ORDER BY t.id FOR NO KEY UPDATE OF t"
     ))
     .bind(provider)
@@ -359,18 +378,16 @@ pub struct PayoutMove {
     pub reference_number: Option<String>,
 }
 
-/// What became of it.
+/// Why it is not moved.
 #[derive(Clone, PartialEq, Debug)]
-pub enum PayoutOutcome {
-    /// Committed.
-    Moved(Box<Payout>),
-    /// It has that status already: nothing was done.
-    Unchanged(Box<Payout>),
+pub enum MoveRefused {
     /// Not from the status that it has.
     NotAllowed {
         /// As it is.
         status: String,
     },
+    /// It is more than one transaction can be: so much.
+    TooMuch(Money),
     /// There is none.
     NotFound,
 }
@@ -381,38 +398,49 @@ fn may(from: &str, to: &str) -> bool {
 }
 
 /// Moves a payout. `completed`: the money is with the provider, which is a transaction of its own; `failed`: its days, bookings and
-/// tips are free for another.
+/// tips are free for another. The status that it has already: nothing is done.
 ///
 /// # Errors
-/// [`StoreError::Database`]
-pub async fn transition(pool: &PgPool, wish: &PayoutMove) -> Result<PayoutOutcome, StoreError> {
-    let mut tx = pool.begin().await?;
-    act_as(&mut tx, Some(wish.by)).await?;
+/// [`StoreError::Undecided`] when its commit was not answered.
+pub async fn transition(
+    pool: &PgPool,
+    wish: &PayoutMove,
+    key: Option<Key>,
+) -> Result<Once<(), MoveRefused>, StoreError> {
+    let mut begun = match idempotency::begin(pool, wish.by, key).await? {
+        Ok(begun) => begun,
+        Err(before) => return Ok(Once::Before(before)),
+    };
+    let tx = &mut *begun.tx;
+    act_as(tx, Some(wish.by)).await?;
     let whose: Option<(i64, i64)> = sqlx::query_as(
         "SELECT o.provider_id, p.user_id FROM payouts o JOIN providers p ON p.id = o.provider_id WHERE o.id = $1",
     )
     .bind(wish.payout)
     .fetch_optional(&mut *tx)
     .await?;
-    let Some((provider, user)) = whose else { return Ok(PayoutOutcome::NotFound) };
+    let Some((provider, user)) = whose else { return Ok(Once::Refused(MoveRefused::NotFound)) };
     if wish.to == "failed" {
         sqlx::query("SELECT 1 FROM bookings WHERE payout_id = $1 ORDER BY id FOR NO KEY UPDATE")
             .bind(wish.payout)
             .execute(&mut *tx)
             .await?;
     }
-    lock_provider(&mut tx, provider).await?;
-    let payout = by_id(&mut tx, wish.payout).await?;
+    lock_provider(tx, provider).await?;
+    let payout = by_id(tx, wish.payout).await?;
     if payout.status == wish.to {
-        return Ok(PayoutOutcome::Unchanged(Box::new(payout)));
+        return begun.moved((), &payout).await;
     }
     if !may(&payout.status, wish.to) {
-        return Ok(PayoutOutcome::NotAllowed { status: payout.status });
+        return Ok(Once::Refused(MoveRefused::NotAllowed { status: payout.status }));
+    }
+    if wish.to == "completed" && payout.net_payout > MOST {
+        return Ok(Once::Refused(MoveRefused::TooMuch(payout.net_payout)));
     }
     let number = match wish.to {
-        "completed" => pay(&mut tx, &payout, UserId(user)).await?,
+        "completed" => pay(tx, &payout, UserId(user)).await?,
         "failed" => {
-            let_go(&mut tx, wish.payout).await?;
+            let_go(tx, wish.payout).await?;
             None
         }
         _ => None,
@@ -434,7 +462,7 @@ pub async fn transition(pool: &PgPool, wish: &PayoutMove) -> Result<PayoutOutcom
     .await?;
     let (old, new) = (json!({"status": payout.status}), json!({"status": wish.to, "reason": wish.reason}));
     audit_logs::write(
-        &mut tx,
+        tx,
         Change {
             by: wish.by,
             action: "updated",
@@ -445,9 +473,8 @@ pub async fn transition(pool: &PgPool, wish: &PayoutMove) -> Result<PayoutOutcom
         },
     )
     .await?;
-    let payout = by_id(&mut tx, wish.payout).await?;
-    commit(tx).await?;
-    Ok(PayoutOutcome::Moved(Box::new(payout)))
+    let payout = by_id(tx, wish.payout).await?;
+    begun.moved((), &payout).await
 }
 
 /// The payment itself: its number; `None` where nothing is to be paid.

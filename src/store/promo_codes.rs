@@ -47,10 +47,10 @@ pub struct PromoCode {
     /// Service price and surcharge must come to this; null: any do.
     #[schema(value_type = Option<String>, example = "500.00")]
     pub min_booking_amount: Option<Money>,
-    /// `services.id`; null: all of them.
+    /// `services.id`, but those that are gone; null: all of them.
     #[schema(value_type = Option<Vec<i64>>)]
     pub applicable_service_ids: Option<serde_json::Value>,
-    /// `providers.uuid`; null: all of them.
+    /// `providers.uuid`, but those that are gone; null: all of them.
     pub applicable_provider_ids: Option<Vec<Uuid>>,
     /// Only for a customer's first booking.
     pub new_customers_only: bool,
@@ -70,10 +70,14 @@ macro_rules! select {
         concat!(
             "SELECT c.id, c.code, c.discount_type::text AS discount_type, c.discount_value, c.max_discount_amount,
                     'PHP' AS currency, c.valid_from, c.valid_until, c.usage_limit, c.usage_count, c.per_user_limit,
-                    c.min_booking_amount, c.applicable_service_ids,
+                    c.min_booking_amount,
+                    CASE WHEN c.applicable_service_ids IS NOT NULL THEN COALESCE((
+                        SELECT jsonb_agg(s.id ORDER BY s.id) FROM services s
+                        WHERE s.deleted_at IS NULL AND c.applicable_service_ids @> to_jsonb(s.id)), '[]') END
+                        AS applicable_service_ids,
                     CASE WHEN c.applicable_provider_ids IS NOT NULL THEN ARRAY(
                         SELECT p.uuid FROM jsonb_array_elements_text(c.applicable_provider_ids) AS e (id)
-                        JOIN providers p ON p.id = CASE WHEN e.id ~ '^[0-9]{1,18}$' THEN e.id::bigint END
+                        JOIN providers p ON p.id = CASE WHEN e.id ~ '^[0-9]{1,18}$' THEN e.id::bigint END AND p.deleted_at IS NULL
                         ORDER BY p.id) END AS applicable_provider_ids,
                     c.new_customers_only, c.is_active, c.created_at, c.updated_at
              FROM promo_codes c WHERE ",

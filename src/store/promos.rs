@@ -157,17 +157,29 @@ pub(crate) async fn terms(
     }))
 }
 
-/// Takes one use for a new booking; `false` when none is left, for anyone or for this customer. A discount of nothing
-/// takes no use.
+/// Takes one use for a new booking, or says why not: what was asked before the transaction is asked again under the locks. A
+/// discount of nothing takes a use too: the accept computes it anew, and asks for no limit.
 pub(crate) async fn take(
     tx: &mut PgConnection,
     code: i64,
     customer: UserId,
     booking: BookingId,
     discount: Money,
-) -> Result<bool, StoreError> {
-    if discount == Money::ZERO {
-        return Ok(true);
+) -> Result<Result<(), PromoRefused>, StoreError> {
+    // Two codes for new customers would each see no other booking: one customer takes them one after the other. Who waits here
+    // holds no row that who has it waits for: his new booking, which nobody knows.
+    let for_new: Option<bool> = sqlx::query_scalar(
+        "SELECT c.new_customers_only AND l.locked IS NOT NULL FROM promo_codes c, LATERAL (
+             SELECT CASE WHEN c.new_customers_only
+                         THEN pg_advisory_xact_lock(hashtextextended('spacall.new_customer', $2))::text END AS locked) l
+         WHERE c.id = $1",
+    )
+    .bind(code)
+    .bind(customer.0)
+    .fetch_optional(&mut *tx)
+    .await?;
+    if for_new == Some(true) && has_booked(tx, customer, booking).await? {
+        return Ok(Err(PromoRefused::NewCustomersOnly));
     }
     // The update locks the code: the uses of one customer are then counted by one transaction at a time.
     let taken = sqlx::query(
@@ -179,7 +191,7 @@ pub(crate) async fn take(
     .await?
     .rows_affected();
     if taken == 0 {
-        return Ok(false);
+        return Ok(Err(PromoRefused::UsedUp));
     }
     let inserted = sqlx::query(
         "INSERT INTO promo_code_usages (promo_code_id, user_id, booking_id, discount_amount)
@@ -194,7 +206,18 @@ pub(crate) async fn take(
     .execute(&mut *tx)
     .await?
     .rows_affected();
-    Ok(inserted == 1)
+    Ok(if inserted == 1 { Ok(()) } else { Err(PromoRefused::UsedByYou) })
+}
+
+/// Whether the customer has another booking that was not cancelled.
+async fn has_booked(tx: &mut PgConnection, customer: UserId, but: BookingId) -> Result<bool, StoreError> {
+    Ok(sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM bookings WHERE customer_id = $1 AND status <> 'cancelled' AND id <> $2)",
+    )
+    .bind(customer.0)
+    .bind(but.0)
+    .fetch_one(tx)
+    .await?)
 }
 
 /// The use now takes off `discount`. With nothing to take off (the code is not for this therapist) it stays taken as it

@@ -47,6 +47,9 @@ pub struct Review {
     pub is_visible: bool,
     /// The same, until somebody has looked at it.
     pub is_flagged: bool,
+    /// To admins: why it is flagged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flagged_reason: Option<String>,
     /// When it was written.
     #[schema(value_type = String, format = DateTime)]
     pub created_at: WireTime,
@@ -68,7 +71,7 @@ macro_rules! select {
             "SELECT r.id, p.uuid AS provider_uuid, CASE WHEN u.deleted_at IS NULL THEN u.first_name END AS first_name,
                     r.overall_rating, r.professionalism_rating, r.communication_rating, r.timeliness_rating,
                     r.quality_rating, r.comment, r.tags, r.response, r.responded_at, r.is_visible, r.is_flagged,
-                    r.created_at, r.provider_id
+                    r.flagged_reason, r.created_at, r.provider_id
              FROM reviews r JOIN providers p ON p.id = r.provider_id JOIN users u ON u.id = r.reviewer_id
              WHERE r.reviewer_type = 'customer' AND r.deleted_at IS NULL AND ",
             $tail
@@ -81,7 +84,7 @@ macro_rules! select {
 /// # Errors
 /// [`StoreError::Database`]
 pub async fn list(pool: &PgPool, provider: ProviderId, hidden: bool, ask: Ask) -> Result<Rows<Review>, StoreError> {
-    let rows =
+    let mut rows: Vec<Review> =
         sqlx::query_as(ask.of(select!("r.provider_id = $3 AND ($4 OR (r.is_visible AND NOT r.is_flagged))"), "r.id"))
             .bind(ask.bound())
             .bind(ask.limit())
@@ -89,6 +92,9 @@ pub async fn list(pool: &PgPool, provider: ProviderId, hidden: bool, ask: Ask) -
             .bind(hidden)
             .fetch_all(pool)
             .await?;
+    if !hidden {
+        rows.iter_mut().for_each(|review| review.flagged_reason = None);
+    }
     Ok(ask.rows(rows))
 }
 
@@ -206,7 +212,7 @@ pub async fn respond(pool: &PgPool, id: i64, by: UserId, response: &str) -> Resu
     if done.rows_affected() == 0 {
         return Ok(None);
     }
-    let review = by_id(&mut tx, id).await?;
+    let review = Review { flagged_reason: None, ..by_id(&mut tx, id).await? };
     commit(tx).await?;
     Ok(Some(review))
 }

@@ -2,9 +2,11 @@
 //! that one that comes after the booking was paid out is not lost.
 
 use serde::Serialize;
+use sqlx::types::Decimal;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use super::changes::{self, Change};
 use super::idempotency::{self, Key, Once};
 use super::transactions::{self, Transaction};
 use super::{StoreError, wallets};
@@ -15,6 +17,9 @@ use crate::wire::booking::Booking;
 
 /// Of one booking in all: the column's width.
 pub const MOST: Money = Money::centavos(99_999_999);
+
+/// Tips of one booking, but those that failed: each is a row, and somebody's to settle.
+pub const MOST_TIPS: i64 = 20;
 
 /// What a customer gives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,6 +51,8 @@ pub enum TipRefused {
     NotCompleted(String),
     /// All tips of a booking together are at most [`MOST`]; so much is left.
     TooMuch(Money),
+    /// It has [`MOST_TIPS`].
+    TooMany,
     /// The wallet holds too little, or is switched off.
     InsufficientBalance,
 }
@@ -73,9 +80,11 @@ pub async fn give(
         return Ok(Once::Refused(TipRefused::NotFound));
     };
     let (id, method) = (BookingId(booking.id), booking.payment_method.as_str());
+    if let Err(refused) = may_give(tx, &booking, new.amount).await? {
+        return Ok(Once::Refused(refused));
+    }
     let now = matches!(method, "wallet" | "cash");
-    let taken = if now { add(tx, &booking, new.customer, new.amount).await? } else { fits(&booking, new.amount) };
-    if let Err(refused) = taken {
+    if now && let Err(refused) = add(tx, &booking, new.customer, new.amount).await? {
         return Ok(Once::Refused(refused));
     }
     let view = view_by_id(tx, id).await?.ok_or(sqlx::Error::RowNotFound)?;
@@ -103,12 +112,31 @@ pub async fn give(
     begun.made(now.then(|| Box::new(view)), &answer).await
 }
 
-/// Whether the booking takes it at all.
-fn fits(booking: &Locked, amount: Money) -> Result<(), TipRefused> {
+/// Whether the booking takes one more: what is waited for counts as given, so that it still fits when it comes.
+async fn may_give(
+    tx: &mut PgConnection,
+    booking: &Locked,
+    amount: Money,
+) -> Result<Result<(), TipRefused>, StoreError> {
+    let (tips, waiting): (i64, Decimal) = sqlx::query_as(
+        "SELECT count(*), COALESCE(sum(amount) FILTER (WHERE status IN ('pending', 'processing')), 0)
+         FROM transactions WHERE booking_id = $1 AND type = 'tip' AND status <> 'failed'",
+    )
+    .bind(booking.id)
+    .fetch_one(tx)
+    .await?;
+    if let Err(refused) = fits(booking, Money::rounded(waiting), amount) {
+        return Ok(Err(refused));
+    }
+    Ok(if tips < MOST_TIPS { Ok(()) } else { Err(TipRefused::TooMany) })
+}
+
+/// Whether the booking takes it at all, `waiting` for others.
+fn fits(booking: &Locked, waiting: Money, amount: Money) -> Result<(), TipRefused> {
     if booking.status != "completed" {
         return Err(TipRefused::NotCompleted(booking.status.clone()));
     }
-    let left = MOST - booking.tip();
+    let left = (MOST - booking.tip() - waiting).max(Money::ZERO);
     if amount > left { Err(TipRefused::TooMuch(left)) } else { Ok(()) }
 }
 
@@ -120,7 +148,7 @@ pub(crate) async fn add(
     customer: UserId,
     amount: Money,
 ) -> Result<Result<(), TipRefused>, StoreError> {
-    if let Err(refused) = fits(booking, amount) {
+    if let Err(refused) = fits(booking, Money::ZERO, amount) {
         return Ok(Err(refused));
     }
     sqlx::query("UPDATE providers SET total_earnings = total_earnings + $2 WHERE id = $1")
@@ -131,6 +159,12 @@ pub(crate) async fn add(
     sqlx::query("UPDATE bookings SET tip_amount = tip_amount + $2, total_amount = total_amount + $2 WHERE id = $1")
         .bind(booking.id)
         .bind(amount.decimal())
+        .execute(&mut *tx)
+        .await?;
+    // The triggers are silent about amounts. Who was to tell of it may never know that it was committed.
+    sqlx::query("SELECT pg_notify($1, $2)")
+        .bind(changes::CHANNEL)
+        .bind(Change::Booking(BookingId(booking.id), None).to_string())
         .execute(&mut *tx)
         .await?;
     sqlx::query(

@@ -8,8 +8,9 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::audit_logs::{self, Change};
+use super::idempotency::{self, Key, Once};
 use super::pages::{Ask, Rows};
-use super::tx::{act_as, commit};
+use super::tx::act_as;
 use super::{StoreError, tips, wallets};
 use crate::core::ids::{BookingId, UserId};
 use crate::core::money::Money;
@@ -29,7 +30,7 @@ pub struct Transaction {
     pub user_uuid: Uuid,
     /// Of the booking that it is for.
     pub booking_uuid: Option<Uuid>,
-    /// The payout that it is, or (a tip) that it was paid out with.
+    /// The payout that it is, or (a tip, to admins) that it was paid out with.
     pub payout_id: Option<i64>,
     /// `payment`, `refund`, `payout`, `wallet_topup`, `tip`: it gives the direction.
     #[schema(example = "wallet_topup")]
@@ -68,6 +69,14 @@ pub struct Transaction {
 }
 
 impl Transaction {
+    /// As it is shown to `user`: how his tip reaches whom he gave it to is not his to know. `None`: an admin.
+    fn shown(mut self, user: Option<UserId>) -> Self {
+        if user.is_some() && self.r#type == "tip" {
+            self.payout_id = None;
+        }
+        self
+    }
+
     /// What keys it in a list.
     pub const fn key(&self) -> i64 {
         self.id
@@ -112,7 +121,7 @@ pub async fn list(pool: &PgPool, filter: Filter, ask: Ask) -> Result<Rows<Transa
             "WHERE $3::bigint IS NULL AND ($4::text IS NULL OR t.status::text = $4) AND ($5::text IS NULL OR t.type::text = $5)"
         ),
     };
-    let rows = sqlx::query_as(ask.of(select, "t.id"))
+    let rows: Vec<Transaction> = sqlx::query_as(ask.of(select, "t.id"))
         .bind(ask.bound())
         .bind(ask.limit())
         .bind(filter.user.map(|user| user.0))
@@ -120,7 +129,7 @@ pub async fn list(pool: &PgPool, filter: Filter, ask: Ask) -> Result<Rows<Transa
         .bind(filter.kind)
         .fetch_all(pool)
         .await?;
-    Ok(ask.rows(rows))
+    Ok(ask.rows(rows.into_iter().map(|row| row.shown(filter.user)).collect()))
 }
 
 /// One of them; `None`: there is none, or it is not `user`'s (`None`: anybody's will do).
@@ -128,11 +137,13 @@ pub async fn list(pool: &PgPool, filter: Filter, ask: Ask) -> Result<Rows<Transa
 /// # Errors
 /// [`StoreError::Database`]
 pub async fn find(pool: &PgPool, uuid: Uuid, user: Option<UserId>) -> Result<Option<Transaction>, StoreError> {
-    Ok(sqlx::query_as(select!("WHERE t.uuid = $1 AND ($2::bigint IS NULL OR t.user_id = $2)"))
-        .bind(uuid)
-        .bind(user.map(|user| user.0))
-        .fetch_optional(pool)
-        .await?)
+    let found: Option<Transaction> =
+        sqlx::query_as(select!("WHERE t.uuid = $1 AND ($2::bigint IS NULL OR t.user_id = $2)"))
+            .bind(uuid)
+            .bind(user.map(|user| user.0))
+            .fetch_optional(pool)
+            .await?;
+    Ok(found.map(|row| row.shown(user)))
 }
 
 pub(crate) async fn by_id(tx: &mut PgConnection, id: i64) -> Result<Transaction, StoreError> {
@@ -185,9 +196,9 @@ pub struct Verdict {
     pub by: UserId,
     /// The money has come; else it will not.
     pub completed: bool,
-    /// Why it failed.
+    /// Why it failed; kept of what failed alone.
     pub reason: Option<String>,
-    /// Who handled it, and its id there.
+    /// Who handled it, in small letters, and its id there. Kept of what is completed: what failed brought no money.
     pub gateway: Option<(String, String)>,
 }
 
@@ -197,13 +208,9 @@ impl Verdict {
     }
 }
 
-/// What became of a verdict.
+/// Why a verdict is not taken.
 #[derive(Clone, Debug)]
-pub enum SettleOutcome {
-    /// The money moved, or will not: committed. With the booking whose tip it is, as it stands.
-    Settled(Box<Transaction>, Option<Box<BookingView>>),
-    /// It has that status already: nothing was done.
-    Unchanged(Box<Transaction>),
+pub enum SettleRefused {
     /// Not one that is waited for (any more).
     NotAllowed {
         /// As it is.
@@ -215,88 +222,140 @@ pub enum SettleOutcome {
     GatewayUsed,
     /// It is his who says so: somebody else has to.
     Own,
+    /// It was completed by another payment, of this gateway and id: two were made for one transaction.
+    OtherPayment {
+        /// The gateway, and its id there.
+        by: (Option<String>, String),
+    },
     /// There is none.
     NotFound,
 }
 
 /// Ends the wait for a top-up or a tip. What is completed moves its money here and nowhere else: the guarded UPDATE finds the
-/// row waiting once, however many say so at once.
+/// row waiting once, however many say so at once. With the booking whose tip it is, as it stands, if it changed.
+///
+/// The status that it has: nothing moves; but a payment that is named is compared with the one that it was completed by, or kept
+/// if none was named then, so that no payment counts twice and none is lost sight of.
 ///
 /// # Errors
-/// [`StoreError::Database`]
-pub async fn settle(pool: &PgPool, verdict: &Verdict) -> Result<SettleOutcome, StoreError> {
-    let mut tx = pool.begin().await?;
-    act_as(&mut tx, Some(verdict.by)).await?;
-    let Some(seen): Option<Transaction> =
-        sqlx::query_as(select!("WHERE t.uuid = $1")).bind(verdict.transaction).fetch_optional(&mut *tx).await?
-    else {
-        return Ok(SettleOutcome::NotFound);
+/// [`StoreError::Undecided`] when its commit was not answered.
+pub async fn settle(
+    pool: &PgPool,
+    verdict: &Verdict,
+    key: Option<Key>,
+) -> Result<Once<Option<Box<BookingView>>, SettleRefused>, StoreError> {
+    let mut begun = match idempotency::begin(pool, verdict.by, key).await? {
+        Ok(begun) => begun,
+        Err(before) => return Ok(Once::Before(before)),
     };
-    let is_tip = seen.r#type == "tip";
-    if !is_tip && seen.r#type != "wallet_topup" {
-        return Ok(SettleOutcome::NotAllowed { status: seen.status });
-    }
-    let (user, booking): (i64, Option<i64>) =
-        sqlx::query_as("SELECT user_id, booking_id FROM transactions WHERE id = $1")
-            .bind(seen.id)
-            .fetch_one(&mut *tx)
+    let tx = &mut *begun.tx;
+    act_as(tx, Some(verdict.by)).await?;
+    let seen: Option<Seen> =
+        sqlx::query_as("SELECT id, user_id, booking_id, type::text AS type FROM transactions WHERE uuid = $1")
+            .bind(verdict.transaction)
+            .fetch_optional(&mut *tx)
             .await?;
-    if user == verdict.by.0 {
-        return Ok(SettleOutcome::Own);
+    let Some(seen) = seen else { return Ok(Once::Refused(SettleRefused::NotFound)) };
+    if seen.user_id == verdict.by.0 {
+        return Ok(Once::Refused(SettleRefused::Own));
     }
+    let is_tip = seen.r#type == "tip";
     // The booking is locked before anything else, as everywhere.
-    let booking = match booking {
-        Some(booking) if is_tip => lock(&mut tx, BookingId(booking)).await?,
+    let booking = match seen.booking_id {
+        Some(booking) if is_tip => lock(tx, BookingId(booking)).await?,
         _ => None,
     };
-    let settled = match guarded(&mut tx, seen.id, verdict).await {
-        Err(error) if error.constraint() == Some("idx_transactions_gateway_id") => {
-            return Ok(SettleOutcome::GatewayUsed);
+    sqlx::query("SELECT 1 FROM transactions WHERE id = $1 FOR NO KEY UPDATE").bind(seen.id).execute(&mut *tx).await?;
+    let before = by_id(tx, seen.id).await?;
+    if !is_tip && before.r#type != "wallet_topup" {
+        return Ok(Once::Refused(SettleRefused::NotAllowed { status: before.status }));
+    }
+    if before.status == verdict.status() {
+        if let Err(refused) = known(tx, &before, verdict).await? {
+            return Ok(Once::Refused(refused));
         }
-        settled => settled?,
-    };
-    if !settled {
-        let as_it_is = by_id(&mut tx, seen.id).await?;
-        return Ok(if as_it_is.status == verdict.status() {
-            SettleOutcome::Unchanged(Box::new(as_it_is))
-        } else {
-            SettleOutcome::NotAllowed { status: as_it_is.status }
-        });
+        let transaction = by_id(tx, seen.id).await?;
+        return begun.moved(None, &transaction).await;
+    }
+    match guarded(tx, seen.id, verdict).await {
+        Ok(true) => {}
+        Ok(false) => return Ok(Once::Refused(SettleRefused::NotAllowed { status: before.status })),
+        Err(error) if is_used(&error) => return Ok(Once::Refused(SettleRefused::GatewayUsed)),
+        Err(error) => return Err(error),
     }
     let mut tipped = None;
     if verdict.completed && is_tip {
-        let Some(booking) = booking else { return Ok(SettleOutcome::TipRefused(tips::TipRefused::NotFound)) };
-        if let Err(refused) = tips::add(&mut tx, &booking, UserId(user), seen.amount).await? {
-            return Ok(SettleOutcome::TipRefused(refused));
+        let Some(booking) = booking else {
+            return Ok(Once::Refused(SettleRefused::TipRefused(tips::TipRefused::NotFound)));
+        };
+        if let Err(refused) = tips::add(tx, &booking, UserId(seen.user_id), before.amount).await? {
+            return Ok(Once::Refused(SettleRefused::TipRefused(refused)));
         }
-        tipped = view_by_id(&mut tx, BookingId(booking.id)).await?.map(Box::new);
+        tipped = view_by_id(tx, BookingId(booking.id)).await?.map(Box::new);
     } else if verdict.completed {
-        wallets::top_up(&mut tx, UserId(user), seen.id, seen.amount).await?;
+        wallets::top_up(tx, UserId(seen.user_id), seen.id, before.amount).await?;
     }
-    let (old, new) = (json!({"status": seen.status}), json!({"status": verdict.status()}));
-    audit_logs::write(
-        &mut tx,
-        Change {
-            by: verdict.by,
-            action: "updated",
-            of: r"App\Models\Transaction",
-            id: seen.id,
-            old: Some(old),
-            new: Some(new),
-        },
-    )
-    .await?;
-    let transaction = by_id(&mut tx, seen.id).await?;
-    commit(tx).await?;
-    Ok(SettleOutcome::Settled(Box::new(transaction), tipped))
+    let transaction = by_id(tx, seen.id).await?;
+    told(tx, verdict.by, &before, &transaction).await?;
+    begun.moved(tipped, &transaction).await
+}
+
+#[derive(sqlx::FromRow)]
+struct Seen {
+    id: i64,
+    user_id: i64,
+    booking_id: Option<i64>,
+    r#type: String,
+}
+
+/// A verdict on what is settled so already, under the row's lock: the payment that it names is the one that is known, or becomes
+/// it if none is.
+async fn known(
+    tx: &mut PgConnection,
+    settled: &Transaction,
+    verdict: &Verdict,
+) -> Result<Result<(), SettleRefused>, StoreError> {
+    let Some((gateway, id)) = verdict.gateway.as_ref().filter(|_| verdict.completed) else { return Ok(Ok(())) };
+    if let Some(other) = &settled.gateway_transaction_id {
+        let same = other == id && settled.gateway.as_ref().is_some_and(|other| other.eq_ignore_ascii_case(gateway));
+        let by = (settled.gateway.clone(), other.clone());
+        return Ok(if same { Ok(()) } else { Err(SettleRefused::OtherPayment { by }) });
+    }
+    let kept = sqlx::query("UPDATE transactions SET gateway = $2, gateway_transaction_id = $3 WHERE id = $1")
+        .bind(settled.id)
+        .bind(gateway)
+        .bind(id)
+        .execute(&mut *tx)
+        .await
+        .map_err(StoreError::from);
+    match kept {
+        Ok(_) => {}
+        Err(error) if is_used(&error) => return Ok(Err(SettleRefused::GatewayUsed)),
+        Err(error) => return Err(error),
+    }
+    let after = by_id(tx, settled.id).await?;
+    told(tx, verdict.by, settled, &after).await?;
+    Ok(Ok(()))
+}
+
+fn is_used(error: &StoreError) -> bool {
+    error.constraint() == Some("idx_transactions_gateway_id")
+}
+
+/// Who said what, and of which payment.
+async fn told(tx: &mut PgConnection, by: UserId, before: &Transaction, after: &Transaction) -> Result<(), StoreError> {
+    let state = |of: &Transaction| json!({"status": of.status, "gateway": of.gateway, "gateway_transaction_id": of.gateway_transaction_id});
+    let (old, new) = (Some(state(before)), Some(state(after)));
+    audit_logs::write(tx, Change { by, action: "updated", of: r"App\Models\Transaction", id: after.id, old, new }).await
 }
 
 /// `false`: it was not waiting.
 async fn guarded(tx: &mut PgConnection, id: i64, verdict: &Verdict) -> Result<bool, StoreError> {
-    let (gateway, gateway_id) = verdict.gateway.as_ref().map(|(name, id)| (name, id)).unzip();
+    let (gateway, gateway_id) =
+        verdict.gateway.as_ref().filter(|_| verdict.completed).map(|(name, id)| (name, id)).unzip();
     let done = sqlx::query(
         "UPDATE transactions
-         SET status = $2::transaction_status, failure_reason = $3,
+         SET status = $2::transaction_status, failure_reason = CASE WHEN $2 = 'failed' THEN $3 END,
              processed_at = CASE WHEN $2 = 'completed' THEN clock_timestamp() END,
              failed_at = CASE WHEN $2 = 'failed' THEN clock_timestamp() END,
              gateway = COALESCE($4, gateway), gateway_transaction_id = COALESCE($5, gateway_transaction_id)

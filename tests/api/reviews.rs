@@ -54,6 +54,17 @@ async fn a_rating_follows_its_reviews_and_who_hears_done_is_answered_by_it() {
         .await
         .expect("a count");
     assert_eq!(logged, 4);
+    // Why it was looked at is for admins, whatever became of it.
+    let path = format!("/v1/reviews/{}", ids[2]);
+    let noted = ops.send(ops.request("PATCH", &path).json(&json!({"flagged_reason": "looked at"}))).await;
+    assert_eq!(noted.json["flagged_reason"], "looked at", "{noted:?}");
+    let list = format!("/v1/providers/{}/reviews", therapist.provider_uuid);
+    let reasons = async |api: &Api| {
+        let seen = api.get(&list).await.json["data"].as_array().cloned().unwrap_or_default();
+        seen.iter().filter_map(|review| review["flagged_reason"].as_str().map(str::to_owned)).collect::<Vec<_>>()
+    };
+    assert_eq!(reasons(&ops).await, ["looked at"]);
+    assert_eq!(reasons(&server.api(&customer.token)).await, [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

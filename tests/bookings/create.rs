@@ -150,7 +150,7 @@ async fn the_last_use_of_a_promo_code_goes_to_one_booking() {
                 made += 1;
                 assert_eq!(view.booking.total_amount, Money::centavos(70_000));
             }
-            CreateOutcome::Refused(CreateRefused::PromoUsedUp) => {}
+            CreateOutcome::Refused(CreateRefused::Promo(PromoRefused::UsedUp | PromoRefused::UsedByYou)) => {}
             other => panic!("{other:?}"),
         }
     }

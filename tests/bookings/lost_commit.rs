@@ -7,9 +7,13 @@ use std::sync::{Arc, Mutex};
 use spacall::cluster::Connection;
 use spacall::core::booking::Status;
 use spacall::core::ids::UserId;
+use spacall::core::money::Money;
 use spacall::store::bookings::{self, Actor, CreateOutcome, NewBooking, Wish};
 use spacall::store::changes::{Change, Listener};
-use spacall::store::idempotency::Key;
+use spacall::store::idempotency::{Claim, Key, Once};
+use spacall::store::tips::{self, NewTip};
+use spacall::store::transactions::{self, Verdict};
+use spacall::store::wallets;
 use spacall::store::{self, StoreError};
 use spacall::wire::stream::OfferEnd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,8 +31,8 @@ struct Door {
 }
 
 struct Lose {
-    /// Of the transaction, as it names its actor.
-    actor: Mutex<Option<String>>,
+    /// Of the transaction that says this: as it names its actor, say.
+    said: Mutex<Option<String>>,
     /// The commit itself comes through only after this.
     late: Option<Notify>,
 }
@@ -44,7 +48,7 @@ impl Door {
         let dir = std::env::temp_dir().join(format!("spacall-lost-{}-{nth}", std::process::id()));
         std::fs::create_dir(&dir).expect("a directory");
         let listener = UnixListener::bind(dir.join(".s.PGSQL.5432")).expect("a door");
-        let lose = Arc::new(Lose { actor: Mutex::default(), late: late.then(Notify::new) });
+        let lose = Arc::new(Lose { said: Mutex::default(), late: late.then(Notify::new) });
         let losing = Arc::clone(&lose);
         tokio::spawn(async move {
             while let Ok((from, _)) = listener.accept().await {
@@ -60,7 +64,12 @@ impl Door {
     }
 
     fn lose_the_next_commit_of(&self, user: UserId) {
-        *self.lose.actor.lock().expect("not poisoned") = Some(format!("spacall.actor_id = '{user}'"));
+        self.lose_the_commit_after(format!("spacall.actor_id = '{user}'"));
+    }
+
+    /// Of the connection that says this.
+    fn lose_the_commit_after(&self, said: String) {
+        *self.lose.said.lock().expect("not poisoned") = Some(said);
     }
 
     fn let_the_late_one_through(&self) {
@@ -83,10 +92,10 @@ async fn pass(mut from: UnixStream, mut to: UnixStream, lose: &Lose) {
             read = from.read(&mut said) => {
                 let Ok(read @ 1..) = read else { return };
                 let text = String::from_utf8_lossy(&said[..read]).into_owned();
-                let wanted = lose.actor.lock().expect("not poisoned").clone();
+                let wanted = lose.said.lock().expect("not poisoned").clone();
                 his |= wanted.as_ref().is_some_and(|wanted| text.contains(wanted));
                 if his && wanted.is_some() && text.contains("COMMIT") {
-                    *lose.actor.lock().expect("not poisoned") = None;
+                    *lose.said.lock().expect("not poisoned") = None;
                     if let Some(late) = &lose.late {
                         from.shutdown().await.expect("broken off");
                         late.notified().await;
@@ -224,4 +233,54 @@ async fn a_move_whose_commit_was_not_answered_is_told_and_its_therapist_is_read_
     assert_eq!(hear_status(&mut app).await, "en_route");
     heard(&mut listener, [w.version(booking).await, Change::Provider(therapist.provider)]).await;
     node.stop().await;
+}
+
+#[tokio::test]
+async fn money_whose_commit_was_not_answered_is_moved_once_and_its_key_tells() {
+    let w = World::new().await;
+    let (door, pool) = Door::open(&w, false).await;
+    let (customer, admin) = (w.customer().await, w.user("Ada").await);
+    let key = |key: &str| Some(Key { key: key.to_owned(), request_hash: [1; 32] });
+    let undecided = |error: StoreError| assert!(matches!(error, StoreError::Undecided(_)), "{error}");
+
+    door.lose_the_commit_after("lost-top-up".to_owned());
+    let ask = async || wallets::ask_top_up(&pool, customer, Money::centavos(50_000), "gcash", key("lost-top-up")).await;
+    undecided(ask().await.expect_err("its answer was lost"));
+    let again = ask().await.expect("a statement");
+    let Once::Before(Claim::Replay { status: 201, body }) = again else { panic!("{again:?}") };
+    assert_eq!(w.one("SELECT count(*) FROM transactions", 0).await, 1);
+
+    let transaction = body["uuid"].as_str().expect("a uuid").parse().expect("a uuid");
+    let verdict = Verdict { transaction, by: admin, completed: true, reason: None, gateway: None };
+    door.lose_the_commit_after("lost-verdict".to_owned());
+    undecided(transactions::settle(&pool, &verdict, key("lost-verdict")).await.expect_err("its answer was lost"));
+    for repeated in [key("lost-verdict"), None] {
+        let again = transactions::settle(&pool, &verdict, repeated).await.expect("a statement");
+        assert!(matches!(again, Once::Before(Claim::Replay { status: 200, .. }) | Once::Made(None, _)), "{again:?}");
+    }
+    assert_eq!(wallets::balance(&pool, customer).await.expect("a statement"), Money::centavos(50_000));
+
+    let mut new = w.new_booking(customer).await;
+    new.payment_method = "wallet".to_owned();
+    let booking = w.create(&new).await;
+    w.therapist().await;
+    for step in [
+        "UPDATE bookings SET status = 'accepted', accepted_at = now(), provider_id = (SELECT max(id) FROM providers)
+         WHERE id = $1",
+        "UPDATE bookings SET status = 'en_route' WHERE id = $1",
+        "UPDATE bookings SET status = 'arrived' WHERE id = $1",
+        "UPDATE bookings SET status = 'in_progress' WHERE id = $1",
+        "UPDATE bookings SET status = 'completed' WHERE id = $1",
+    ] {
+        w.run(step, booking.0).await;
+    }
+    let uuid: String = w.text("SELECT uuid::text FROM bookings WHERE id = $1", booking.0).await;
+    let tip = NewTip { booking: uuid.parse().expect("a uuid"), customer, amount: Money::centavos(10_000) };
+    door.lose_the_commit_after("lost-tip".to_owned());
+    undecided(tips::give(&pool, &tip, key("lost-tip")).await.expect_err("its answer was lost"));
+    let again = tips::give(&pool, &tip, key("lost-tip")).await.expect("a statement");
+    assert!(matches!(again, Once::Before(Claim::Replay { status: 201, .. })), "{again:?}");
+    assert_eq!(wallets::balance(&pool, customer).await.expect("a statement"), Money::centavos(40_000));
+    assert_eq!(w.one("SELECT count(*) FROM transactions WHERE type = 'tip'", 0).await, 1);
+    assert_eq!(w.one("SELECT (tip_amount * 100)::bigint FROM bookings WHERE id = $1", booking.0).await, 10_000);
 }

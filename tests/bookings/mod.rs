@@ -12,6 +12,7 @@ mod leases;
 mod lost_commit;
 mod moves;
 mod policies;
+mod prices;
 mod reminders;
 mod scheduled;
 mod search;

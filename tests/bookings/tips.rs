@@ -40,6 +40,8 @@ async fn a_tip_is_told_to_both_parties_and_heard_by_all_nodes() {
             other => panic!("{other:?}"),
         }
     }
-    heard(&mut listener, [w.version(booking).await, Change::Provider(therapist.provider)]).await;
+    // By the transaction itself, and by the node that knows the state it made.
+    let told = [Change::Booking(booking, None), w.version(booking).await, Change::Provider(therapist.provider)];
+    heard(&mut listener, told).await;
     node.stop().await;
 }

@@ -12,9 +12,10 @@ use super::super::columns::Reading;
 use super::super::extract::{Body, Fields, PathUuid, read};
 use super::super::page::{Page, WholeList};
 use super::super::problem::{Problem, ProblemBody};
-use super::super::readers;
 use super::super::services::PathService;
 use super::{own, seen, sees_all};
+use crate::core::money::Money;
+use crate::core::pricing;
 use crate::engine::Engine;
 use crate::store::providers::services::{self, OfferedRow};
 use crate::store::rows::Columns;
@@ -23,10 +24,13 @@ use crate::store::services as catalog;
 /// Farthest that can be said, km: half way round the Earth.
 const FARTHEST_KM: i64 = 20_000;
 
+/// 9999.99
+const MOST_PER_KM: Money = Money::centavos(999_999);
+
 /// How a service is offered.
 #[derive(Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Offering {
-    /// The provider's own.
+    /// The provider's own, at most 999999.99.
     #[schema(example = "850.00")]
     pub price: String,
     /// Whether it is offered now; `true` if not given.
@@ -37,7 +41,7 @@ pub struct Offering {
     pub store_service_enabled: Option<bool>,
     /// So far without a surcharge; 5 if not given.
     pub base_distance_km: Option<i32>,
-    /// For each km beyond; 0 if not given.
+    /// For each km beyond, at most 9999.99; 0 if not given.
     #[schema(example = "20.00")]
     pub per_km_surcharge: Option<String>,
     /// No farther; 10 if not given.
@@ -47,12 +51,12 @@ pub struct Offering {
 /// The whole of it: what is not given is as if it had never been.
 fn read_columns(fields: Fields, therapist: bool) -> Result<Columns, Problem> {
     let mut reading = Reading::of_new(fields);
-    reading.required("price", read::money);
+    reading.required("price", read::amount(Money::ZERO, pricing::MOST));
     reading.defaulted("is_available", read::boolean);
     reading.defaulted("home_service_enabled", read::boolean);
     reading.defaulted("store_service_enabled", read::boolean);
     reading.defaulted("base_distance_km", read::integer(0, FARTHEST_KM));
-    reading.defaulted("per_km_surcharge", readers::surcharge);
+    reading.defaulted("per_km_surcharge", read::amount(Money::ZERO, MOST_PER_KM));
     reading.defaulted("max_travel_distance_km", read::integer(0, FARTHEST_KM));
     let mut columns = reading.finish()?;
     let mut or = |column, usual: serde_json::Value| {

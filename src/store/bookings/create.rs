@@ -13,6 +13,7 @@ use crate::core::money::Money;
 use crate::core::pricing::Price;
 use crate::core::time::Timestamp;
 use crate::store::idempotency::{self, Claim, Key};
+use crate::store::promos::PromoRefused;
 use crate::store::tx::{begin_move, commit};
 use crate::store::{StoreError, promos};
 use crate::wire::time::to_chrono;
@@ -107,9 +108,12 @@ pub enum CreateRefused {
     /// The named therapist does not exist.
     #[error("there is no such therapist")]
     NoSuchProvider,
-    /// The promo code's limit was reached meanwhile.
-    #[error("the promo code is used up")]
-    PromoUsedUp,
+    /// Prices that others wrote: no booking can hold what it would cost.
+    #[error("its price is larger than a booking can hold")]
+    TooDear,
+    /// The promo code cannot be used (any more): its limit was reached meanwhile, say.
+    #[error(transparent)]
+    Promo(#[from] PromoRefused),
 }
 
 /// HTTP status of the answer that is kept.
@@ -138,9 +142,9 @@ pub async fn create(pool: &PgPool, new: &NewBooking, idempotency: Option<&Key>) 
         Err(e) => return refused(&e).map(CreateOutcome::Refused).ok_or(e),
     };
     if let Some(code) = new.promo_code
-        && !promos::take(&mut tx, code, new.customer, booking, new.price.promo_discount).await?
+        && let Err(why) = promos::take(&mut tx, code, new.customer, booking, new.price.promo_discount).await?
     {
-        return Ok(CreateOutcome::Refused(CreateRefused::PromoUsedUp));
+        return Ok(CreateOutcome::Refused(why.into()));
     }
     let view = view_by_id(&mut tx, booking).await?.ok_or(StoreError::Database(sqlx::Error::RowNotFound))?;
     let body = answer_with(&view)?;
@@ -169,7 +173,8 @@ fn refused(error: &StoreError) -> Option<CreateRefused> {
     match (error.constraint(), error.code().as_deref()) {
         (Some("bookings_not_self"), _) => Some(CreateRefused::OwnTherapist),
         // Deleted since it was looked at.
-        (Some("bookings_promo_code_id_fkey"), _) => Some(CreateRefused::PromoUsedUp),
+        (Some("bookings_promo_code_id_fkey"), _) => Some(CreateRefused::Promo(PromoRefused::Unknown)),
+        (_, Some("22003")) => Some(CreateRefused::TooDear),
         // The trigger that copies the provider's type says so, without a constraint's name.
         (None, Some("23503")) => Some(CreateRefused::NoSuchProvider),
         _ => None,

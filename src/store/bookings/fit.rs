@@ -92,8 +92,8 @@ macro_rules! select {
     };
 }
 
-/// `None` when the therapist cannot take the booking, or would cost more than its `max_price`; or has, since a customer chose
-/// him at his price, changed what he asks for the service or for the way.
+/// `None` when the therapist cannot take the booking, or would cost more than its `max_price` or than a booking can hold; or
+/// has, since a customer chose him at his price, changed what he asks for the service or for the way.
 pub(crate) async fn fit(
     tx: &mut PgConnection,
     booking: &Locked,
@@ -138,6 +138,9 @@ pub(crate) async fn fit(
         None => None,
     };
     let price = with_tip(pricing::price(offering.price, surcharge, row.commission_rate, promo.as_ref()), booking.tip());
+    if !price.fits() {
+        return Ok(None);
+    }
     let (user, commission_rate) = (UserId(row.user_id), row.commission_rate);
     Ok(Some(Fit { user, buffer_minutes: row.buffer_minutes, price, offering, commission_rate, promo }))
 }
@@ -162,7 +165,9 @@ pub(crate) async fn estimate(
         Some(code) => promos::terms(tx, code, None).await?,
         None => None,
     };
-    let price = pricing::price(Money::rounded(base), Money::ZERO, default_commission, promo.as_ref());
+    // A base price that others have raised beyond what a booking can hold must not keep it with who gives it back.
+    let base = Money::rounded(base).min(pricing::MOST);
+    let price = pricing::price(base, Money::ZERO, default_commission, promo.as_ref());
     Ok(with_tip(price, booking.tip()))
 }
 

@@ -84,8 +84,7 @@ pub async fn accept(pool: &PgPool, offer: OfferId, provider: ProviderId) -> Resu
         OfferEnd::Expired
     } else {
         match take(&mut tx, &booking, &live, offer, provider, now).await? {
-            Taken::Yes(slot) => {
-                let withdrawn = withdraw(&mut tx, id, Some(offer)).await?;
+            Taken::Yes { slot, withdrawn } => {
                 let view = view_by_id(&mut tx, id).await?.ok_or(sqlx::Error::RowNotFound)?;
                 tx.commit().await?;
                 let set_out_from = Some(slot.from.max(from_chrono(now)));
@@ -124,7 +123,7 @@ async fn lock_offer(tx: &mut PgConnection, offer: OfferId) -> Result<LockedOffer
 }
 
 enum Taken {
-    Yes(Slot),
+    Yes { slot: Slot, withdrawn: Vec<ClosedOffer> },
     No,
     Unpaid,
 }
@@ -149,20 +148,23 @@ async fn take(
     let slot = booking.slot(now, distance, fit.buffer_minutes);
     // A savepoint: a refusal by a constraint must leave the transaction able to withdraw the offer.
     let mut attempt = tx.begin().await?;
-    match assign(&mut attempt, booking, provider, &fit, now, &slot).await {
+    let withdrawn = match assign(&mut attempt, booking, provider, &fit, now, &slot).await {
         Ok(()) => {
+            // Offers are locked before the wallet, as everywhere.
+            let withdrawn = withdraw(&mut attempt, BookingId(booking.id), Some(offer)).await?;
             if !booking.paid(&mut attempt, fit.price.total_amount).await? {
                 attempt.rollback().await?;
                 return Ok(Taken::Unpaid);
             }
             attempt.commit().await?;
+            withdrawn
         }
         Err(e) if not_free(&e) => {
             attempt.rollback().await?;
             return Ok(Taken::No);
         }
         Err(e) => return Err(e),
-    }
+    };
     let shown =
         if booking.is_now() { distance } else { from_his_cell(tx, booking, provider).await?.unwrap_or(distance) };
     let way = booking.slot(now, shown, fit.buffer_minutes);
@@ -182,7 +184,7 @@ async fn take(
     if booking.promo_code_id.is_some() {
         promos::adjust(tx, BookingId(booking.id), fit.price.promo_discount).await?;
     }
-    Ok(Taken::Yes(slot))
+    Ok(Taken::Yes { slot, withdrawn })
 }
 
 /// The way of a scheduled booking begins where its therapist lives. Its parties are shown how far that is from the centre of his

@@ -5,6 +5,7 @@ mod books;
 mod described;
 mod payouts;
 mod promo_codes;
+mod settling;
 mod tips;
 mod top_ups;
 mod transactions;

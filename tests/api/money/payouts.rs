@@ -303,3 +303,70 @@ async fn what_cannot_be_paid_is_told_by_its_field() {
     assert_eq!(e.ops.post("/v1/payouts/9/transitions", json!({"to": "failed"})).await.status, 404);
     assert_eq!(e.ops.post("/v1/payouts/9/transitions", json!({"to": "sent"})).await.status, 422);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tip_of_which_nobody_knows_when_it_was_paid_is_paid_out_and_its_payout_is_not_the_customers_to_know() {
+    let e = Earning::new().await;
+    let booking = done(e.server.pool(), &e.customer, &e.therapist, "cash").await;
+    let hers = e.server.api(&e.customer.token);
+    let tip = hers.post(&format!("/v1/bookings/{booking}/tips"), json!({"amount": 75})).await.json;
+    sqlx::query("UPDATE transactions SET processed_at = NULL").execute(e.server.pool()).await.expect("an import");
+    let today = today(e.server.pool()).await;
+    let payout = e.payout(&today, &today).await.json;
+    assert_eq!((&payout["tips"], sums(&payout)[0]), (&json!(1), "875.00"), "{payout}");
+    let path = format!("/v1/transactions/{}", uuid(&tip));
+    assert_eq!(e.ops.get(&path).await.json["payout_id"], payout["id"]);
+    assert_eq!(hers.get(&path).await.json["payout_id"], Value::Null);
+    assert_eq!(hers.get("/v1/transactions").await.json["data"][0]["payout_id"], Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payout_that_somebody_elses_sql_writes_meanwhile_is_named() {
+    let e = Earning::new().await;
+    e.done_at("2026-03-01T03:00:00Z", "card").await;
+    let mut other = e.server.pool().begin().await.expect("a transaction");
+    let id: i64 = sqlx::query_scalar(
+        "INSERT INTO payouts (provider_id, period_start, period_end, gross_earnings, commission_amount, net_payout)
+         VALUES ($1, '2026-03-01', '2026-03-01', 800, 120, 680) RETURNING id",
+    )
+    .bind(e.therapist.provider_id)
+    .fetch_one(&mut *other)
+    .await
+    .expect("a payout");
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    let (answer, ()) = tokio::join!(e.payout("2026-03-01", "2026-03-01"), async {
+        while sqlx::query_scalar::<_, i64>(waits).fetch_one(e.server.pool()).await.expect("a statement") == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        other.commit().await.expect("committed");
+    });
+    assert_eq!((refusal(&answer), &answer.json["payout_id"]), ((409, "payout_overlaps"), &json!(id)), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_one_transaction_can_pay_is_refused() {
+    let e = Earning::new().await;
+    for _ in 0..2 {
+        let booking = e.done_at("2026-03-01T03:00:00Z", "card").await;
+        sqlx::query(
+            "UPDATE bookings SET service_price = 60000000, total_amount = 60000000, commission_rate = 1,
+                    commission_amount = 600000, provider_earnings = 59400000 WHERE uuid = $1::uuid",
+        )
+        .bind(&booking)
+        .execute(e.server.pool())
+        .await
+        .expect("a price");
+    }
+    let refused = e.payout("2026-03-01", "2026-03-01").await;
+    assert_eq!(refusal(&refused), (422, "payout_too_large"), "{refused:?}");
+    let other: i64 = sqlx::query_scalar(
+        "INSERT INTO payouts (provider_id, period_start, period_end, gross_earnings, commission_amount, net_payout, status)
+         VALUES ($1, '2026-04-01', '2026-04-01', 200000000, 0, 200000000, 'processing') RETURNING id",
+    )
+    .bind(e.therapist.provider_id)
+    .fetch_one(e.server.pool())
+    .await
+    .expect("a payout");
+    let refused = e.moved(&json!({"id": other}), "completed").await;
+    assert_eq!(refusal(&refused), (409, "payout_too_large"), "{refused:?}");
+}

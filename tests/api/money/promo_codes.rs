@@ -167,3 +167,29 @@ async fn every_rule_is_told_by_its_field() {
     let turned = ops.send(ops.request("PATCH", &format!("/v1/promo-codes/{}", fixed.json["id"])).json(&percent)).await;
     assert!(turned.json["errors"]["discount_value"].is_array(), "500 %: {turned:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_is_taken_back_as_it_is_shown_when_what_it_is_for_has_gone() {
+    let server = Server::start().await;
+    let ops = admin(&server).await;
+    let stays = people::therapist(server.pool(), "Luz", HERE.0, HERE.1).await;
+    let goes = people::therapist(server.pool(), "Ana", HERE.0, HERE.1).await;
+    let scope =
+        json!({"applicable_service_ids": [1, 2], "applicable_provider_ids": [stays.provider_uuid, goes.provider_uuid]});
+    let made = ops.post("/v1/promo-codes", with("SCOPED", scope)).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    sqlx::query("UPDATE services SET deleted_at = now() WHERE id = 2").execute(server.pool()).await.expect("gone");
+    sqlx::query("UPDATE providers SET deleted_at = now() WHERE id = $1")
+        .bind(goes.provider_id)
+        .execute(server.pool())
+        .await
+        .expect("gone");
+    let path = format!("/v1/promo-codes/{}", made.json["id"]);
+    let shown = ops.get(&path).await.json;
+    assert_eq!(shown["applicable_service_ids"], json!([1]));
+    assert_eq!(shown["applicable_provider_ids"], json!([stays.provider_uuid]));
+    let back = ops.send(ops.request("PATCH", &path).json(&shown)).await;
+    assert_eq!(back.status, 200, "{back:?}");
+    let null = ops.post("/v1/promo-codes", with("NULL", json!({"is_active": null}))).await;
+    assert_eq!(null.json["errors"]["is_active"][0], "The is_active field must not be null.", "{null:?}");
+}

@@ -1,6 +1,10 @@
 //! Tips: given once, paid as the booking is, all of it the provider's.
 
 use futures_util::future::join_all;
+use spacall::core::ids::UserId;
+use spacall::core::money::Money;
+use spacall::store::idempotency::Once;
+use spacall::store::tips::NewTip;
 
 use super::*;
 
@@ -135,4 +139,42 @@ async fn only_the_customer_tips_only_what_is_done_and_within_limits() {
         .expect("a tip");
     let much = t.tip("1").await;
     assert_eq!((refusal(&much), &much.json["left"]), ((409, "tip_too_much"), &json!("0.99")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_waited_for_counts_against_the_limits_of_a_booking() {
+    let t = Tipping::of("card").await;
+    let ops = admin(&t.server).await;
+    for _ in 0..19 {
+        assert_eq!(t.tip("50000").await.status, 201);
+    }
+    let much = t.tip("50000").await;
+    assert_eq!((refusal(&much), &much.json["left"]), ((409, "tip_too_much"), &json!("49999.99")));
+    let last = t.tip("49999.99").await;
+    assert_eq!(last.status, 201, "{last:?}");
+    assert_eq!(settle(&ops, &last.json, "failed").await.status, 200);
+    // Many at once: the twentieth is one of them.
+    let many = join_all((0..4).map(|_| t.tip("1"))).await;
+    assert_eq!(many.iter().filter(|tip| tip.status == 201).count(), 1, "{many:?}");
+    assert!(many.iter().all(|tip| tip.status == 201 || refusal(tip) == (409, "too_many_tips")), "{many:?}");
+    for waiting in
+        t.hers().get("/v1/transactions?status=pending&per_page=100").await.json["data"].as_array().expect("a list")
+    {
+        assert_eq!(settle(&ops, waiting, "completed").await.status, 200, "all that was taken fits");
+    }
+    assert_eq!(t.seen().await[0], "950001.00");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tip_whose_node_was_killed_before_it_told_is_told_by_another_look() {
+    let t = Tipping::of("cash").await;
+    let mut phone = app(&t.server, &t.therapist).await;
+    let tip = NewTip {
+        booking: t.booking.parse().expect("a uuid"),
+        customer: UserId(t.customer.user_id),
+        amount: Money::centavos(1_000),
+    };
+    let given = spacall::store::tips::give(t.server.pool(), &tip, None).await.expect("a statement");
+    assert!(matches!(given, Once::Made(..)), "{given:?}");
+    phone.expect_where("booking", |booking| booking["tip_amount"] == "10.00").await;
 }
