@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::time::Timestamp;
 
@@ -48,6 +48,14 @@ pub enum InvalidSchedule {
         /// What stands there.
         value: String,
     },
+    /// A span that says more than from when to when.
+    #[error("schedule {day}: {value} has members besides start and end")]
+    Unknown {
+        /// The day.
+        day: &'static str,
+        /// What stands there.
+        value: String,
+    },
     /// A time that cannot be read.
     #[error("schedule {day}: {field} {value} is not a time \"00:00\"..\"23:59\" (an end may be \"24:00\")")]
     NotATime {
@@ -82,15 +90,15 @@ impl Schedule {
             Value::Array(list) if list.is_empty() => return Ok(Self::always()),
             Value::Object(days) if days.is_empty() => return Ok(Self::always()),
             Value::Object(days) => days,
-            _ => return Err(InvalidSchedule::NotAnObject(value.to_string())),
+            _ => return Err(InvalidSchedule::NotAnObject(short(value))),
         };
         let mut open = Vec::new();
         for (name, spans) in days {
             let Some(index) = DAYS.iter().position(|day| day == name) else {
-                return Err(InvalidSchedule::UnknownDay(name.clone()));
+                return Err(InvalidSchedule::UnknownDay(cut(name)));
             };
             let day = DAYS[index];
-            let not_spans = || InvalidSchedule::NotSpans { day, value: spans.to_string() };
+            let not_spans = || InvalidSchedule::NotSpans { day, value: short(spans) };
             let spans = match spans {
                 Value::Null => continue,
                 Value::Array(spans) => spans,
@@ -107,6 +115,27 @@ impl Schedule {
             }
         }
         Ok(Self::of_week(open))
+    }
+
+    /// What is to be stored of a schedule that somebody gives: no more than [`Self::parse`] understands of it.
+    ///
+    /// # Errors
+    /// As [`Self::parse`]; and for what it would pass over in silence.
+    pub fn canonical(value: &Value) -> Result<Value, InvalidSchedule> {
+        Self::parse(value)?;
+        let mut kept = Map::new();
+        for day in DAYS {
+            let Some(spans) = value.get(day) else { continue };
+            let mut list = Vec::new();
+            for span in spans.as_array().into_iter().flatten() {
+                if span.as_object().is_some_and(|span| span.len() > 2) {
+                    return Err(InvalidSchedule::Unknown { day, value: short(span) });
+                }
+                list.push(json!({"start": span["start"], "end": span["end"]}));
+            }
+            kept.insert(day.to_owned(), list.into());
+        }
+        Ok(Value::Object(kept))
     }
 
     /// Open in these spans of every week and at no other time.
@@ -174,7 +203,7 @@ const fn week_offset_us(at: Timestamp) -> i64 {
 }
 
 fn minute_of_day(day: &'static str, field: &'static str, value: Option<&Value>) -> Result<u32, InvalidSchedule> {
-    let fail = || InvalidSchedule::NotATime { day, field, value: value.unwrap_or(&Value::Null).to_string() };
+    let fail = || InvalidSchedule::NotATime { day, field, value: short(value.unwrap_or(&Value::Null)) };
     value.and_then(Value::as_str).and_then(|text| clock(text, field == "end")).ok_or_else(fail)
 }
 
@@ -188,6 +217,16 @@ pub(super) fn clock(text: &str, is_end: bool) -> Option<u32> {
     let (hour, minute) = (two(h1, h2), two(m1, m2));
     let midnight = is_end && hour == 24 && minute == 0;
     ((hour < 24 && minute < 60) || midnight).then_some(hour * 60 + minute)
+}
+
+/// A value as an error repeats it: short, however long it was.
+pub(super) fn short(value: &Value) -> String {
+    cut(&value.to_string())
+}
+
+pub(super) fn cut(text: &str) -> String {
+    const SHOWN: usize = 60;
+    text.char_indices().nth(SHOWN).map_or_else(|| text.to_owned(), |(end, _)| format!("{}…", &text[..end]))
 }
 
 /// Adds a stretch, cut in two where it crosses from Sunday into Monday.
@@ -225,6 +264,27 @@ mod tests {
 
     fn minutes(m: u64) -> Duration {
         Duration::from_secs(m * 60)
+    }
+
+    #[test]
+    fn what_is_stored_is_what_was_understood() {
+        let given = json!({"monday": [{"start": "09:00", "end": "18:00"}], "friday": null});
+        let kept = json!({"monday": [{"start": "09:00", "end": "18:00"}], "friday": []});
+        assert_eq!(Schedule::canonical(&given), Ok(kept.clone()));
+        assert_eq!(Schedule::parse(&kept), Schedule::parse(&given));
+        for always in [json!({}), json!([]), json!(null)] {
+            assert_eq!(Schedule::canonical(&always), Ok(json!({})));
+        }
+        let more = json!({"monday": [{"start": "09:00", "end": "18:00", "note": "x".repeat(10_000)}]});
+        assert!(Schedule::parse(&more).is_ok(), "others' rows are read all the same");
+        let refused = Schedule::canonical(&more).expect_err("a note").to_string();
+        assert!(refused.starts_with("schedule monday: {") && refused.contains("besides start and end"), "{refused}");
+        assert!(refused.len() < 200, "{refused}");
+        for long in
+            [json!("x".repeat(10_000)), json!({"x".repeat(10_000): null}), json!({"monday": "x".repeat(10_000)})]
+        {
+            assert!(Schedule::parse(&long).expect_err("long").to_string().len() < 200);
+        }
     }
 
     #[test]

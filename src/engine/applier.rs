@@ -11,7 +11,7 @@ use tokio::sync::{Notify, mpsc};
 use super::round::Round;
 use super::{Engine, rebuild, stores};
 use crate::clock;
-use crate::core::ids::{BookingId, MessageId, ProviderId, UserId};
+use crate::core::ids::{BookingId, MessageId, ProviderId, ServiceId, UserId};
 use crate::core::time::Timestamp;
 use crate::store::changes::{Change, Listener};
 use crate::store::{StoreError, messages, therapists};
@@ -27,8 +27,9 @@ const GATHER: Duration = Duration::from_millis(5);
 const PULSE_EVERY: Duration = Duration::from_secs(5);
 const PULSE_WITHIN: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_millis(500);
-/// Therapists whose rows are read in one statement: after a large repair they may be the whole fleet.
-const PART: usize = 5_000;
+/// Therapists whose rows are read in one statement: after a large repair, or where a service that everybody offers is switched off,
+/// they may be the whole fleet. Whoever is waited for gets his turn between two parts.
+const PART: usize = 1_000;
 
 /// Of what people are to be told.
 #[derive(Default, Debug, PartialEq, Eq)]
@@ -43,6 +44,7 @@ struct News {
 struct Changes {
     providers: BTreeSet<ProviderId>,
     users: BTreeSet<UserId>,
+    services: BTreeSet<ServiceId>,
     news: News,
     catalog: bool,
     settings: bool,
@@ -56,6 +58,7 @@ impl Extend<Change> for Changes {
                 Change::User(id) => drop(self.users.insert(id)),
                 Change::Booking(id, version) => drop(self.news.bookings.insert((id, version))),
                 Change::Message(id) => drop(self.news.messages.insert(id)),
+                Change::Service(id) => drop(self.services.insert(id)),
                 Change::Catalog => self.catalog = true,
                 Change::Settings => self.settings = true,
             }
@@ -183,7 +186,8 @@ async fn compare(engine: &Arc<Engine>, ears: &mut Ears, round: &mut Round) {
 
 async fn next_part(engine: &Arc<Engine>, ears: &Ears, round: &mut Round) -> Result<(), StoreError> {
     if round.part(engine).await? {
-        lists(engine).await?;
+        let services = lists(engine).await?;
+        offered(engine, &services).await?;
         bookings(engine).await?;
         ears.look_behind();
         round.next(engine);
@@ -222,7 +226,7 @@ async fn catch_up(engine: Arc<Engine>, behind: Arc<Notify>) {
 
 /// Settings, catalog, every store, every therapist, every position, every booking that is under way.
 async fn everything(engine: &Arc<Engine>) -> Result<(), StoreError> {
-    lists(engine).await?;
+    let _everybody_is_read = lists(engine).await?;
     let started = clock::monotonic();
     let rebuilt = rebuild::all(&engine.pool, &engine.fleet, &engine.settings(), clock::now()).await?;
     if engine.readiness.set_index(true) {
@@ -238,11 +242,12 @@ async fn everything(engine: &Arc<Engine>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// What is short enough to be read whole.
-async fn lists(engine: &Engine) -> Result<(), StoreError> {
+/// What is short enough to be read whole. Tells which services can be booked since, or cannot: who offers them is to be read.
+async fn lists(engine: &Engine) -> Result<BTreeSet<ServiceId>, StoreError> {
     engine.reload_settings().await?;
-    engine.reload_catalog().await?;
-    stores::all(engine).await
+    let services = engine.reload_catalog().await?;
+    stores::all(engine).await?;
+    Ok(services)
 }
 
 /// Those that the dispatch machine may not know; and all that wait look again whether there is somebody.
@@ -291,28 +296,53 @@ async fn apply(engine: &Arc<Engine>, mut changes: Changes, news: &mpsc::Sender<N
         engine.reload_settings().await?;
     }
     if changes.catalog {
-        // All rows are read, which may take seconds: the parties of a booking do not wait for that.
-        tell_of(std::mem::take(&mut changes.news), news).await;
-        // A service switched off is part of what each of its therapists and stores offers.
-        engine.reload_catalog().await?;
-        everything(engine).await?;
-        return Ok(News::default());
+        changes.services.extend(engine.reload_catalog().await?);
     }
     if !changes.users.is_empty() {
         let users: Vec<_> = changes.users.iter().copied().collect();
         changes.providers.extend(therapists::of_users(&engine.pool, &users).await?);
     }
-    if !changes.providers.is_empty() {
-        let ids: Vec<_> = changes.providers.iter().copied().collect();
-        for part in ids.chunks(PART) {
-            let read = rebuild::some(&engine.pool, &engine.fleet, part, &engine.settings(), clock::now()).await?;
-            if read.supply {
-                engine.dispatcher.supply_appeared();
-            }
-            stores::some(engine, part).await?;
-        }
+    reread(engine, changes.providers.into_iter().collect()).await?;
+    if !changes.services.is_empty() {
+        // That may be the whole fleet: the parties of a booking do not wait for it.
+        tell_of(std::mem::take(&mut changes.news), news).await;
+        offered(engine, &changes.services).await?;
     }
     Ok(changes.news)
+}
+
+/// A service switched off or on is part of what each of its therapists and stores offers; nothing else of the catalog is.
+async fn offered(engine: &Engine, services: &BTreeSet<ServiceId>) -> Result<(), StoreError> {
+    if services.is_empty() {
+        return Ok(());
+    }
+    reread(engine, therapists::offering(&engine.pool, services).await?).await?;
+    engine.dispatcher.supply_appeared();
+    Ok(())
+}
+
+/// Shows what the rows of these say, part by part; who is waited for at this node meanwhile is read between two parts.
+async fn reread(engine: &Engine, ids: Vec<ProviderId>) -> Result<(), StoreError> {
+    for (done, ids) in ids.chunks(PART).enumerate() {
+        if done > 0 {
+            let wanted = engine.refresh.take_therapists();
+            let ids: Vec<_> = wanted.therapists.iter().copied().collect();
+            for ids in ids.chunks(PART) {
+                part(engine, ids).await?;
+            }
+            wanted.are_applied();
+        }
+        part(engine, ids).await?;
+    }
+    Ok(())
+}
+
+async fn part(engine: &Engine, ids: &[ProviderId]) -> Result<(), StoreError> {
+    let read = rebuild::some(&engine.pool, &engine.fleet, ids, &engine.settings(), clock::now()).await?;
+    if read.supply {
+        engine.dispatcher.supply_appeared();
+    }
+    stores::some(engine, ids).await
 }
 
 /// Full: bookings change faster than they can be told of, and the index waits for that rather than lose news.

@@ -12,6 +12,7 @@ mod round;
 mod shown;
 mod stores;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ pub use round::COMPARED_EVERY;
 use crate::clock;
 use crate::cluster::Bus;
 use crate::core::fleet::Fleet;
-use crate::core::ids::ProviderId;
+use crate::core::ids::{ProviderId, ServiceId};
 use crate::core::settings::Settings;
 use crate::core::stores::Stores;
 use crate::core::time::Timestamp;
@@ -169,9 +170,11 @@ impl Engine {
         Ok(())
     }
 
-    pub(crate) async fn reload_catalog(&self) -> Result<(), StoreError> {
-        self.catalog.store(Arc::new(catalog::load(&self.pool).await?));
-        Ok(())
+    /// The services that can be booked now and could not, or the other way round.
+    pub(crate) async fn reload_catalog(&self) -> Result<BTreeSet<ServiceId>, StoreError> {
+        let after = Arc::new(catalog::load(&self.pool).await?);
+        let before = self.catalog.swap(Arc::clone(&after));
+        Ok(before.appeared_or_gone(&after))
     }
 }
 

@@ -24,16 +24,18 @@ pub(super) struct Refresh {
 #[derive(Default)]
 pub(super) struct Wanted {
     pub(super) therapists: BTreeSet<ProviderId>,
-    /// The catalog, and with it everybody.
+    /// The catalog.
     pub(super) catalog: bool,
     /// Told when these have been applied; dropped when that failed, after which everything is read anew.
     pub(super) askers: Vec<oneshot::Sender<()>>,
+    /// The same of who wait for the catalog, and for whoever offers what changed of it.
+    catalog_askers: Vec<oneshot::Sender<()>>,
 }
 
 impl Wanted {
     /// The index shows what was read of them.
     pub(super) fn are_applied(self) {
-        for asker in self.askers {
+        for asker in self.askers.into_iter().chain(self.catalog_askers) {
             // Who has left does not want to know.
             let _told = asker.send(());
         }
@@ -57,7 +59,11 @@ impl Refresh {
         let mut waiting = self.lock();
         waiting.therapists.extend(therapists);
         waiting.catalog |= catalog;
-        waiting.askers.push(asker);
+        if catalog {
+            waiting.catalog_askers.push(asker);
+        } else {
+            waiting.askers.push(asker);
+        }
         drop(waiting);
         self.some.notify_one();
         done
@@ -77,7 +83,7 @@ impl Refresh {
         }
     }
 
-    /// The same for the catalog: for everybody, that is.
+    /// The same for the catalog, and for whoever offers what changed of it.
     pub(super) async fn catalog_shown(&self) {
         let applied = async { while self.want([], true).await.is_err() {} };
         if tokio::time::timeout(SHOWN_WITHIN, applied).await.is_err() {
@@ -93,6 +99,16 @@ impl Refresh {
     /// All that waits.
     pub(super) fn take(&self) -> Wanted {
         std::mem::take(&mut *self.lock())
+    }
+
+    /// The therapists that wait, and who waits for them; the catalog goes on waiting.
+    pub(super) fn take_therapists(&self) -> Wanted {
+        let mut waiting = self.lock();
+        Wanted {
+            therapists: std::mem::take(&mut waiting.therapists),
+            askers: std::mem::take(&mut waiting.askers),
+            ..Wanted::default()
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Wanted> {
@@ -121,6 +137,21 @@ mod tests {
         assert!(done.try_recv().is_err(), "not yet");
         taken.are_applied();
         done.await.expect("told");
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_therapist_does_not_wait_for_the_catalog() {
+        let refresh = Refresh::default();
+        let (mut catalog, his) = (refresh.want([], true), refresh.ask([ProviderId(7)]));
+        let taken = refresh.take_therapists();
+        assert_eq!((taken.catalog, &taken.therapists), (false, &[ProviderId(7)].into()));
+        taken.are_applied();
+        his.await.expect("told");
+        assert!(catalog.try_recv().is_err(), "not yet");
+        let taken = refresh.take();
+        assert!(taken.catalog && taken.therapists.is_empty());
+        taken.are_applied();
+        catalog.await.expect("told");
     }
 
     #[tokio::test(start_paused = true)]

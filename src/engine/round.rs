@@ -2,8 +2,7 @@
 //! part at a time, evenly over the period, because reading many rows at once holds up everybody who asks meanwhile.
 //!
 //! The applier does it, a part in one turn: what it hears of between two parts is applied between them, and rows are put in the
-//! order in which they are read. A new connection begins a new round. A changed catalog, for which everything is read at once,
-//! does not: its end is when moved bookings are looked for, which must not wait however often the catalog changes.
+//! order in which they are read. A new connection begins a new round.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::auth::{Caller, Principal};
 use super::columns::Reading;
 use super::extract::{Body, PathId, read};
-use super::idempotency::{self, IdempotencyKey, Making};
+use super::idempotency::{self, IdempotencyKey, MakingPrivate};
 use super::page::{Page, PageQuery};
 use super::problem::{Problem, ProblemBody};
 use crate::core::ids::UserId;
@@ -97,7 +97,8 @@ pub async fn list(
     Ok(Json(query.of(rows, |row| row.id)))
 }
 
-/// Saves an address of the caller.
+/// Saves an address of the caller; of 50 at most. Where it lies is kept with the address alone: the same `Idempotency-Key` again is
+/// answered with the address as it is then, or with 404 once it is deleted.
 #[utoipa::path(
     post,
     path = "/v1/addresses",
@@ -106,7 +107,8 @@ pub async fn list(
     request_body = AddressRequest,
     responses(
         (status = 201, body = AddressRow, headers(("location" = String, description = "Of the address"))),
-        (status = 409, description = "`idempotency_in_flight`", body = ProblemBody),
+        (status = 404, description = "Made with this `Idempotency-Key`, and deleted since", body = ProblemBody),
+        (status = 409, description = "`too_many_addresses`; `idempotency_in_flight`", body = ProblemBody),
         (status = 422, body = ProblemBody)
     )
 )]
@@ -117,12 +119,18 @@ pub async fn create(
     Body { fields, bytes }: Body,
 ) -> Result<Response, Problem> {
     let columns = read_columns(Reading::of_new(fields))?;
-    let mut once = match idempotency::begin(&engine, &caller, key.of(&bytes), COLLECTION).await? {
-        Making::Now(once) => once,
-        Making::Before(answer) => return Ok(answer),
+    let mut once = match idempotency::begin_of_private(&engine, &caller, key.of(&bytes)).await? {
+        MakingPrivate::Now(once) => once,
+        MakingPrivate::Before(body) => {
+            let id = body["id"].as_i64().ok_or_else(|| Problem::not_found("Address"))?;
+            return idempotency::again(&of(&engine, &caller, id).await?.0, COLLECTION);
+        }
     };
-    let row = addresses::create(&mut once.tx, caller.user, columns).await?;
-    idempotency::made(once, &row, COLLECTION).await
+    let row = addresses::create(&mut once.tx, caller.user, columns).await?.ok_or_else(|| {
+        let text = format!("You have {} addresses, the most that are kept: delete one first.", addresses::MOST);
+        Problem::conflict("too_many_addresses", text)
+    })?;
+    idempotency::made_private(once, row.id, &row, COLLECTION).await
 }
 
 /// One of the caller's addresses.

@@ -157,6 +157,8 @@ struct Remembered {
     asked_at: Instant,
     /// When a request last began to ask again.
     asking_since: Option<Instant>,
+    /// The row has changed since: no answer that was asked for earlier is believed.
+    forgotten: bool,
     /// `None`: not good.
     principal: Option<Arc<Principal>>,
 }
@@ -186,10 +188,22 @@ impl Authenticator {
             let of_these = |r: &&mut Remembered| r.principal.as_ref().is_some_and(|p| ids.contains(&p.token));
             // Not forgotten: an answer that is on its way, and older, must not take its place.
             for gone in shard.values_mut().filter(of_these) {
-                *gone = Remembered { asked_at: now, asking_since: None, principal: None };
+                *gone = Remembered { asked_at: now, asking_since: None, forgotten: false, principal: None };
             }
         }
         self.0.watches.revoke(ids);
+    }
+
+    /// What is remembered of this user's tokens is not what his rows say any more: at this node they are read again. To be told
+    /// after the commit that changed them.
+    pub fn changed(&self, user: UserId) {
+        let now = clock::monotonic();
+        for shard in &self.0.shards {
+            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            for his in shard.values_mut().filter(|r| r.principal.as_ref().is_some_and(|p| p.user == user)) {
+                (his.asked_at, his.forgotten) = (now, true);
+            }
+        }
     }
 
     /// Whose token this is, for one request. Believes an answer for less than two seconds; when the database is gone
@@ -227,7 +241,7 @@ impl Authenticator {
             self.note_use(row);
         }
         let principal = row.map(|row| Arc::new(Principal::from(row)));
-        self.remember(key, Remembered { asked_at, asking_since: None, principal: principal.clone() });
+        self.remember(key, Remembered { asked_at, asking_since: None, forgotten: false, principal: principal.clone() });
         unexpired(principal)
     }
 
@@ -239,6 +253,9 @@ impl Authenticator {
     fn recall(&self, key: &[u8; 32], now: Instant, meanwhile: Duration) -> Option<Option<Arc<Principal>>> {
         let mut shard = self.shard(key);
         let remembered = shard.get_mut(key)?;
+        if remembered.forgotten {
+            return None;
+        }
         let age = |since: Instant| now.saturating_duration_since(since);
         let being_asked = remembered.asking_since.is_some_and(|since| age(since) < BELIEVED_FOR);
         if age(remembered.asked_at) < if being_asked { meanwhile } else { BELIEVED_FOR } {
@@ -382,7 +399,7 @@ mod tests {
     #[tokio::test]
     async fn while_one_request_asks_again_others_believe_the_old_answer_for_less_than_two_seconds() {
         let (authenticator, key, start) = (authenticator(), [7; 32], clock::monotonic());
-        let answer = |asked_at| Remembered { asked_at, asking_since: None, principal: None };
+        let answer = |asked_at| Remembered { asked_at, asking_since: None, forgotten: false, principal: None };
         let after = |millis| start + Duration::from_millis(millis);
         let believed = |at, meanwhile| authenticator.recall(&key, at, meanwhile).is_some();
         authenticator.remember(key, answer(start));
@@ -402,7 +419,7 @@ mod tests {
         let (authenticator, [gone, other]) = (authenticator(), [[7; 32], [8; 32]]);
         let good = |token| Some(Arc::new(Principal { token, ..principal(&["customer"], &[]) }));
         let asked_at = clock::monotonic();
-        let answer = |token| Remembered { asked_at, asking_since: None, principal: good(token) };
+        let answer = |token| Remembered { asked_at, asking_since: None, forgotten: false, principal: good(token) };
         authenticator.remember(gone, answer(1));
         authenticator.remember(other, answer(2));
         let watch = authenticator.watch(&good(1).expect("somebody"));

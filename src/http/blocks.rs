@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::auth::Caller;
 use super::extract::{OptionalBody, PathUuid, read};
-use super::page::{Page, WholeList};
+use super::page::{Page, PageQuery};
 use super::problem::{Problem, ProblemBody};
 use crate::engine::Engine;
-use crate::store::blocks::{self, BlockRow};
+use crate::store::blocks::{self, BlockRow, Put};
 
 /// Why, if it is to be said.
 #[derive(Serialize, Deserialize, utoipa::ToSchema)]
@@ -21,25 +21,36 @@ pub struct BlockRequest {
     pub reason: Option<String>,
 }
 
-/// Whom the caller has blocked, the newest first, on one page. Who has blocked him is nobody's to know.
-#[utoipa::path(get, path = "/v1/blocks", tag = "blocks", responses((status = 200, body = Page<BlockRow>)))]
+/// Whom the caller has blocked, the newest first. Who has blocked him is nobody's to know.
+#[utoipa::path(
+    get,
+    path = "/v1/blocks",
+    tag = "blocks",
+    params(
+        ("cursor" = Option<String>, Query, description = "`next_cursor` or `prev_cursor` of an earlier answer"),
+        ("per_page" = Option<u32>, Query, description = "1 to 100; 15 if not given"),
+    ),
+    responses((status = 200, body = Page<BlockRow>), (status = 422, body = ProblemBody))
+)]
 pub async fn list(
     State(engine): State<Arc<Engine>>,
     Caller(caller): Caller,
-    list: WholeList,
+    query: PageQuery,
 ) -> Result<Json<Page<BlockRow>>, Problem> {
-    Ok(Json(list.page(blocks::list(&engine.pool, caller.user).await?)))
+    let rows = blocks::list(&engine.pool, caller.user, query.ask()).await?;
+    Ok(Json(query.of(rows, |row| row.id)))
 }
 
 /// Blocks somebody: neither is matched with the other any more. Once it is answered, matching at this node goes by it; a booking that
-/// was accepted goes on. May be repeated.
+/// was accepted goes on. May be repeated. At most 500 can be blocked at once.
 #[utoipa::path(
     put,
     path = "/v1/blocks/{uuid}",
     tag = "blocks",
-    params(("uuid" = Uuid, Path, description = "Of a provider; for therapists and store owners of a customer whom they have served; or of a booking of the caller's: its other party")),
+    params(("uuid" = Uuid, Path, description = "Of a verified provider; for therapists and store owners of a customer whom they have served; or of a booking of the caller's: its other party")),
     request_body = Option<BlockRequest>,
-    responses((status = 200, body = BlockRow), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody))
+    responses((status = 200, body = BlockRow), (status = 404, body = ProblemBody),
+        (status = 409, description = "`too_many_blocks`", body = ProblemBody), (status = 422, body = ProblemBody))
 )]
 pub async fn put(
     State(engine): State<Arc<Engine>>,
@@ -49,10 +60,17 @@ pub async fn put(
 ) -> Result<Json<BlockRow>, Problem> {
     let reason = body.fields.optional("reason", read::text(500));
     let reason = body.fields.finish(Some(reason))?;
-    let blocked = blocks::put(&engine.pool, caller.user, uuid, reason.as_deref()).await?;
-    let (providers, row) = blocked.ok_or_else(|| Problem::not_found("Provider or customer"))?;
-    engine.shown(providers).await;
-    Ok(Json(row))
+    match blocks::put(&engine.pool, caller.user, uuid, reason.as_deref()).await? {
+        Put::Blocked(providers, row) => {
+            engine.shown(providers).await;
+            Ok(Json(row))
+        }
+        Put::Full => {
+            let text = format!("You have blocked {}, the most that can be: take one back first.", blocks::MOST);
+            Err(Problem::conflict("too_many_blocks", text))
+        }
+        Put::Nobody => Err(Problem::not_found("Provider or customer")),
+    }
 }
 
 /// Takes a block of the caller's own back. The other's, if there is one, stays.

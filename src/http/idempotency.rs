@@ -76,20 +76,63 @@ pub(super) async fn begin(
     key: Option<Key>,
     collection: Option<&str>,
 ) -> Result<Making, Problem> {
+    Ok(match begin_of_private(engine, caller, key).await? {
+        MakingPrivate::Now(once) => Making::Now(once),
+        MakingPrivate::Before(body) => Making::Before(created(body, collection)),
+    })
+}
+
+/// The same of what must not outlive its row: only its id is kept.
+pub(super) enum MakingPrivate {
+    /// It is to be made: in this transaction, then [`made_private`].
+    Now(Begun),
+    /// It was made before, and the answer has this `id`: it is answered as it is now, with [`again`].
+    Before(Value),
+}
+
+/// As [`begin`].
+///
+/// # Errors
+/// As [`begin`].
+pub(super) async fn begin_of_private(
+    engine: &Engine,
+    caller: &Principal,
+    key: Option<Key>,
+) -> Result<MakingPrivate, Problem> {
     match idempotency::begin(&engine.pool, caller.user, key).await? {
-        Ok(once) => Ok(Making::Now(once)),
-        Err(Claim::Replay { body, .. }) => Ok(Making::Before(created(body, collection))),
+        Ok(once) => Ok(MakingPrivate::Now(once)),
+        Err(Claim::Replay { body, .. }) => Ok(MakingPrivate::Before(body)),
         Err(Claim::Reused) => Err(reused()),
         Err(Claim::InFlight | Claim::New) => Err(in_flight()),
     }
 }
 
-/// Commits, and answers 201 with what was made.
-pub(super) async fn made(once: Begun, row: &impl Serialize, collection: Option<&str>) -> Result<Response, Problem> {
-    let body = serde_json::to_value(row).map_err(|error| {
+/// Commits, keeping nothing but the id for the key, and answers 201 with what was made.
+pub(super) async fn made_private(
+    once: Begun,
+    id: i64,
+    row: &impl Serialize,
+    collection: Option<&str>,
+) -> Result<Response, Problem> {
+    once.answer(StatusCode::CREATED.as_u16(), &serde_json::json!({"id": id})).await?;
+    again(row, collection)
+}
+
+/// Answers 201 with what was made, as it is now.
+pub(super) fn again(row: &impl Serialize, collection: Option<&str>) -> Result<Response, Problem> {
+    Ok(created(json(row)?, collection))
+}
+
+fn json(row: &impl Serialize) -> Result<Value, Problem> {
+    serde_json::to_value(row).map_err(|error| {
         tracing::error!(%error, "an answer could not be written as JSON");
         Problem::internal()
-    })?;
+    })
+}
+
+/// Commits, and answers 201 with what was made.
+pub(super) async fn made(once: Begun, row: &impl Serialize, collection: Option<&str>) -> Result<Response, Problem> {
+    let body = json(row)?;
     once.answer(StatusCode::CREATED.as_u16(), &body).await?;
     Ok(created(body, collection))
 }

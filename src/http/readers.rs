@@ -82,19 +82,15 @@ pub(super) fn list<T>(given: Given<'_>, most: usize, item: impl Fn(Given<'_>) ->
     }
 }
 
-/// JSON of a shape that something else reads; `check` says what is wrong with it. Without the character NUL, which PostgreSQL
-/// cannot store, wherever in it.
+/// JSON of a shape that something else reads: `canonical` makes of it what is to be stored, or says what is wrong with it.
 pub(super) fn checked_json(
     given: Given<'_>,
-    check: impl FnOnce(&Value) -> Result<(), String>,
+    canonical: impl FnOnce(&Value) -> Result<Value, String>,
 ) -> Result<Value, String> {
     const LONGEST: usize = 20_000;
     let Given::Json(value) = given else { return Err("not JSON".to_owned()) };
-    check(value)?;
-    if value.to_string().len() > LONGEST {
-        return Err(format!("longer than {LONGEST} bytes"));
-    }
-    if has_nul(value) { Err("the character NUL is not allowed".to_owned()) } else { Ok(value.clone()) }
+    let kept = canonical(value)?;
+    if kept.to_string().len() > LONGEST { Err(format!("longer than {LONGEST} bytes")) } else { Ok(kept) }
 }
 
 /// PostgreSQL cannot store it, not in JSON either.

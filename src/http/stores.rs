@@ -7,6 +7,7 @@ use axum::extract::State;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::auth::Caller;
 use super::extract::{Fields, Given, read};
 use super::nearby::{self, Around, NearbyMeta, as_number};
 use super::problem::{Problem, ProblemBody};
@@ -97,7 +98,7 @@ pub struct StoreLocation {
 /// The nearest stores, with whether they are open.
 ///
 /// Exact: a store's place is public. Opening hours are of Manila, those that close after midnight included. A store
-/// whose hours are not known is shown with `open_now` null, and not when one that is open is asked for.
+/// that the caller has blocked, or that has blocked him, is not shown. One whose hours are not known is shown with `open_now` null, and not when one that is open is asked for.
 #[utoipa::path(
     get,
     path = "/v1/stores/nearby",
@@ -116,9 +117,14 @@ pub struct StoreLocation {
     ),
     responses((status = 200, body = NearbyStores), (status = 422, body = ProblemBody))
 )]
-pub async fn nearby(State(engine): State<Arc<Engine>>, fields: Fields) -> Result<Json<NearbyStores>, Problem> {
+pub async fn nearby(
+    State(engine): State<Arc<Engine>>,
+    Caller(caller): Caller,
+    fields: Fields,
+) -> Result<Json<NearbyStores>, Problem> {
     let now = clock::now();
-    let query = read_query(fields, &engine.settings(), &engine.catalog(), now)?;
+    let mut query = read_query(fields, &engine.settings(), &engine.catalog(), now)?;
+    query.question.customer = Some(caller.user);
     let answer = engine.stores().nearest(&query.question);
     let data = answer.found.iter().map(|found| show(found, &query, now)).collect();
     Ok(Json(NearbyStores {
@@ -136,6 +142,7 @@ fn read_query(mut fields: Fields, settings: &Settings, catalog: &Catalog, now: T
     let amenities = fields.optional("amenities", amenities).unwrap_or_default();
     let query = around.map(|Around { place, radius, limit }| Query {
         question: Question {
+            customer: None,
             place,
             radius,
             limit,

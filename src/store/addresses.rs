@@ -7,12 +7,13 @@ use sqlx::{PgConnection, PgPool, QueryBuilder};
 use super::StoreError;
 use super::pages::{self, Ask, Rows};
 use super::rows::{self, Columns, RowError, Table};
+use super::tx::lock_user;
 use crate::core::ids::UserId;
 
 const TABLE: Table = Table {
     name: "user_addresses",
     model: r"App\Models\UserAddress",
-    private: &["address_line1", "address_line2", "city", "province", "postal_code", "latitude", "longitude"],
+    private: &["label", "address_line1", "address_line2", "city", "province", "postal_code", "latitude", "longitude"],
     constraints: &[],
 };
 
@@ -75,12 +76,23 @@ async fn row(db: &mut PgConnection, id: i64) -> Result<Option<AddressRow>, Store
     Ok(QueryBuilder::new(SELECT).push("id = ").push_bind(id).build_query_as().fetch_optional(db).await?)
 }
 
-/// Saves an address of `user`.
-pub async fn create(tx: &mut PgConnection, user: UserId, mut columns: Columns) -> Result<AddressRow, RowError> {
+/// Most addresses of one user.
+pub const MOST: i64 = 50;
+
+/// Saves an address of `user`; `None`: he has [`MOST`] already.
+pub async fn create(tx: &mut PgConnection, user: UserId, mut columns: Columns) -> Result<Option<AddressRow>, RowError> {
+    lock_user(&mut *tx, user).await?;
+    let there: i64 = sqlx::query_scalar("SELECT count(*) FROM user_addresses WHERE user_id = $1")
+        .bind(user.0)
+        .fetch_one(&mut *tx)
+        .await?;
+    if there >= MOST {
+        return Ok(None);
+    }
     make_room_for_default(tx, user, &columns).await?;
     columns.set("user_id", user);
     let id = rows::insert(tx, &TABLE, &columns, None).await?;
-    row(tx, id).await?.ok_or_else(|| sqlx::Error::RowNotFound.into())
+    row(tx, id).await?.map(Some).ok_or_else(|| sqlx::Error::RowNotFound.into())
 }
 
 /// Changes an address of `owner`; `None`: it is gone. `admin`: who changes it, if it is not his.
@@ -93,7 +105,9 @@ pub async fn change(
 ) -> Result<Option<AddressRow>, RowError> {
     let mut tx = pool.begin().await?;
     make_room_for_default(&mut tx, owner, columns).await?;
-    rows::update(&mut tx, &TABLE, id, columns, admin).await?;
+    if !rows::update(&mut tx, &TABLE, id, columns, admin).await? {
+        return Ok(None); // and the one that is the default stays it
+    }
     let row = row(&mut tx, id).await?;
     tx.commit().await?;
     Ok(row)
@@ -104,7 +118,7 @@ async fn make_room_for_default(tx: &mut PgConnection, user: UserId, columns: &Co
     if columns.get("is_default").and_then(serde_json::Value::as_bool) != Some(true) {
         return Ok(());
     }
-    sqlx::query("SELECT 1 FROM users WHERE id = $1 FOR NO KEY UPDATE").bind(user.0).execute(&mut *tx).await?;
+    lock_user(&mut *tx, user).await?;
     sqlx::query("UPDATE user_addresses SET is_default = FALSE WHERE user_id = $1 AND is_default")
         .bind(user.0)
         .execute(tx)

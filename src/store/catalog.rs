@@ -1,5 +1,6 @@
 //! `services` and their categories: what can be booked. The catalogue is small and read whole.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sqlx::PgPool;
@@ -68,6 +69,12 @@ impl Catalog {
         self.services.iter().find(|service| service.id == id)
     }
 
+    /// The services that are in one of the two and not in the other: who offers them matches otherwise.
+    pub fn appeared_or_gone(&self, other: &Self) -> BTreeSet<ServiceId> {
+        let ids = |catalog: &Self| -> BTreeSet<_> { catalog.services.iter().map(|service| service.id).collect() };
+        ids(self).symmetric_difference(&ids(other)).copied().collect()
+    }
+
     /// By slug, or by id in digits.
     pub fn find(&self, slug_or_id: &str) -> Option<&Service> {
         self.services.iter().find(|service| service.slug == slug_or_id).or_else(|| {
@@ -109,19 +116,30 @@ pub async fn load(pool: &PgPool) -> Result<Catalog, StoreError> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_service_is_found_by_slug_and_by_id() {
-        let service = Service {
-            id: ServiceId(3),
+    fn service(id: i64, name: &str) -> Service {
+        Service {
+            id: ServiceId(id),
             slug: "sports-massage".into(),
-            name: "Sports Massage".into(),
+            name: name.into(),
             category: None,
             description: None,
             base_price: Money::centavos(120_000),
             currency: "PHP".into(),
             duration_minutes: 60,
-        };
-        let catalog: Catalog = [service].into_iter().collect();
+        }
+    }
+
+    #[test]
+    fn what_appeared_or_went_is_told_and_a_new_name_is_neither() {
+        let before: Catalog = [service(1, "Swedish"), service(2, "Shiatsu")].into_iter().collect();
+        let after: Catalog = [service(3, "Hilot"), service(2, "Shiatsu, dry")].into_iter().collect();
+        assert_eq!(before.appeared_or_gone(&after), [ServiceId(1), ServiceId(3)].into());
+        assert_eq!(after.appeared_or_gone(&after), BTreeSet::new());
+    }
+
+    #[test]
+    fn a_service_is_found_by_slug_and_by_id() {
+        let catalog: Catalog = [service(3, "Sports Massage")].into_iter().collect();
         assert_eq!(catalog.find("3"), catalog.find("sports-massage"));
         assert!(catalog.find("3").is_some());
         assert_eq!(catalog.find("4"), None);

@@ -9,7 +9,7 @@ use sqlx::{Executor, PgPool};
 
 use super::StoreError;
 use super::connect::{found_dead, let_in};
-use crate::core::ids::{BookingId, MessageId, ProviderId, UserId};
+use crate::core::ids::{BookingId, MessageId, ProviderId, ServiceId, UserId};
 use crate::core::time::Timestamp;
 
 pub(crate) const CHANNEL: &str = "spacall_changes";
@@ -27,6 +27,8 @@ pub enum Change {
     Booking(BookingId, Option<Timestamp>),
     /// A new row of `messages`: its receiver is to be told.
     Message(MessageId),
+    /// Whether this service can be booked: who offers it.
+    Service(ServiceId),
     /// `services`, `service_categories`
     Catalog,
     /// `app_settings`
@@ -45,6 +47,7 @@ impl Change {
             ("user", Ok(id)) => Some(Self::User(UserId(id))),
             ("booking", Ok(id)) => Some(Self::Booking(BookingId(id), version)),
             ("message", Ok(id)) => Some(Self::Message(MessageId(id))),
+            ("service", Ok(id)) => Some(Self::Service(ServiceId(id))),
             ("catalog", Err(_)) => Some(Self::Catalog),
             ("settings", Err(_)) => Some(Self::Settings),
             _ => None,
@@ -60,6 +63,7 @@ impl fmt::Display for Change {
             Self::Booking(id, None) => write!(f, "booking:{}", id.0),
             Self::Booking(id, Some(version)) => write!(f, "booking:{}:{}", id.0, version.micros()),
             Self::Message(id) => write!(f, "message:{}", id.0),
+            Self::Service(id) => write!(f, "service:{}", id.0),
             Self::Catalog => f.write_str("catalog"),
             Self::Settings => f.write_str("settings"),
         }
@@ -173,6 +177,7 @@ mod tests {
                 Some(Change::Booking(BookingId(3), Some(Timestamp::from_micros(1_700_000_000_000_001)))),
             ),
             ("message:12", Some(Change::Message(MessageId(12)))),
+            ("service:2", Some(Change::Service(ServiceId(2)))),
             ("catalog", Some(Change::Catalog)),
             ("settings", Some(Change::Settings)),
             ("provider:x", None),

@@ -99,6 +99,10 @@ pub async fn create(tx: &mut sqlx::PgConnection, columns: &Columns, admin: UserI
 /// Changes a service; `None`: it is gone.
 pub async fn change(pool: &PgPool, id: i64, columns: &Columns, admin: UserId) -> Result<Option<ServiceRow>, RowError> {
     let mut tx = pool.begin().await?;
+    let there = sqlx::query("SELECT 1 FROM services WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE");
+    if there.bind(id).fetch_optional(&mut *tx).await?.is_none() {
+        return Ok(None);
+    }
     rows::update(&mut tx, &TABLE, id, columns, Some(admin)).await?;
     let row = find(&mut *tx, &id.to_string()).await?;
     tx.commit().await?;

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::StoreError;
 use crate::core::geo::LatLng;
-use crate::core::ids::{ProviderId, ServiceId};
+use crate::core::ids::{ProviderId, ServiceId, UserId};
 use crate::core::money::Money;
 use crate::core::stores::{Address, InStore, Store, hours};
 
@@ -18,7 +18,8 @@ const STORES: &str = "
            p.average_rating, p.total_reviews, sp.amenities, sp.operating_hours,
            p.verification_status = 'verified' AS verified,
            p.is_active AND p.deleted_at IS NULL AND u.is_active AND u.deleted_at IS NULL AS active,
-           p.accepts_store_service, s.services, s.prices
+           p.accepts_store_service, s.services, s.prices,
+           ARRAY(SELECT DISTINCT cb.customer_id FROM customer_blocks cb WHERE cb.provider_id = p.id ORDER BY 1) AS blocked
     FROM store_profiles sp
     JOIN providers p ON p.id = sp.provider_id
     JOIN users u ON u.id = p.user_id
@@ -52,6 +53,7 @@ struct Row {
     active: bool,
     accepts_store_service: bool,
     services: Vec<i64>,
+    blocked: Vec<i64>,
     /// As text: PostgreSQL's NaN passes the column's CHECK and is no decimal here.
     prices: Vec<String>,
 }
@@ -123,6 +125,7 @@ fn store(row: Row, flaws: &mut Vec<Flaw>) -> Result<Store, StoreError> {
         amenities,
         hours,
         services,
+        blocked: row.blocked.into_iter().map(UserId).collect(),
         verified: row.verified,
         active: row.active,
         accepts_store_service: row.accepts_store_service,

@@ -1,7 +1,7 @@
 //! Therapists as matching needs them: everything the live index holds, read in one statement, so that a row set is
 //! never half old and half new.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -77,6 +77,14 @@ macro_rules! therapists {
             " ORDER BY p.id"
         )
     };
+}
+
+/// Providers of any type that have a price for one of these services.
+pub async fn offering(pool: &PgPool, services: &BTreeSet<ServiceId>) -> Result<Vec<ProviderId>, StoreError> {
+    let services: Vec<i64> = services.iter().map(|service| service.0).collect();
+    let ids = sqlx::query_scalar("SELECT DISTINCT provider_id FROM provider_services WHERE service_id = ANY ($1)");
+    let ids: Vec<i64> = ids.bind(services).fetch_all(pool).await?;
+    Ok(ids.into_iter().map(ProviderId).collect())
 }
 
 macro_rules! newest_fixes {

@@ -39,3 +39,9 @@ pub(crate) async fn act_as(tx: &mut PgConnection, actor: Option<UserId>) -> Resu
 pub(crate) async fn clock(tx: &mut PgConnection) -> Result<DateTime<Utc>, StoreError> {
     Ok(sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(tx).await?)
 }
+
+/// Holds the user until the transaction ends: of two who count his rows, or make one the default, one waits for the other.
+pub(crate) async fn lock_user(tx: &mut PgConnection, user: UserId) -> Result<(), StoreError> {
+    sqlx::query("SELECT 1 FROM users WHERE id = $1 FOR NO KEY UPDATE").bind(user.0).execute(tx).await?;
+    Ok(())
+}

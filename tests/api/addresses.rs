@@ -147,8 +147,8 @@ async fn nobody_else_finds_it_and_an_admins_change_is_noted_without_the_address(
     .expect("rows");
     let actions: Vec<_> = noted.iter().map(|(action, ..)| action.as_str()).collect();
     assert_eq!(actions, ["updated", "deleted"]);
-    assert_eq!(noted[0].1, json!({"city": "(private)", "label": "home"}));
-    assert_eq!(noted[0].2, json!({"city": "(private)", "label": "work"}));
+    assert_eq!(noted[0].1, json!({"city": "(private)", "label": "(private)"}));
+    assert_eq!(noted[0].2, json!({"city": "(private)", "label": "(private)"}));
     let all = format!("{noted:?}");
     for secret in ["Ayala", "Makati", "Pasig", "1226", "14.55", "121.02", "0101000020E6"] {
         assert!(!all.contains(secret), "{secret}: {all}");
@@ -219,6 +219,70 @@ async fn one_key_saves_one_address() {
     other["city"] = json!("Pasig");
     assert_eq!(post(other).await.json["code"], "idempotency_key_reused");
     assert_eq!(api.get("/v1/addresses").await.json["data"].as_array().map(Vec::len), Some(1));
+
+    // Where he lives is nowhere else than in the address, and goes with it.
+    let kept: Value = sqlx::query_scalar("SELECT response_body FROM idempotency_keys WHERE key = 'k1'")
+        .fetch_one(server.pool())
+        .await
+        .expect("kept");
+    assert_eq!(kept, json!({"id": first.json["id"]}));
+    let changed = api.patch(&path(&first.json), json!({"city": "Taguig"})).await.json;
+    assert_eq!(post(home()).await.json, changed, "as it is now");
+    assert_eq!(api.delete(&path(&first.json)).await.status, 204);
+    assert_eq!(post(home()).await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_has_so_many_addresses_and_no_more_however_many_are_sent_at_once() {
+    let server = Server::start().await;
+    let customer = people::customer(server.pool()).await;
+    let api = server.api(&customer.token);
+    sqlx::query(
+        "INSERT INTO user_addresses (user_id, label, address_line1, city, latitude, longitude)
+         SELECT $1, 'home', 'x', 'Makati', 14.5, 121 FROM generate_series(1, 48)",
+    )
+    .bind(customer.user_id)
+    .execute(server.pool())
+    .await
+    .expect("addresses");
+    let post = || api.post("/v1/addresses", home());
+    let (a, b, c, d) = tokio::join!(post(), post(), post(), post());
+    let all = [&a, &b, &c, &d];
+    assert_eq!(all.iter().filter(|answer| answer.status == 201).count(), 2, "{all:?}");
+    for refused in all.iter().filter(|answer| answer.status != 201) {
+        assert_eq!((refused.status, &refused.json["code"]), (409, &json!("too_many_addresses")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_default_that_is_deleted_meanwhile_leaves_the_old_one() {
+    let server = Server::start().await;
+    let customer = people::customer(server.pool()).await;
+    let mut first = home();
+    first["is_default"] = json!(true);
+    let old = saved(&server, &customer, first).await;
+    let gone = saved(&server, &customer, home()).await;
+    let api = server.api(&customer.token);
+    // The deletion has begun and holds the row; the change has seen it, and waits.
+    let mut deleting = server.pool().begin().await.expect("begun");
+    sqlx::query("DELETE FROM user_addresses WHERE id = $1")
+        .bind(gone["id"].as_i64())
+        .execute(&mut *deleting)
+        .await
+        .expect("deleted");
+    let to = path(&gone);
+    let change = api.patch(&to, json!({"is_default": true}));
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let commit = async {
+        crate::support::until_told("the change waits", async || {
+            sqlx::query_scalar::<_, i64>(waits).fetch_one(server.pool()).await.expect("counted") > 0
+        })
+        .await;
+        deleting.commit().await.expect("committed");
+    };
+    let (answer, ()) = tokio::join!(change, commit);
+    assert_eq!(answer.status, 404, "{answer:?}");
+    assert_eq!(api.get(&path(&old)).await.json["is_default"], true);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -132,3 +132,74 @@ async fn an_owners_stores_block_as_one_and_nobody_blocks_himself() {
         assert!(answer.status == 422 && answer.json["errors"]["reason"].is_array(), "{answer:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_not_shown_cannot_be_asked_for_by_blocking_him() {
+    let server = Server::start().await;
+    let pool = server.pool();
+    let therapist = people::therapist(pool, "Luz", HERE.0, HERE.1).await;
+    let customer = people::customer(pool).await;
+    let hers = server.api(&customer.token);
+    for (hide, show) in [
+        ("UPDATE providers SET verification_status = 'pending' WHERE id = $1", "verification_status = 'verified'"),
+        ("UPDATE providers SET verification_status = 'rejected' WHERE id = $1", "verification_status = 'verified'"),
+        ("UPDATE providers SET is_active = FALSE WHERE id = $1", "is_active = TRUE"),
+    ] {
+        sqlx::query(hide).bind(therapist.provider_id).execute(pool).await.expect("hidden");
+        assert_eq!(hers.get(&format!("/v1/providers/{}", therapist.provider_uuid)).await.status, 404, "{hide}");
+        assert_eq!(hers.put(&block(therapist.provider_uuid), json!({})).await.status, 404, "{hide}");
+        let show = format!("UPDATE providers SET {show} WHERE id = $1");
+        sqlx::query(sqlx::AssertSqlSafe(show)).bind(therapist.provider_id).execute(pool).await.expect("shown");
+    }
+    assert_eq!(hers.put(&block(therapist.provider_uuid), json!({})).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blocks_are_listed_by_pages_and_there_are_so_many_and_no_more() {
+    let server = Server::start().await;
+    let pool = server.pool();
+    let customer = people::customer(pool).await;
+    let hers = server.api(&customer.token);
+    let mut uuids = Vec::new();
+    for name in ["Luz", "Ana", "Rosa"] {
+        let therapist = people::therapist(pool, name, HERE.0, HERE.1).await;
+        assert_eq!(hers.put(&block(therapist.provider_uuid), json!({})).await.status, 200);
+        uuids.insert(0, json!(therapist.provider_uuid));
+    }
+    let of =
+        |page: &Value| page["data"].as_array().expect("data").iter().map(|b| b["uuid"].clone()).collect::<Vec<_>>();
+    let first = hers.get("/v1/blocks?per_page=2").await.json;
+    assert_eq!(of(&first), uuids[..2]);
+    let next = first["next_page_url"].as_str().expect("a URL").strip_prefix(&server.base).expect("ours").to_owned();
+    let second = hers.get(&next).await.json;
+    assert_eq!((of(&second), &second["next_cursor"]), (uuids[2..].to_vec(), &Value::Null));
+
+    let many = "WITH made AS (INSERT INTO users (phone, first_name, last_name)
+                    SELECT '+63800' || lpad(n::text, 7, '0'), 'X', 'Y' FROM generate_series(1, 497) n RETURNING id),
+                theirs AS (INSERT INTO providers (user_id, type) SELECT id, 'store' FROM made RETURNING id)
+                INSERT INTO customer_blocks (customer_id, provider_id, blocked_by) SELECT $1, id, $1 FROM theirs";
+    sqlx::query(many).bind(customer.user_id).execute(pool).await.expect("blocks");
+    let one_more = people::therapist(pool, "Pia", HERE.0, HERE.1).await;
+    let full = hers.put(&block(one_more.provider_uuid), json!({})).await;
+    assert_eq!((full.status, &full.json["code"]), (409, &json!("too_many_blocks")), "{full:?}");
+    let known = block(uuids[0].as_str().expect("a uuid"));
+    assert_eq!(hers.put(&known, json!({"reason": "late"})).await.json["reason"], "late", "it is there");
+    assert_eq!(hers.delete(&known).await.status, 204);
+    assert_eq!(hers.put(&block(one_more.provider_uuid), json!({})).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blocked_store_is_not_shown_to_who_blocked_it_and_to_others_it_is() {
+    let server = Server::start().await;
+    let pool = server.pool();
+    let (_, uuid) = stores::store(pool, "Ginhawa", HERE, stores::daily("00:00", "24:00")).await;
+    let (customer, other) = (people::customer(pool).await, people::customer(pool).await);
+    let (hers, others) = (server.api(&customer.token), server.api(&other.token));
+    let near = stores::nearby(HERE, "");
+    let shown = |answer: &Answer| answer.json["data"].as_array().map(Vec::len);
+    hers.until(&near, |answer| shown(answer) == Some(1)).await;
+    assert_eq!(hers.put(&block(uuid), json!({})).await.status, 200);
+    assert_eq!((shown(&hers.get(&near).await), shown(&others.get(&near).await)), (Some(0), Some(1)));
+    assert_eq!(hers.delete(&block(uuid)).await.status, 204);
+    assert_eq!(shown(&hers.get(&near).await), Some(1));
+}

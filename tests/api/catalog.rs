@@ -81,6 +81,62 @@ async fn who_is_on_a_booking_goes_on_when_its_service_is_taken_away_and_who_wait
     assert_eq!(his.get("/v1/offers").await.json["data"], json!([]));
 }
 
+/// What the index has of a therapist that only another reading of his rows shows: the database says 1.25, and nobody told of it.
+async fn spoil(server: &Server, therapist: &Therapist) {
+    let silent = server.database.options().options([("session_replication_role", "replica")]);
+    let silent = spacall::store::connect(silent, 1).await.expect("a pool");
+    let rated =
+        sqlx::query("UPDATE providers SET average_rating = 1.25, total_reviews = total_reviews + 1 WHERE id = $1");
+    rated.bind(therapist.provider_id).execute(&silent).await.expect("a change");
+}
+
+fn reviews(server: &Server, therapist: &Therapist) -> u32 {
+    let therapist = server.engine().fleet.therapist(spacall::core::ids::ProviderId(therapist.provider_id));
+    therapist.expect("indexed").total_reviews
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_of_the_catalogue_reads_those_again_who_offer_what_can_be_booked_since_or_cannot_and_nobody_else() {
+    let hour = std::time::Duration::from_secs(3_600);
+    let server = Server::comparing(crate::support::database().await, hour).await;
+    let (all, few) = (therapist_at(&server, "Luz", 300.0).await, therapist_at(&server, "Ana", 400.0).await);
+    let ops = everywhere(&server).await.1;
+    let none = "DELETE FROM provider_services ps USING services s
+                WHERE s.id = ps.service_id AND s.slug = 'foot-spa' AND ps.provider_id = $1";
+    sqlx::query(none).bind(few.provider_id).execute(server.pool()).await.expect("not offered");
+    let fewer = |t: &Therapist| {
+        let id = spacall::core::ids::ProviderId(t.provider_id);
+        server.engine().fleet.therapist(id).is_some_and(|t| t.services.iter().count() == 6)
+    };
+    crate::support::until("the index shows it", || fewer(&few)).await;
+    for therapist in [&all, &few] {
+        spoil(&server, therapist).await;
+    }
+    assert_eq!(ops.post("/v1/services", ventosa()).await.status, 201);
+    let category = ops.post("/v1/service-categories", json!({"name": "Hilot", "slug": "hilot"})).await;
+    assert_eq!(category.status, 201, "{category:?}");
+    let renamed = json!({"name": "Foot Bath", "base_price": "900.00"});
+    assert_eq!(ops.patch("/v1/services/foot-spa", renamed).await.status, 200);
+    assert_eq!([&all, &few].map(|t| reviews(&server, t)), [0, 0], "nobody was read");
+
+    assert_eq!(ops.patch("/v1/services/foot-spa", json!({"is_active": false})).await.status, 200);
+    assert!(fewer(&all), "before the answer");
+    assert_eq!([&all, &few].map(|t| reviews(&server, t)), [1, 0], "who offers it was read");
+    assert_eq!(ops.patch("/v1/services/foot-spa", json!({"is_active": true})).await.status, 200);
+    assert!(!fewer(&all));
+
+    // Off and on before anybody looked: the catalogue is the same, but his rows may have been read between the two.
+    spoil(&server, &all).await;
+    let mut tx = server.pool().begin().await.expect("begun");
+    for active in [false, true] {
+        let switch = sqlx::query("UPDATE services SET is_active = $1 WHERE slug = 'foot-spa'").bind(active);
+        switch.execute(&mut *tx).await.expect("switched");
+    }
+    tx.commit().await.expect("committed");
+    crate::support::until("he was read again", || reviews(&server, &all) == 2).await;
+    assert_eq!(reviews(&server, &few), 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nearby_shows_each_therapists_own_price_whatever_the_base_price_is() {
     let server = Server::start().await;

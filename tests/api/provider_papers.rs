@@ -154,3 +154,51 @@ async fn the_months_outside_a_period_are_not_touched() {
     held.rollback().await.expect("let go");
     assert_eq!(waits.await.expect("answered").status, 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_papers_say_is_kept_in_no_log_and_for_no_key() {
+    let server = Server::start().await;
+    let pool = server.pool();
+    let luz = people::person(pool, "therapist", "Luz").await;
+    let admin = people::admin(pool).await;
+    let (his, ops) = (server.api(&luz.token), server.api(&admin.token));
+    let registered = his.post("/v1/providers", json!({"type": "therapist"})).await.json;
+    let provider = format!("/v1/providers/{}", registered["uuid"].as_str().expect("a uuid"));
+    let papers = format!("{provider}/documents");
+    let post = || his.send(his.request("POST", &papers).header("idempotency-key", "k1").json(&paper()));
+    let made = post().await;
+    assert_eq!((made.status, &post().await.json), (201, &made.json));
+    let kept: Value = sqlx::query_scalar("SELECT response_body FROM idempotency_keys WHERE key = 'k1'")
+        .fetch_one(pool)
+        .await
+        .expect("kept");
+    assert_eq!(kept, json!({"id": made.json["id"]}));
+    let numbers = json!({"tax_id": "T-1", "business_registration_number": "R-1"});
+    assert_eq!(ops.patch(&provider, numbers).await.status, 200);
+    let licence = json!({"license_number": "L-1"});
+    assert_eq!(ops.patch(&format!("{provider}/therapist-profile"), licence).await.status, 200);
+    assert_eq!(ops.delete(&format!("/v1/provider-documents/{}", made.json["id"])).await.status, 204);
+    assert_eq!(post().await.status, 404, "it is gone");
+    let logged: Vec<String> =
+        sqlx::query_scalar("SELECT concat(old_values, new_values) FROM audit_logs WHERE user_id = $1")
+            .bind(admin.user_id)
+            .fetch_all(pool)
+            .await
+            .expect("rows");
+    assert_eq!(logged.len(), 3);
+    for secret in ["T-1", "R-1", "L-1", "files.example.com", "license.pdf"] {
+        assert!(logged.iter().all(|text| !text.contains(secret)), "{secret}: {logged:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_registered_is_a_therapist_from_the_answer_on() {
+    let server = Server::start().await;
+    let luz = people::person(server.pool(), "therapist", "Luz").await;
+    let his = server.api(&luz.token);
+    let available = || his.put("/v1/me/availability", json!({"is_available": false}));
+    assert_eq!(available().await.status, 403, "his token is known, and he is none yet");
+    assert_eq!(his.post("/v1/providers", json!({"type": "therapist"})).await.status, 201);
+    let answer = available().await;
+    assert_ne!(answer.status, 403, "{answer:?}");
+}

@@ -271,3 +271,66 @@ async fn whoever_writes_the_same_for_the_first_time_at_once_is_answered() {
     }
     assert_eq!(his.get(&format!("{provider}/services")).await.json["data"].as_array().map(Vec::len), Some(1));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_stored_of_hours_is_what_was_understood_and_nobody_is_no_gender() {
+    let server = Server::start().await;
+    let therapist = people::therapist(server.pool(), "Luz", HERE.0, HERE.1).await;
+    let his = server.api(&therapist.person.token);
+    let profile = path(&therapist, HOME);
+    let noted =
+        json!({"default_schedule": {"monday": [{"start": "09:00", "end": "18:00", "note": "x".repeat(5_000)}]}});
+    let refused = his.patch(&profile, noted).await;
+    let text = refused.json["errors"]["default_schedule"][0].as_str().expect("a text");
+    assert!(refused.status == 422 && text.contains("besides start and end") && text.len() < 300, "{refused:?}");
+    let closed = his.patch(&profile, json!({"default_schedule": {"monday": null}})).await;
+    assert_eq!((closed.status, &closed.json["default_schedule"]), (200, &json!({"monday": []})), "{closed:?}");
+
+    let nobody = his.patch(&profile, json!({"accepts_genders": []})).await;
+    assert_eq!(nobody.status, 422, "{nobody:?}");
+    assert!(nobody.json["errors"]["accepts_genders"][0].as_str().is_some_and(|text| text.contains("null: all")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_offered_of_a_service_that_is_gone_can_be_taken_back_and_not_offered_anew() {
+    let server = Server::start().await;
+    let pool = server.pool();
+    let therapist = people::therapist(pool, "Luz", HERE.0, HERE.1).await;
+    let his = server.api(&therapist.person.token);
+    let one = path(&therapist, "services/foot-spa");
+    let delete = "UPDATE services SET deleted_at = now() WHERE slug = 'foot-spa'";
+    let mut deleting = pool.begin().await.expect("begun");
+    sqlx::query(delete).execute(&mut *deleting).await.expect("deleted");
+    // The service goes between the look for it and the writing.
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let commit = async {
+        crate::support::until_told("the offer waits", async || {
+            sqlx::query_scalar::<_, i64>(waits).fetch_one(pool).await.expect("counted") > 0
+        })
+        .await;
+        deleting.commit().await.expect("committed");
+    };
+    let (late, ()) = tokio::join!(his.put(&one, json!({"price": "900.00"})), commit);
+    assert_eq!(late.status, 404, "{late:?}");
+    assert_eq!(his.put(&one, json!({"price": "900.00"})).await.status, 404);
+    assert_eq!(his.delete(&one).await.status, 204);
+    assert_eq!(his.delete(&one).await.status, 404, "it is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_terms_of_the_way_are_their_owners_and_the_admins() {
+    let server = Server::start().await;
+    let pool = server.pool();
+    let therapist = people::therapist(pool, "Luz", HERE.0, HERE.1).await;
+    let (customer, admin) = (people::customer(pool).await, people::admin(pool).await);
+    let all = path(&therapist, "services");
+    for (token, km, peso) in [
+        (&therapist.person.token, json!(5), json!("20.00")),
+        (&admin.token, json!(5), json!("20.00")),
+        (&customer.token, Value::Null, Value::Null),
+    ] {
+        let first = server.api(token).get(&all).await.json["data"][0].clone();
+        assert_eq!((&first["base_distance_km"], &first["per_km_surcharge"]), (&km, &peso));
+        assert!(first["price"].is_string());
+    }
+}

@@ -1,8 +1,8 @@
 //! Opening hours as `store_profiles.operating_hours` holds them.
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
-use crate::core::schedule::{DAYS, Schedule, Span, clock};
+use crate::core::schedule::{DAYS, Schedule, Span, clock, cut, short};
 
 /// Why a JSON value is not opening hours: names the day and the value.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -18,6 +18,14 @@ pub enum InvalidHours {
     /// A day whose value is not of the shape.
     #[error("opening hours {day}: {value} is not {{\"open\":\"HH:MM\",\"close\":\"HH:MM\",\"closed\":true|false}}")]
     NotHours {
+        /// The day.
+        day: &'static str,
+        /// What stands there.
+        value: String,
+    },
+    /// A day that says more than when it is open.
+    #[error("opening hours {day}: {value} has members besides open, close and closed")]
+    Unknown {
         /// The day.
         day: &'static str,
         /// What stands there.
@@ -52,21 +60,41 @@ pub fn parse(value: &Value) -> Result<Option<Schedule>, InvalidHours> {
         Value::Array(list) if list.is_empty() => return Ok(None),
         Value::Object(days) if days.is_empty() => return Ok(None),
         Value::Object(days) => days,
-        _ => return Err(InvalidHours::NotAnObject(value.to_string())),
+        _ => return Err(InvalidHours::NotAnObject(short(value))),
     };
     let mut spans = Vec::with_capacity(DAYS.len());
     for (name, hours) in days {
         let Some(day) = DAYS.iter().position(|day| day == name) else {
-            return Err(InvalidHours::UnknownDay(name.clone()));
+            return Err(InvalidHours::UnknownDay(cut(name)));
         };
         spans.extend(span(day, hours)?);
     }
     Ok(Some(Schedule::of_week(spans)))
 }
 
+/// What is to be stored of opening hours that somebody gives: no more than [`parse`] understands of them.
+///
+/// # Errors
+/// As [`parse`]; and for what it would pass over in silence.
+pub fn canonical(value: &Value) -> Result<Value, InvalidHours> {
+    parse(value)?;
+    let mut kept = Map::new();
+    for day in DAYS {
+        let Some(hours) = value.get(day) else { continue };
+        let known = |name: &String| ["open", "close", "closed"].contains(&name.as_str());
+        if !hours.as_object().is_none_or(|hours| hours.keys().all(known)) {
+            return Err(InvalidHours::Unknown { day, value: short(hours) });
+        }
+        let closed = hours.is_null() || hours["closed"] == true;
+        let open = || json!({"open": hours["open"], "close": hours["close"], "closed": false});
+        kept.insert(day.to_owned(), if closed { json!({"closed": true}) } else { open() });
+    }
+    Ok(Value::Object(kept))
+}
+
 fn span(day: usize, hours: &Value) -> Result<Option<Span>, InvalidHours> {
     let name = DAYS[day];
-    let not_hours = || InvalidHours::NotHours { day: name, value: hours.to_string() };
+    let not_hours = || InvalidHours::NotHours { day: name, value: short(hours) };
     let fields = match hours {
         Value::Null => return Ok(None),
         Value::Object(fields) => fields,
@@ -82,7 +110,7 @@ fn span(day: usize, hours: &Value) -> Result<Option<Span>, InvalidHours> {
         value.as_str().and_then(|text| clock(text, field == "close")).ok_or_else(|| InvalidHours::NotATime {
             day: name,
             field,
-            value: value.to_string(),
+            value: short(value),
         })
     };
     let (start, end) = (time("open")?, time("close")?);
@@ -144,6 +172,33 @@ mod tests {
         let closed = parse(&json!({"monday": {"closed": true}})).expect("hours").expect("known");
         assert!(!closed.is_open(at(0, 12, 0)));
         assert_eq!(closed.next_change(at(0, 12, 0)), None);
+    }
+
+    #[test]
+    fn what_is_stored_is_what_was_understood() {
+        let given = json!({
+            "monday": {"open": "09:00", "close": "21:00"},
+            "tuesday": {"open": {"x": 1}, "closed": true},
+            "friday": null,
+        });
+        let kept = json!({
+            "monday": {"open": "09:00", "close": "21:00", "closed": false},
+            "tuesday": {"closed": true},
+            "friday": {"closed": true},
+        });
+        assert_eq!(canonical(&given), Ok(kept.clone()));
+        assert_eq!((parse(&kept), canonical(&kept)), (parse(&given), Ok(kept)));
+        for unknown in [json!({}), json!([]), json!(null)] {
+            assert_eq!(canonical(&unknown), Ok(json!({})));
+        }
+        let more = json!({"monday": {"closed": true, "note": "x".repeat(10_000)}});
+        assert!(parse(&more).is_ok(), "others' rows are read all the same");
+        assert!(canonical(&more).expect_err("a note").to_string().len() < 200);
+        for long in
+            [json!("x".repeat(10_000)), json!({"x".repeat(10_000): null}), json!({"monday": "x".repeat(10_000)})]
+        {
+            assert!(parse(&long).expect_err("long").to_string().len() < 300);
+        }
     }
 
     #[test]

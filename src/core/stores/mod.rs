@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use self::sphere::{SLACK, haversine_of, haversine_of_chord, unit};
 use super::geo::{LatLng, Meters};
-use super::ids::{ProviderId, ServiceId};
+use super::ids::{ProviderId, ServiceId, UserId};
 use super::money::Money;
 use super::schedule::Schedule;
 use super::time::Timestamp;
@@ -50,6 +50,8 @@ pub struct Store {
     pub hours: Option<Schedule>,
     /// What it offers in the store, by service.
     pub services: Vec<InStore>,
+    /// Customers who are not matched with it.
+    pub blocked: Vec<UserId>,
     /// Its papers were seen.
     pub verified: bool,
     /// Neither it nor its owner is switched off or deleted.
@@ -85,6 +87,8 @@ pub struct InStore {
 /// Which stores are wanted.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Question {
+    /// Who asks: whoever has blocked a store, or is blocked by it, is not shown it.
+    pub customer: Option<UserId>,
     /// Where from.
     pub place: LatLng,
     /// No farther than this.
@@ -208,7 +212,7 @@ impl Stores {
 
 /// `None`: not what is wanted. Else its price of the asked service, if one was asked.
 fn fits(store: &Store, question: &Question) -> Option<Option<Money>> {
-    if !(store.verified && store.active) {
+    if !(store.verified && store.active) || question.customer.is_some_and(|who| store.blocked.contains(&who)) {
         return None;
     }
     let price = match question.service {

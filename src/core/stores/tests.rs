@@ -95,6 +95,7 @@ fn store(id: i64, place: LatLng, rng: &mut StdRng) -> Store {
             .filter(|_| rng.random_bool(0.7))
             .map(|service| InStore { service: ServiceId(service), price: Money::centavos(service * 10_000 + id) })
             .collect(),
+        blocked: (1..=3).filter(|_| rng.random_bool(0.2)).map(UserId).collect(),
         verified: rng.random_bool(0.9),
         active: rng.random_bool(0.9),
         accepts_store_service: rng.random_bool(0.9),
@@ -105,6 +106,7 @@ fn question(place: LatLng, rng: &mut StdRng) -> Question {
     let radius = *[0.0, 0.01, 5.0, 5_000.0, 50_000.0, 2e6, 2.1e7].choose(rng).expect("some");
     let when = Timestamp::from_secs(1_795_363_200 + rng.random_range(-700_000..700_000));
     Question {
+        customer: Some(UserId(rng.random_range(1..=4))).filter(|user| user.0 < 4),
         place,
         radius: Meters::new(radius),
         limit: *[1, 2, 5, 10, 50, 1_000].choose(rng).expect("some"),
@@ -124,6 +126,7 @@ fn brute_force(stores: &[Store], q: &Question) -> Vec<(Meters, ProviderId, Optio
         .filter(|s| s.verified && s.active)
         .filter(|s| q.service.is_none() || s.accepts_store_service)
         .filter(|s| q.service.is_none_or(|wanted| s.services.iter().any(|o| o.service == wanted)))
+        .filter(|s| !q.customer.is_some_and(|who| s.blocked.contains(&who)))
         .filter(|s| q.open.iter().all(|at| s.hours.as_ref().is_some_and(|h| h.covers(*at, std::time::Duration::ZERO))))
         .filter(|s| q.amenities.is_empty() || s.amenities.contains(&"WiFi".to_owned()))
         .filter(|s| q.min_rating.is_none_or(|least| s.average_rating >= least))
@@ -199,6 +202,7 @@ fn a_nearby_search_looks_at_few_of_many() {
     });
     let stores = Stores::new(stores.collect::<Vec<_>>());
     let question = Question {
+        customer: None,
         service: None,
         open: Vec::new(),
         amenities: Vec::new(),
@@ -225,6 +229,7 @@ fn a_change_replaces_adds_and_removes_and_what_is_the_same_changes_nothing() {
     let after = before.with(&ids, vec![moved.clone(), three.clone()]).expect("changes");
     assert_eq!((after.get(ids[0]), after.get(ids[1]), after.get(ids[2])), (Some(&moved), None, Some(&three)));
     let here = Question {
+        customer: None,
         radius: Meters::ZERO,
         limit: 1,
         service: None,

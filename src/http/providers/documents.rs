@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::super::auth::Caller;
 use super::super::columns::Reading;
 use super::super::extract::{Body, Fields, PathId, PathUuid, read};
-use super::super::idempotency::{self, IdempotencyKey, Making};
+use super::super::idempotency::{self, IdempotencyKey, MakingPrivate};
 use super::super::page::{Page, PageQuery};
 use super::super::problem::{Problem, ProblemBody};
 use super::super::readers;
@@ -99,7 +99,8 @@ pub async fn list(
     Ok(Json(query.of(rows, |row| row.id)))
 }
 
-/// Shows a paper, pending.
+/// Shows a paper, pending. Where it lies is kept with the paper alone: the same `Idempotency-Key` again is answered with the paper as
+/// it is then, or with 404 once it is removed.
 #[utoipa::path(
     post,
     path = "/v1/providers/{uuid}/documents",
@@ -123,12 +124,16 @@ pub async fn create(
 ) -> Result<Response, Problem> {
     let (found, admin) = own(&engine, &caller, uuid).await?;
     let columns = read_new(fields)?;
-    let mut once = match idempotency::begin(&engine, &caller, key.of(&bytes), None).await? {
-        Making::Now(once) => once,
-        Making::Before(answer) => return Ok(answer),
+    let mut once = match idempotency::begin_of_private(&engine, &caller, key.of(&bytes)).await? {
+        MakingPrivate::Now(once) => once,
+        MakingPrivate::Before(body) => {
+            let id = body["id"].as_i64().ok_or_else(not_found)?;
+            let row = documents::find(&engine.pool, id).await?.ok_or_else(not_found)?;
+            return idempotency::again(&row, None);
+        }
     };
     let row = documents::create(&mut once.tx, found.provider(), columns, admin).await?;
-    idempotency::made(once, &row, None).await
+    idempotency::made_private(once, row.id, &row, None).await
 }
 
 /// Verifies or rejects a paper.

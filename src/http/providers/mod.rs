@@ -16,7 +16,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::auth::{Caller, Principal};
+use super::auth::{Authenticator, Caller, Principal};
 use super::columns::Reading;
 use super::extract::{Body, Fields, PathUuid, read};
 use super::idempotency::{self, IdempotencyKey, Making};
@@ -132,6 +132,7 @@ fn read_business(reading: &mut Reading) {
 )]
 pub async fn create(
     State(engine): State<Arc<Engine>>,
+    State(authenticator): State<Authenticator>,
     Caller(caller): Caller,
     key: IdempotencyKey,
     Body { fields, bytes }: Body,
@@ -149,6 +150,7 @@ pub async fn create(
         other => other.into(),
     })?;
     let answer = idempotency::made(once, &row, COLLECTION).await?;
+    authenticator.changed(caller.user);
     engine.shown([provider]).await;
     Ok(answer)
 }

@@ -78,7 +78,8 @@ async fn service(engine: &Engine, slug_or_id: &str) -> Result<i64, Problem> {
     row.map(|row| row.id).ok_or_else(|| Problem::not_found("Service"))
 }
 
-/// What a provider offers, on one page: to its owner and admins all, to others what can be booked now of a verified one.
+/// What a provider offers, on one page: to its owner and admins all, to others what can be booked now of a
+/// verified one, without the terms of the way.
 #[utoipa::path(
     get,
     path = "/v1/providers/{uuid}/services",
@@ -117,11 +118,12 @@ pub async fn put(
     let service = service(&engine, &slug_or_id).await?;
     let columns = read_columns(fields, found.is_therapist())?;
     let row = services::put(&engine.pool, found.provider(), service, columns, admin).await?;
+    let row = row.ok_or_else(|| Problem::not_found("Service"))?;
     engine.shown([found.provider()]).await;
     Ok(Json(row))
 }
 
-/// Offers a service no more. Offers and bookings that are there stay.
+/// Offers a service no more, be it gone from the catalogue. Offers and bookings that are there stay.
 #[utoipa::path(
     delete,
     path = "/v1/providers/{uuid}/services/{service}",
@@ -136,8 +138,7 @@ pub async fn delete(
     PathService(slug_or_id): PathService,
 ) -> Result<StatusCode, Problem> {
     let (found, admin) = own(&engine, &caller, uuid).await?;
-    let service = service(&engine, &slug_or_id).await?;
-    if !services::delete(&engine.pool, found.provider(), service, admin).await? {
+    if !services::delete(&engine.pool, found.provider(), &slug_or_id, admin).await? {
         return Err(Problem::not_found("Service"));
     }
     engine.shown([found.provider()]).await;

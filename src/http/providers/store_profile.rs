@@ -104,7 +104,7 @@ fn read_columns(mut reading: Reading) -> Result<Columns, Problem> {
 
 /// As the index of stores will read them.
 fn opening_hours(given: Given<'_>) -> Result<Value, String> {
-    readers::checked_json(given, |value| hours::parse(value).map(|_| ()).map_err(|error| error.to_string()))
+    readers::checked_json(given, |value| hours::canonical(value).map_err(|error| error.to_string()))
         .map_err(|why| format!("must be opening hours ({why})"))
 }
 

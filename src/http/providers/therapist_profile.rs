@@ -53,7 +53,7 @@ pub struct TherapistProfileChange {
     /// Asia/Manila; an `end` before its `start` is on the next day; empty or `null`: always.
     #[schema(value_type = Option<Object>, example = json!({"monday": [{"start": "09:00", "end": "18:00"}]}))]
     pub default_schedule: Option<Value>,
-    /// Customers whom he serves: `male`, `female`, `other`, `prefer_not_to_say`; `null`: all.
+    /// Customers whom he serves, one or more of `male`, `female`, `other`, `prefer_not_to_say`; `null`: all.
     pub accepts_genders: Option<Vec<String>>,
     /// 0 to 240, between two bookings.
     pub buffer_minutes: Option<i32>,
@@ -76,16 +76,22 @@ fn read_columns(mut reading: Reading, radius_most_km: u32) -> Result<Columns, Pr
     reading.defaulted("service_radius_km", read::integer(1, radius_most_km.into()));
     reading.place_or_none("base_location_latitude", "base_location_longitude");
     reading.nullable("default_schedule", schedule);
-    reading.nullable("accepts_genders", readers::words(GENDERS));
+    reading.nullable("accepts_genders", genders);
     reading.defaulted("buffer_minutes", read::integer(0, 240));
     reading.defaulted("has_own_equipment", read::boolean);
     reading.nullable("equipment_list", readers::texts(50, 100));
     reading.finish()
 }
 
+/// Nobody is no answer: he would be found by none, and not know why.
+fn genders(given: Given<'_>) -> Result<Vec<&'static str>, String> {
+    let some = readers::words(GENDERS)(given).ok().filter(|words| !words.is_empty());
+    some.ok_or_else(|| format!("must be a list of one or more of {}, or null: all", GENDERS.join(", ")))
+}
+
 /// As matching will read it.
 fn schedule(given: Given<'_>) -> Result<Value, String> {
-    readers::checked_json(given, |value| Schedule::parse(value).map(|_| ()).map_err(|error| error.to_string()))
+    readers::checked_json(given, |value| Schedule::canonical(value).map_err(|error| error.to_string()))
         .map_err(|why| format!("must be weekly hours ({why})"))
 }
 

@@ -10,8 +10,12 @@ use super::super::rows::{self, Columns, RowError, Table};
 use super::judge;
 use crate::core::ids::{ProviderId, UserId};
 
-const TABLE: Table =
-    Table { name: "provider_documents", model: r"App\Models\ProviderDocument", private: &[], constraints: &[] };
+const TABLE: Table = Table {
+    name: "provider_documents",
+    model: r"App\Models\ProviderDocument",
+    private: &["file_url", "file_name"],
+    constraints: &[],
+};
 
 /// A paper.
 #[derive(Clone, PartialEq, Debug, Serialize, FromRow, utoipa::ToSchema)]
@@ -54,7 +58,8 @@ pub async fn list(pool: &PgPool, provider: ProviderId, ask: Ask) -> Result<Rows<
     pages::read(pool, select, "id", |id| id, ask).await
 }
 
-async fn find(db: impl PgExecutor<'_>, id: i64) -> Result<Option<DocumentRow>, StoreError> {
+/// A paper.
+pub async fn find(db: impl PgExecutor<'_>, id: i64) -> Result<Option<DocumentRow>, StoreError> {
     Ok(QueryBuilder::new(SELECT).push("id = ").push_bind(id).build_query_as().fetch_optional(db).await?)
 }
 
@@ -90,6 +95,13 @@ pub async fn change(
     admin: UserId,
 ) -> Result<Option<DocumentRow>, RowError> {
     let mut tx = pool.begin().await?;
+    let there = sqlx::query(
+        "SELECT 1 FROM provider_documents d JOIN providers p ON p.id = d.provider_id AND p.deleted_at IS NULL
+         WHERE d.id = $1 FOR NO KEY UPDATE OF d",
+    );
+    if there.bind(id).fetch_optional(&mut *tx).await?.is_none() {
+        return Ok(None);
+    }
     judge(&mut tx, &mut columns, Some(admin)).await?;
     rows::update(&mut tx, &TABLE, id, &columns, Some(admin)).await?;
     let row = find(&mut *tx, id).await?;

@@ -25,7 +25,7 @@ use crate::core::ids::{ProviderId, UserId};
 const TABLE: Table = Table {
     name: "providers",
     model: r"App\Models\Provider",
-    private: &[],
+    private: &["business_registration_number", "tax_id"],
     constraints: &[("uq_providers_one_therapist_per_user", Refused::Taken("type"))],
 };
 
@@ -223,6 +223,10 @@ pub async fn change(
     admin: Option<UserId>,
 ) -> Result<Option<ProviderRow>, RowError> {
     let mut tx = pool.begin().await?;
+    let there = sqlx::query("SELECT 1 FROM providers WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE");
+    if there.bind(provider.0).fetch_optional(&mut *tx).await?.is_none() {
+        return Ok(None);
+    }
     judge(&mut tx, &mut columns, admin).await?;
     rows::update(&mut tx, &TABLE, provider.0, &columns, admin).await?;
     let row = by_id(&mut *tx, provider.0).await?;

@@ -14,7 +14,7 @@ use crate::core::ids::{ProviderId, UserId};
 const TABLE: Table = Table {
     name: "therapist_profiles",
     model: r"App\Models\TherapistProfile",
-    private: &["base_location_latitude", "base_location_longitude"],
+    private: &["license_number", "base_location_latitude", "base_location_longitude"],
     constraints: &[],
 };
 
