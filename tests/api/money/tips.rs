@@ -1,10 +1,6 @@
 //! Tips: given once, paid as the booking is, all of it the provider's.
 
 use futures_util::future::join_all;
-use spacall::core::ids::UserId;
-use spacall::core::money::Money;
-use spacall::store::idempotency::Once;
-use spacall::store::tips::NewTip;
 
 use super::*;
 
@@ -163,18 +159,4 @@ async fn what_is_waited_for_counts_against_the_limits_of_a_booking() {
         assert_eq!(settle(&ops, waiting, "completed").await.status, 200, "all that was taken fits");
     }
     assert_eq!(t.seen().await[0], "950001.00");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_tip_whose_node_was_killed_before_it_told_is_told_by_another_look() {
-    let t = Tipping::of("cash").await;
-    let mut phone = app(&t.server, &t.therapist).await;
-    let tip = NewTip {
-        booking: t.booking.parse().expect("a uuid"),
-        customer: UserId(t.customer.user_id),
-        amount: Money::centavos(1_000),
-    };
-    let given = spacall::store::tips::give(t.server.pool(), &tip, None).await.expect("a statement");
-    assert!(matches!(given, Once::Made(..)), "{given:?}");
-    phone.expect_where("booking", |booking| booking["tip_amount"] == "10.00").await;
 }
