@@ -97,8 +97,8 @@ pub async fn list(
     Ok(Json(list.page(services::list(&engine.pool, found.provider(), sees_all(&caller, &found)).await?)))
 }
 
-/// Offers a service so, from now on. Once it is answered, matching at this node goes by it; offers and bookings that are there
-/// keep their price.
+/// Offers a service so, from now on. Once it is answered, matching at this node goes by it. Bookings that he has accepted keep their
+/// price; one that names him at the old terms he cannot take any more, and one that names nobody has his price when he takes it.
 #[utoipa::path(
     put,
     path = "/v1/providers/{uuid}/services/{service}",
@@ -123,7 +123,7 @@ pub async fn put(
     Ok(Json(row))
 }
 
-/// Offers a service no more, be it gone from the catalogue. Offers and bookings that are there stay.
+/// Offers a service no more, be it gone from the catalogue. Bookings that he has accepted stay; what he is asked he cannot take.
 #[utoipa::path(
     delete,
     path = "/v1/providers/{uuid}/services/{service}",
