@@ -24,10 +24,15 @@ pub struct Attempts {
     count: usize,
     begin: Instant,
     key: RandomState,
-    /// When, milliseconds after `begin` and one more; 0 is never. `limit` of them are a cell. (What nobody has tried is memory that
-    /// nobody has touched.)
-    cells: Mutex<Vec<u64>>,
+    /// By segment of cells: when, milliseconds after `begin` and one more; 0 is never. `limit` of them are a cell. Where nobody has
+    /// tried there is no memory.
+    segments: Mutex<Box<[Option<Segment>]>>,
 }
+
+type Segment = Box<[u64]>;
+
+/// Cells to a segment.
+const SEGMENT: usize = 64;
 
 impl Attempts {
     /// At most so many in any minute, counted in so many cells.
@@ -37,15 +42,17 @@ impl Attempts {
             count,
             begin: clock::monotonic(),
             key: RandomState::new(),
-            cells: Mutex::new(vec![0; limit * count]),
+            segments: Mutex::new((0..count.div_ceil(SEGMENT)).map(|_| None).collect()),
         }
     }
 
     /// Counts one more attempt, unless there were too many. O(limit).
     pub fn take(&self, who: &impl Hash, now: Instant) -> Allowance {
         let (at, window) = (self.millis(now), millis(WINDOW));
-        let mut cells = self.lock();
-        let cell = &mut cells[self.cell(who)];
+        let (segment, place) = self.cell(who);
+        let mut segments = self.lock();
+        let segment = segments[segment].get_or_insert_with(|| vec![0; SEGMENT * self.limit].into());
+        let cell = &mut segment[place];
         for past in cell.iter_mut() {
             if *past + window <= at {
                 *past = 0;
@@ -68,23 +75,27 @@ impl Attempts {
 
     /// That the attempt counted at that time does not count.
     pub fn give_back(&self, who: &impl Hash, taken: Instant) {
-        let at = self.millis(taken);
-        if let Some(past) = self.lock()[self.cell(who)].iter_mut().find(|past| **past == at) {
+        let (at, (segment, place)) = (self.millis(taken), self.cell(who));
+        let mut segments = self.lock();
+        let cell = segments[segment].as_mut().map(|segment| &mut segment[place]);
+        if let Some(past) = cell.and_then(|cell| cell.iter_mut().find(|past| **past == at)) {
             *past = 0;
         }
     }
 
-    fn cell(&self, who: &impl Hash) -> Range<usize> {
-        let at = (self.key.hash_one(who) % self.count as u64) as usize * self.limit;
-        at..at + self.limit
+    /// The segment of somebody's cell, and where it is in there.
+    fn cell(&self, who: &impl Hash) -> (usize, Range<usize>) {
+        let cell = (self.key.hash_one(who) % self.count as u64) as usize;
+        let at = cell % SEGMENT * self.limit;
+        (cell / SEGMENT, at..at + self.limit)
     }
 
     fn millis(&self, at: Instant) -> u64 {
         millis(at.saturating_duration_since(self.begin)) + 1
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<u64>> {
-        self.cells.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Box<[Option<Segment>]>> {
+        self.segments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -139,6 +150,10 @@ mod tests {
         for account in 0..(3 * CELLS) {
             attempts.take(&account, now);
         }
-        assert_eq!(attempts.lock().len(), 5 * CELLS);
+        let cells = |attempts: &Attempts| attempts.lock().iter().flatten().map(|segment| segment.len()).sum::<usize>();
+        assert_eq!(cells(&attempts), 5 * CELLS);
+        let quiet = Attempts::new(5, CELLS);
+        quiet.take(&1, now);
+        assert_eq!(cells(&quiet), 5 * SEGMENT, "whoever has not tried takes none");
     }
 }
