@@ -83,8 +83,7 @@ async fn of(engine: &Engine, caller: &Principal, id: i64) -> Result<(AddressRow,
     path = "/v1/addresses",
     tag = "addresses",
     params(
-        ("cursor" = Option<String>, Query, description = "`next_cursor` or `prev_cursor` of an earlier answer"),
-        ("per_page" = Option<u32>, Query, description = "1 to 100; 15 if not given"),
+        PageQuery,
     ),
     responses((status = 200, body = Page<AddressRow>), (status = 422, body = ProblemBody))
 )]
@@ -103,7 +102,7 @@ pub async fn list(
     post,
     path = "/v1/addresses",
     tag = "addresses",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Repeat the request with the same key and get the same answer")),
+    params(IdempotencyKey),
     request_body = AddressRequest,
     responses(
         (status = 201, body = AddressRow, headers(("location" = String, description = "Of the address"))),

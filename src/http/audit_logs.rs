@@ -71,8 +71,7 @@ impl From<Entry> for AuditLog {
         ("auditable_type" = Option<String>, Query, description = "Laravel's name of the model, as in `App\\Models\\User`"),
         ("auditable_id" = Option<i64>, Query, description = "The row's"),
         ("user_uuid" = Option<Uuid>, Query, description = "Who did it"),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` or `prev_cursor` of an earlier answer"),
-        ("per_page" = Option<u32>, Query, description = "1 to 100; 15 if not given"),
+        PageQuery,
     ),
     responses((status = 200, body = Page<AuditLog>), (status = 422, body = ProblemBody))
 )]

@@ -27,8 +27,7 @@ pub struct BlockRequest {
     path = "/v1/blocks",
     tag = "blocks",
     params(
-        ("cursor" = Option<String>, Query, description = "`next_cursor` or `prev_cursor` of an earlier answer"),
-        ("per_page" = Option<u32>, Query, description = "1 to 100; 15 if not given"),
+        PageQuery,
     ),
     responses((status = 200, body = Page<BlockRow>), (status = 422, body = ProblemBody))
 )]

@@ -49,7 +49,7 @@ const STATUSES: &[&str] =
     post,
     path = "/v1/bookings",
     tag = "bookings",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Repeat the request with the same key and get the same answer")),
+    params(IdempotencyKey),
     request_body = BookingRequest,
     responses(
         (status = 201, body = Booking, headers(("location" = String, description = "Of the booking"))),
@@ -161,8 +161,7 @@ pub async fn show(
     path = "/v1/bookings",
     tag = "bookings",
     params(
-        ("cursor" = Option<String>, Query, description = "`next_cursor` or `prev_cursor` of an earlier answer"),
-        ("per_page" = Option<u32>, Query, description = "1 to 100; 15 if not given"),
+        PageQuery,
     ),
     responses((status = 200, body = Page<Booking>), (status = 422, body = ProblemBody))
 )]

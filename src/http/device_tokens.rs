@@ -68,8 +68,7 @@ impl From<Device> for DeviceToken {
     path = "/v1/device-tokens",
     tag = "identity",
     params(
-        ("cursor" = Option<String>, Query, description = "`next_cursor` or `prev_cursor` of an earlier answer"),
-        ("per_page" = Option<u32>, Query, description = "1 to 100; 15 if not given"),
+        PageQuery,
     ),
     responses((status = 200, body = Page<DeviceToken>), (status = 422, body = ProblemBody))
 )]

@@ -8,6 +8,10 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use utoipa::IntoParams;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
+use utoipa::openapi::{Required, Schema};
 
 use super::auth::Principal;
 use super::problem::{Problem, UNAVAILABLE_RETRY_S};
@@ -42,6 +46,16 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
             ),
         };
         Ok(Self { key, method: parts.method.clone(), path: parts.uri.path().to_owned() })
+    }
+}
+
+impl IntoParams for IdempotencyKey {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let key =
+            ParameterBuilder::new().name("Idempotency-Key").parameter_in(ParameterIn::Header).required(Required::False);
+        let key = key.description(Some("Repeat the request with the same key and get the same answer"));
+        let text = ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::String, Type::Null])).build();
+        vec![key.schema(Some(Schema::Object(text))).build()]
     }
 }
 

@@ -72,8 +72,7 @@ fn read_new(fields: Fields) -> Result<Columns, Problem> {
     tag = "bookings",
     params(
         ("uuid" = Uuid, Path),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` or `prev_cursor` of an earlier answer"),
-        ("per_page" = Option<u32>, Query, description = "1 to 100; 15 if not given"),
+        PageQuery,
     ),
     responses((status = 200, body = Page<MessageRow>), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody))
 )]
@@ -95,7 +94,7 @@ pub async fn list(
     path = "/v1/bookings/{uuid}/messages",
     tag = "bookings",
     params(("uuid" = Uuid, Path),
-        ("Idempotency-Key" = Option<String>, Header, description = "Repeat the request with the same key and get the same answer")),
+        IdempotencyKey),
     request_body = NewMessage,
     responses(
         (status = 201, body = MessageRow),

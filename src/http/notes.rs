@@ -92,8 +92,7 @@ fn read_new(fields: Fields, reader: Reader) -> Result<Columns, Problem> {
     tag = "bookings",
     params(
         ("uuid" = Uuid, Path),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` or `prev_cursor` of an earlier answer"),
-        ("per_page" = Option<u32>, Query, description = "1 to 100; 15 if not given"),
+        PageQuery,
     ),
     responses((status = 200, body = Page<NoteRow>), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody))
 )]
@@ -114,7 +113,7 @@ pub async fn list(
     path = "/v1/bookings/{uuid}/notes",
     tag = "bookings",
     params(("uuid" = Uuid, Path),
-        ("Idempotency-Key" = Option<String>, Header, description = "Repeat the request with the same key and get the same answer")),
+        IdempotencyKey),
     request_body = NewNote,
     responses(
         (status = 201, body = NoteRow),

@@ -68,8 +68,7 @@ impl From<notifications::Notification> for Notification {
     tag = "identity",
     params(
         ("unread" = Option<bool>, Query, description = "`true`: only what he has not read"),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` or `prev_cursor` of an earlier answer"),
-        ("per_page" = Option<u32>, Query, description = "1 to 100; 15 if not given"),
+        PageQuery,
     ),
     responses((status = 200, body = Page<Notification>), (status = 422, body = ProblemBody))
 )]

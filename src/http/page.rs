@@ -6,6 +6,9 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri, header};
 use serde::Serialize;
+use utoipa::openapi::Required;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::{IntoParams, PartialSchema};
 
 use super::extract::{Fields, Given, read};
 use super::problem::Problem;
@@ -101,6 +104,20 @@ impl<S: Send + Sync> FromRequestParts<S> for PageQuery {
         let path = own_url(&parts.uri, &parts.headers);
         let filters = filters(&parts.uri);
         fields.finish(Some(Self { cursor, per_page: u32::try_from(per_page).unwrap_or_default(), path, filters }))
+    }
+}
+
+impl IntoParams for PageQuery {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let described = |name, description, schema| {
+            let parameter =
+                ParameterBuilder::new().name(name).parameter_in(ParameterIn::Query).required(Required::False);
+            parameter.description(Some(description)).schema(Some(schema)).build()
+        };
+        vec![
+            described("cursor", "`next_cursor` or `prev_cursor` of an earlier answer", String::schema()),
+            described("per_page", "1 to 100; 15 if not given", u32::schema()),
+        ]
     }
 }
 

@@ -49,7 +49,7 @@ pub struct PayoutRequest {
     post,
     path = "/v1/payouts",
     tag = "money",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Repeat the request with the same key and get the same answer")),
+    params(IdempotencyKey),
     request_body = PayoutRequest,
     responses(
         (status = 201, body = Payout, headers(("location" = String, description = "Of the payout"))),
@@ -118,8 +118,7 @@ fn refused(why: PayoutRefused, to: NaiveDate) -> Problem {
     params(
         ("provider_uuid" = Option<Uuid>, Query),
         ("status" = Option<String>, Query, description = "`pending`, `processing`, `completed`, `failed`"),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` or `prev_cursor` of an earlier answer"),
-        ("per_page" = Option<u32>, Query, description = "1 to 100; 15 if not given"),
+        PageQuery,
     ),
     responses((status = 200, body = Page<Payout>), (status = 422, body = ProblemBody))
 )]
@@ -173,7 +172,7 @@ pub struct PayoutTransition {
     tag = "money",
     params(
         ("id" = i64, Path),
-        ("Idempotency-Key" = Option<String>, Header, description = "Repeat the request with the same key and get the same answer"),
+        IdempotencyKey,
     ),
     request_body = PayoutTransition,
     responses(

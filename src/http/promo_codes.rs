@@ -143,8 +143,7 @@ fn refused(why: &CodeRefused) -> Problem {
     tag = "money",
     params(
         ("is_active" = Option<bool>, Query, description = "Only those that are switched on, or off"),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` or `prev_cursor` of an earlier answer"),
-        ("per_page" = Option<u32>, Query, description = "1 to 100; 15 if not given"),
+        PageQuery,
     ),
     responses((status = 200, body = Page<PromoCode>), (status = 422, body = ProblemBody))
 )]
@@ -164,7 +163,7 @@ pub async fn list(
     post,
     path = "/v1/promo-codes",
     tag = "money",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Repeat the request with the same key and get the same answer")),
+    params(IdempotencyKey),
     request_body = PromoTerms,
     responses(
         (status = 201, body = PromoCode, headers(("location" = String, description = "Of the code"))),
@@ -258,8 +257,7 @@ pub async fn delete(
     tag = "money",
     params(
         ("id" = i64, Path),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` or `prev_cursor` of an earlier answer"),
-        ("per_page" = Option<u32>, Query, description = "1 to 100; 15 if not given"),
+        PageQuery,
     ),
     responses((status = 200, body = Page<PromoUsage>), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody))
 )]

@@ -52,7 +52,7 @@ fn stars(given: Given<'_>) -> Result<i32, String> {
     tag = "reviews",
     params(
         ("uuid" = Uuid, Path),
-        ("Idempotency-Key" = Option<String>, Header, description = "Repeat the request with the same key and get the same answer"),
+        IdempotencyKey,
     ),
     request_body = ReviewRequest,
     responses(
@@ -107,8 +107,7 @@ fn refused(why: ReviewRefused) -> Problem {
     tag = "reviews",
     params(
         ("uuid" = Uuid, Path),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` or `prev_cursor` of an earlier answer"),
-        ("per_page" = Option<u32>, Query, description = "1 to 100; 15 if not given"),
+        PageQuery,
     ),
     responses((status = 200, body = Page<Review>), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody))
 )]

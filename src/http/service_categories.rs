@@ -75,7 +75,7 @@ pub async fn list(
     post,
     path = "/v1/service-categories",
     tag = "catalog",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Repeat the request with the same key and get the same answer")),
+    params(IdempotencyKey),
     request_body = ServiceCategoryRequest,
     responses(
         (status = 201, body = CategoryRow),

@@ -147,7 +147,7 @@ pub async fn show(
     post,
     path = "/v1/services",
     tag = "catalog",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Repeat the request with the same key and get the same answer")),
+    params(IdempotencyKey),
     request_body = ServiceRequest,
     responses(
         (status = 201, body = ServiceRow, headers(("location" = String, description = "Of the service"))),

@@ -40,7 +40,7 @@ pub struct TipRequest {
     tag = "money",
     params(
         ("uuid" = Uuid, Path),
-        ("Idempotency-Key" = Option<String>, Header, description = "Repeat the request with the same key and get the same answer"),
+        IdempotencyKey,
     ),
     request_body = TipRequest,
     responses(

@@ -43,8 +43,7 @@ pub struct Token {
     path = "/v1/tokens",
     tag = "identity",
     params(
-        ("cursor" = Option<String>, Query, description = "`next_cursor` or `prev_cursor` of an earlier answer"),
-        ("per_page" = Option<u32>, Query, description = "1 to 100; 15 if not given"),
+        PageQuery,
     ),
     responses((status = 200, body = Page<Token>), (status = 422, body = ProblemBody))
 )]

@@ -40,8 +40,7 @@ pub(super) fn whose(caller: &Principal) -> Option<UserId> {
     params(
         ("status" = Option<String>, Query, description = "`pending`, `processing`, `completed`, `failed`, `refunded`"),
         ("type" = Option<String>, Query, description = "`payment`, `refund`, `payout`, `wallet_topup`, `tip`"),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` or `prev_cursor` of an earlier answer"),
-        ("per_page" = Option<u32>, Query, description = "1 to 100; 15 if not given"),
+        PageQuery,
     ),
     responses((status = 200, body = Page<Transaction>), (status = 422, body = ProblemBody))
 )]
@@ -103,7 +102,7 @@ pub struct Settlement {
     tag = "money",
     params(
         ("uuid" = Uuid, Path),
-        ("Idempotency-Key" = Option<String>, Header, description = "Repeat the request with the same key and get the same answer"),
+        IdempotencyKey,
     ),
     request_body = Settlement,
     responses(

@@ -121,8 +121,7 @@ impl From<Refused> for Problem {
     params(
         ("role" = Option<String>, Query, description = "Only who has this role"),
         ("search" = Option<String>, Query, description = "Part of a name, an email or a phone; at most 100 characters"),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` or `prev_cursor` of an earlier answer"),
-        ("per_page" = Option<u32>, Query, description = "1 to 100; 15 if not given"),
+        PageQuery,
     ),
     responses((status = 200, body = Page<User>), (status = 422, body = ProblemBody))
 )]

@@ -39,8 +39,7 @@ pub async fn show(State(engine): State<Arc<Engine>>, Caller(caller): Caller) -> 
     path = "/v1/wallet/transactions",
     tag = "money",
     params(
-        ("cursor" = Option<String>, Query, description = "`next_cursor` or `prev_cursor` of an earlier answer"),
-        ("per_page" = Option<u32>, Query, description = "1 to 100; 15 if not given"),
+        PageQuery,
     ),
     responses((status = 200, body = Page<LedgerLine>), (status = 422, body = ProblemBody))
 )]
@@ -70,7 +69,7 @@ pub struct TopUp {
     post,
     path = "/v1/wallet/topups",
     tag = "money",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Repeat the request with the same key and get the same answer")),
+    params(IdempotencyKey),
     request_body = TopUp,
     responses(
         (status = 201, body = Transaction, headers(("location" = String, description = "Of the transaction"))),

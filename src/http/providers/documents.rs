@@ -83,8 +83,7 @@ fn not_found() -> Problem {
     tag = "providers",
     params(
         ("uuid" = Uuid, Path),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` or `prev_cursor` of an earlier answer"),
-        ("per_page" = Option<u32>, Query, description = "1 to 100; 15 if not given"),
+        PageQuery,
     ),
     responses((status = 200, body = Page<DocumentRow>), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody))
 )]
@@ -106,7 +105,7 @@ pub async fn list(
     path = "/v1/providers/{uuid}/documents",
     tag = "providers",
     params(("uuid" = Uuid, Path),
-        ("Idempotency-Key" = Option<String>, Header, description = "Repeat the request with the same key and get the same answer")),
+        IdempotencyKey),
     request_body = NewDocument,
     responses(
         (status = 201, body = DocumentRow),

@@ -35,8 +35,7 @@ fn read_period(mut fields: Fields) -> Result<(Timestamp, Timestamp), Problem> {
         ("uuid" = Uuid, Path),
         ("from" = String, Query, description = "RFC 3339 with an offset"),
         ("to" = String, Query, description = "RFC 3339 with an offset; not included"),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` or `prev_cursor` of an earlier answer"),
-        ("per_page" = Option<u32>, Query, description = "1 to 100; 15 if not given"),
+        PageQuery,
     ),
     responses((status = 200, body = Page<LocationRow>), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody))
 )]

@@ -122,7 +122,7 @@ fn read_business(reading: &mut Reading) {
     post,
     path = "/v1/providers",
     tag = "providers",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Repeat the request with the same key and get the same answer")),
+    params(IdempotencyKey),
     request_body = NewProvider,
     responses(
         (status = 201, body = ProviderRow, headers(("location" = String, description = "Of the provider"))),
@@ -182,8 +182,7 @@ fn read_new(fields: Fields, caller: &Principal) -> Result<Columns, Problem> {
         ("type" = Option<String>, Query, description = "`therapist` or `store`"),
         ("verification_status" = Option<String>, Query, description = "`pending`, `under_review`, `verified` or `rejected`"),
         ("is_active" = Option<bool>, Query, description = "Whether it may work at all"),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` or `prev_cursor` of an earlier answer"),
-        ("per_page" = Option<u32>, Query, description = "1 to 100; 15 if not given"),
+        PageQuery,
     ),
     responses((status = 200, body = Page<ProviderRow>), (status = 422, body = ProblemBody))
 )]
