@@ -55,11 +55,12 @@ impl LatLng {
     }
 
     /// From 1e-7 degrees, as the binary wire format carries them.
+    #[inline]
     pub fn from_e7(lat_e7: i32, lng_e7: i32) -> Result<Self, InvalidLatLng> {
-        if !(-900_000_000..=900_000_000).contains(&lat_e7) {
+        if lat_e7.unsigned_abs() > 900_000_000 {
             return Err(InvalidLatLng::Latitude(f64::from(lat_e7) / 1e7));
         }
-        if !(-1_800_000_000..=1_800_000_000).contains(&lng_e7) {
+        if lng_e7.unsigned_abs() > 1_800_000_000 {
             return Err(InvalidLatLng::Longitude(f64::from(lng_e7) / 1e7));
         }
         Ok(Self::within(lat_e7, lng_e7))

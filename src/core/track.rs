@@ -60,6 +60,26 @@ impl From<&Fix> for Mark {
     }
 }
 
+impl Mark {
+    /// Whether a fix surely counts and moves whoever was here: it is newer, accurate enough, and no farther than positions
+    /// jitter. Most are.
+    #[inline]
+    pub fn is_surely_followed_by(&self, fix: &Fix, limits: &PingLimits) -> bool {
+        fix.at > self.at && is_accurate(fix, limits) && is_jitter(self.place, fix.place)
+    }
+}
+
+/// An inaccurate fix confirms nothing: two cell-tower positions agree with each other and are both wrong.
+#[inline]
+fn is_accurate(fix: &Fix, limits: &PingLimits) -> bool {
+    fix.accuracy_m.is_none_or(|metres| metres <= limits.max_accuracy_m)
+}
+
+#[inline]
+fn is_jitter(a: LatLng, b: LatLng) -> bool {
+    a.is_surely_within(Meters::new(JITTER_M), b)
+}
+
 /// Where a therapist stands, and the fix that did not count but that the next one may confirm.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub struct Track {
@@ -99,8 +119,7 @@ impl Track {
         if new == *last {
             return Applied { counted: true, newest: false };
         }
-        // An inaccurate fix confirms nothing: two cell-tower positions agree with each other and are both wrong.
-        let accurate = fix.accuracy_m.is_none_or(|a| a <= limits.max_accuracy_m);
+        let accurate = is_accurate(fix, limits);
         let reachable = accurate && plausible(last, &new, limits);
         if new.at <= last.at {
             return Applied { counted: reachable, newest: false };
@@ -121,12 +140,12 @@ impl Track {
 
 /// Whether one can get from one fix to the other, in either order, within the speed limit and the fixes' uncertainty.
 fn plausible(a: &Mark, b: &Mark, limits: &PingLimits) -> bool {
-    let capped = |mark: &Mark| f64::from(mark.accuracy_m.unwrap_or(0.0)).clamp(0.0, limits.max_accuracy_m);
-    let slack = JITTER_M.max(capped(a) + capped(b));
     // Most moves are a few metres.
-    if a.place.is_surely_within(Meters::new(slack), b.place) {
+    if is_jitter(a.place, b.place) {
         return true;
     }
+    let capped = |mark: &Mark| f64::from(mark.accuracy_m.unwrap_or(0.0)).clamp(0.0, limits.max_accuracy_m);
+    let slack = JITTER_M.max(capped(a) + capped(b));
     let elapsed = if a.at > b.at { a.at.since(b.at) } else { b.at.since(a.at) };
     let travelled = limits.max_speed_kmh / 3.6 * elapsed.as_secs_f64();
     let reach = Meters::new(travelled + slack);
@@ -148,12 +167,14 @@ mod tests {
         Fix { accuracy_m: Some(accuracy), ..fix(at, metres) }
     }
 
-    /// Feeds fixes; each line is the fix, whether it counts, whether it moves.
+    /// Feeds fixes; each line is the fix, whether it counts, whether it moves. Whoever is surely followed must be.
     fn check(lines: &[(Fix, bool, bool)]) {
         let limits = Settings::default().pings; // 300 km/h = 83.3 m/s, 500 m
         let mut track = Track::default();
-        let mut shown = None;
+        let mut shown: Option<Fix> = None;
         for (i, (fix, counted, newest)) in lines.iter().enumerate() {
+            let surely = shown.is_some_and(|shown| Mark::from(&shown).is_surely_followed_by(fix, &limits));
+            assert!(*counted && *newest || !surely, "line {i}: {fix:?}");
             let got = track.apply(fix, &limits);
             assert_eq!((got.counted, got.newest), (*counted, *newest), "line {i}: {fix:?}");
             if *newest {

@@ -3,14 +3,14 @@
 
 use super::chunk::FREE;
 use super::pool::Pool;
-use super::prefetch::{prefetch, prefetch_whole};
+use super::prefetch::prefetch;
 use super::sync::AtomicU32;
 use super::word::Word;
 
-/// Things are added by segments of up to 2^this; one by one where loom keeps a history of each.
-pub(super) const SEGMENT: u32 = if cfg!(feature = "loom") { 0 } else { 12 };
+/// Things are added by segments of so many; one by one where loom keeps a history of each.
+const SEGMENT: usize = if cfg!(feature = "loom") { 1 } else { 4_096 };
 /// The same of chunks.
-const CHUNKS: u32 = if cfg!(feature = "loom") { 0 } else { 8 };
+const CHUNKS: usize = if cfg!(feature = "loom") { 1 } else { 256 };
 
 /// There is no more room: the index must be built anew, larger.
 #[derive(Debug, PartialEq, Eq)]
@@ -99,6 +99,7 @@ impl<C: Chunk> Chains<C> {
     }
 
     /// Where a point is.
+    #[inline]
     pub(super) fn here(&self, slot: u32) -> Option<(&C, usize)> {
         let at = self.at.get(slot)?.load(FREE).checked_sub(1)?;
         Some((self.chunk(at / 16)?, (at % 16) as usize))
@@ -186,13 +187,6 @@ impl<C: Chunk> Chains<C> {
     pub(super) fn prefetch_note(&self, slot: u32) {
         if let Some(at) = self.at.get(slot) {
             prefetch(at);
-        }
-    }
-
-    /// The second: asks for the chunk.
-    pub(super) fn prefetch_chunk(&self, slot: u32) {
-        if let Some((chunk, _)) = self.here(slot) {
-            prefetch_whole(chunk);
         }
     }
 }

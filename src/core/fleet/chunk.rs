@@ -112,12 +112,20 @@ impl Corner {
         (self.south_e7.wrapping_add(north as i32), self.west_e7.wrapping_add(east as i32))
     }
 
+    /// How far north and east of it a place is, 1e-7 degree; if it is south or west, more than any cell is large (for less
+    /// than 0.6 of what a number holds is on the Earth).
+    #[inline]
+    pub(super) const fn to(self, place: LatLng) -> (u32, u32) {
+        let east = place.lng_e7().wrapping_sub(self.west_e7);
+        (place.lat_e7().wrapping_sub(self.south_e7).cast_unsigned(), east.cast_unsigned())
+    }
+
     /// And back.
+    #[inline]
     fn spot(self, place: LatLng, slot: u32) -> u64 {
-        let north = i64::from(place.lat_e7()) - i64::from(self.south_e7);
-        let east = i64::from(place.lng_e7()) - i64::from(self.west_e7);
-        debug_assert!((0..1 << NORTH).contains(&north) && (0..1 << EAST).contains(&east) && slot < SLOTS);
-        u64::from(slot) << (NORTH + EAST) | east.cast_unsigned() << NORTH | north.cast_unsigned()
+        let (north, east) = self.to(place);
+        debug_assert!(north < 1 << NORTH && east < 1 << EAST && slot < SLOTS);
+        u64::from(slot) << (NORTH + EAST) | u64::from(east) << NORTH | u64::from(north)
     }
 }
 

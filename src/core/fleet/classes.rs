@@ -15,7 +15,7 @@ pub(super) const ANY: u16 = 0;
 
 /// By class: what those in it have.
 #[derive(Debug)]
-pub(super) struct Classes(Pool<AtomicU64, 10>);
+pub(super) struct Classes(Pool<AtomicU64, 1_024>);
 
 impl Classes {
     pub(super) fn new() -> Self {

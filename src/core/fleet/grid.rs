@@ -13,14 +13,14 @@ use super::chain::{Chains, Chunk, Full, Head, Stock};
 use super::chunk::{FREE, Points, ROOM, SLOTS, Spots, place_of};
 use super::pool::Pool;
 use super::prefetch::{prefetch, prefetch_whole};
-use super::sync::{AtomicU32, AtomicU64, Ordering};
+use super::sync::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use super::tiling::{CELLS, Corner, SIDE, Tile, Tiling};
 use super::window::{Columns, Window};
 use super::word::{Note, Overlap, Witness, Word};
 use crate::core::geo::LatLng;
 
-/// Blocks are added by segments of 2^this.
-const BLOCKS: u32 = if cfg!(feature = "loom") { 0 } else { 3 };
+/// Blocks are added by segments of so many.
+const BLOCKS: usize = if cfg!(feature = "loom") { 1 } else { 8 };
 
 /// A scan meets so many cells without asking for memory.
 const FEW: usize = 32;
@@ -28,9 +28,13 @@ const FEW: usize = 32;
 /// Sixteen by sixteen cells.
 #[derive(Debug)]
 struct Block {
-    /// Band and column of blocks, from which its place follows.
+    /// Band and column of blocks.
     band: AtomicU32,
     column: AtomicU32,
+    /// What follows from these: where it begins, and how wide its cells are, 1e-7 degree.
+    south_e7: AtomicI32,
+    west_e7: AtomicI32,
+    width_e7: AtomicU32,
     /// By row: which of the sixteen cells hold somebody.
     rows: [Word; SIDE as usize],
     /// By cell: its [`Head`].
@@ -42,8 +46,23 @@ impl Default for Block {
         Self {
             band: AtomicU32::new(0),
             column: AtomicU32::new(0),
+            south_e7: AtomicI32::new(0),
+            west_e7: AtomicI32::new(0),
+            width_e7: AtomicU32::new(0),
             rows: std::array::from_fn(|_| Word::default()),
             cells: std::array::from_fn(|_| Word::default()),
+        }
+    }
+}
+
+impl Block {
+    /// Where a cell begins.
+    #[inline]
+    fn corner(&self, number: u32, height_e7: u32) -> Corner {
+        let (row, column) = (number / SIDE as u32, number % SIDE as u32);
+        Corner {
+            south_e7: self.south_e7.load(FREE).wrapping_add_unsigned(row * height_e7),
+            west_e7: self.west_e7.load(FREE).wrapping_add_unsigned(column * self.width_e7.load(FREE)),
         }
     }
 }
@@ -60,8 +79,8 @@ pub(super) struct Spot {
 struct Site<'t> {
     word: &'t Word,
     corner: Corner,
-    height_e7: i64,
-    width_e7: i64,
+    height_e7: u32,
+    width_e7: u32,
 }
 
 /// Where a point is: its place in a chunk, and the cell.
@@ -81,18 +100,20 @@ impl<'t> Seat<'t> {
     }
 
     /// Where the point is.
+    #[inline]
     pub(super) fn place(&self) -> Option<LatLng> {
         place_of(self.chunk.get(self.at, self.site.corner).place)
     }
 
     /// Whether a place is surely in the same cell.
+    #[inline]
     pub(super) fn holds(&self, place: LatLng) -> bool {
-        let Site { corner, height_e7, width_e7, .. } = self.site;
-        (0..height_e7).contains(&(i64::from(place.lat_e7()) - i64::from(corner.south_e7)))
-            && (0..width_e7).contains(&(i64::from(place.lng_e7()) - i64::from(corner.west_e7)))
+        let (north_e7, east_e7) = self.site.corner.to(place);
+        north_e7 < self.site.height_e7 && east_e7 < self.site.width_e7
     }
 
     /// Moves the point within its cell. Within a change of it.
+    #[inline]
     pub(super) fn set(&self, place: LatLng) {
         self.chunk.set_place(self.at, self.site.corner, place, self.slot);
     }
@@ -133,8 +154,9 @@ impl Grid {
     }
 
     /// The word of a cell.
+    #[inline]
     pub(super) fn word(&self, cell: u32) -> Option<&Word> {
-        self.blocks.get(cell / CELLS as u32)?.cells.get(cell as usize % CELLS)
+        Some(&self.blocks.get(cell / CELLS as u32)?.cells[cell as usize % CELLS])
     }
 
     // ---- for the writer
@@ -145,19 +167,20 @@ impl Grid {
     }
 
     /// What a cell is made of.
+    #[inline]
     fn site(&self, cell: u32) -> Option<Site<'_>> {
         let block = self.blocks.get(cell / CELLS as u32)?;
-        let (number, band) = (i64::from(cell) % CELLS as i64, i64::from(block.band.load(FREE)));
-        let column = i64::from(block.column.load(FREE)) * SIDE + number % SIDE;
+        let (number, height_e7) = (cell % CELLS as u32, self.tiling.row_e7() as u32);
         Some(Site {
-            word: block.cells.get(number as usize)?,
-            corner: self.tiling.corner_of(band * SIDE + number / SIDE, column),
-            height_e7: self.tiling.row_e7(),
-            width_e7: self.tiling.width_e7(band),
+            word: &block.cells[number as usize],
+            corner: block.corner(number, height_e7),
+            height_e7,
+            width_e7: block.width_e7.load(FREE),
         })
     }
 
     /// Where a point is, with all that a move within its cell needs.
+    #[inline]
     pub(super) fn seat(&self, slot: u32) -> Option<Seat<'_>> {
         let (chunk, at) = self.points.here(slot)?;
         let cell = chunk.link().owner();
@@ -191,6 +214,10 @@ impl Grid {
         let block = self.blocks.get(count).ok_or(Full)?;
         block.band.store(tile.band, FREE);
         block.column.store(tile.block, FREE);
+        let corner = self.tiling.corner_of(tile);
+        block.south_e7.store(corner.south_e7, FREE);
+        block.west_e7.store(corner.west_e7, FREE);
+        block.width_e7.store(self.tiling.width_e7(tile.band.into()) as u32, FREE);
         let key = key(tile.band, tile.block);
         let mut at = home(key, self.directory.len());
         while self.directory[at].load(FREE) != 0 {
@@ -262,9 +289,17 @@ impl Grid {
     }
 
     /// The third: asks for the word of the cell.
-    pub(super) fn prefetch_word(&self, slot: u32) {
-        if let Some(word) = self.cell_of(slot).and_then(|cell| self.word(cell)) {
+    pub(super) fn prefetch_word(&self, chunk: &Spots) {
+        if let Some(word) = self.word(chunk.link().owner()) {
             prefetch(word);
+        }
+    }
+
+    /// Asks for the first points of a cell.
+    pub(super) fn prefetch_first(&self, cell: u32) {
+        let first = self.word(cell).and_then(|word| Head(word.payload()).chunk());
+        if let Some(chunk) = first.and_then(|index| self.points.chunk(index)) {
+            prefetch_whole(chunk);
         }
     }
 
@@ -418,8 +453,7 @@ impl Grid {
     ) -> Result<(), Overlap> {
         let all = bits(columns.all, first);
         let fresh = all & !columns.done.map_or(0, |done| bits(done, first));
-        let (band, column) = (i64::from(block.band.load(FREE)), i64::from(block.column.load(FREE)));
-        let south = band * SIDE;
+        let (south, height_e7) = (i64::from(block.band.load(FREE)) * SIDE, self.tiling.row_e7() as u32);
         let west = (all.trailing_zeros() as usize).min(SIDE as usize - 1);
         for row in columns.rows.0.max(south)..=columns.rows.1.min(south + SIDE - 1) {
             prefetch(&block.cells[(row - south) as usize * SIDE as usize + west]);
@@ -433,7 +467,7 @@ impl Grid {
                 let word = &block.cells[index * SIDE as usize + place as usize];
                 cells &= cells - 1;
                 let head = Head(witness.note(word)?);
-                visit(head, self.tiling.corner_of(row, column * SIDE + i64::from(place)), witness.last());
+                visit(head, block.corner(index as u32 * SIDE as u32 + place, height_e7), witness.last());
             }
         }
         Ok(())

@@ -59,7 +59,7 @@ struct Hexagon {
 #[derive(Debug)]
 pub(super) struct Hexagons {
     middles: Grid,
-    cells: Pool<Hexagon, 6>,
+    cells: Pool<Hexagon, 64>,
     people: [Chains<People>; LAYERS],
 }
 
@@ -95,6 +95,11 @@ pub(super) struct HexagonBook {
 }
 
 impl HexagonBook {
+    /// Asks for what [`Self::holds`] reads.
+    pub(super) fn prefetch(&self, number: u32) {
+        self.cells.get(number as usize).into_iter().for_each(prefetch);
+    }
+
     /// Whether a place is surely in this cell.
     pub(super) fn holds(&self, number: u32, place: LatLng) -> bool {
         let known = self.cells.get(number as usize).and_then(|known| known.outline.as_ref());
@@ -198,6 +203,11 @@ impl Hexagons {
     }
 
     // ---- for the writer
+
+    /// Asks for where somebody is noted to stand.
+    pub(super) fn prefetch_note(&self, slot: u32, layer: Layer) {
+        self.people[layer as usize].prefetch_note(slot);
+    }
 
     /// The number of the cell that somebody stands in.
     pub(super) fn number_of(&self, slot: u32, layer: Layer) -> Option<u32> {

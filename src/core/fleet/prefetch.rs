@@ -15,7 +15,10 @@ pub(super) fn prefetch<T>(thing: &T) {
 pub(super) fn prefetch_whole<T>(thing: &T) {
     let start = std::ptr::from_ref(thing).cast::<u8>();
     (0..size_of::<T>()).step_by(LINE).for_each(|at| ask_for(start.wrapping_add(at)));
-    ask_for(start.wrapping_add(size_of::<T>().saturating_sub(1)));
+    // What does not begin on a line may end on one more.
+    if align_of::<T>() < LINE {
+        ask_for(start.wrapping_add(size_of::<T>().saturating_sub(1)));
+    }
 }
 
 #[inline]

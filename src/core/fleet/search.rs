@@ -272,7 +272,8 @@ impl<'t> Search<'t> {
         let grid = self.by.grid(self.tables);
         // How many are met with each point.
         let crowd = if self.by == By::Fix { 1.0 } else { self.tables.hexagons().crowd(self.layer) };
-        let (mut met, mut done) = (Met::default(), None::<Window>);
+        let mut met = Met::default();
+        let mut done = None::<Window>;
         let mut reach = first_reach(grid, self.request.limit as f64 / crowd);
         loop {
             let scanned = reach.min(self.bound.get());

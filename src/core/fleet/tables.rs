@@ -45,8 +45,8 @@ pub(super) type Row = ArcSwapOption<Therapist>;
 pub(super) struct Tables {
     /// Of newest fixes.
     fixes: Grid,
-    people: Pool<Person, 9>,
-    rows: Pool<Row, 9>,
+    people: Pool<Person, 512>,
+    rows: Pool<Row, 512>,
     classes: Classes,
     hexagons: Hexagons,
     /// Open addressing by id: one more than a slot. An entry stays when its therapist goes: whoever the slot is then,

@@ -124,10 +124,11 @@ impl Tiling {
         Tile { band: band as u32, block: (column / SIDE) as u32, number: (row % SIDE * SIDE + column % SIDE) as usize }
     }
 
-    /// The corner of a cell, counted in rows and columns.
-    pub(super) fn corner_of(&self, row: i64, column: i64) -> Corner {
-        let west_e7 = column * self.width_e7(row / SIDE) - CIRCLE_E7 / 2;
-        Corner { south_e7: (row * self.row_e7 - 900_000_000) as i32, west_e7: west_e7 as i32 }
+    /// The corner of the block that a cell is in.
+    pub(super) fn corner_of(&self, Tile { band, block, .. }: Tile) -> Corner {
+        let (band, column) = (i64::from(band), i64::from(block) * SIDE);
+        let west_e7 = column * self.width_e7(band) - CIRCLE_E7 / 2;
+        Corner { south_e7: (band * SIDE * self.row_e7 - 900_000_000) as i32, west_e7: west_e7 as i32 }
     }
 }
 

@@ -4,19 +4,18 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use super::chain::{Full, Stock};
 use super::chunk::SLOTS;
 use super::classes::ClassBook;
-use super::grid::{Grid, Seat, Spot};
+use super::grid::{Grid, Spot};
 use super::hexagons::{HexagonBook, Hexagons, To};
 use super::person::Person;
+use super::prefetch::prefetch_whole;
 use super::tables::{LAYERS, Layer, Row, Tables};
 use super::tiling::{Sample, Tiling};
 use super::traits::Traits;
 use super::word::Change;
-use super::{Duty, EnRoute, FixOutcome, Shown, Therapist};
+use super::{Duty, EnRoute, FixOutcome, Shown, TOGETHER, Therapist};
 use crate::core::geo::{LatLng, PublicPosition, public_position};
 use crate::core::ids::ProviderId;
 use crate::core::settings::PingLimits;
@@ -55,6 +54,19 @@ struct Way {
     cells: [Option<u32>; 2],
     /// H3 cells by number; neither, if it stays in its own and those who ask for no more than that see nothing of it.
     hexagons: [Option<u32>; 2],
+}
+
+impl Way {
+    /// Asks for what going it touches: the lists that are left and entered, and where the slot is in them.
+    fn prefetch(&self, tables: &Tables, slot: u32) {
+        if self.cells[0] != self.cells[1] {
+            self.cells.iter().flatten().for_each(|cell| tables.fixes().prefetch_first(*cell));
+        }
+        if self.hexagons[1].is_some() {
+            tables.hexagons().prefetch_note(slot, self.layer);
+        }
+        self.hexagons.iter().flatten().for_each(|number| tables.hexagons().prefetch_people(*number, self.layer));
+    }
 }
 
 impl Books {
@@ -258,24 +270,34 @@ impl Writer {
         self.apply(self.tables.find(provider)?, fix, limits)
     }
 
-    /// Takes in fixes, one after the other.
+    /// Takes in up to [`TOGETHER`] fixes, one after the other.
     pub(super) fn apply_fixes(
         &mut self,
         fixes: &[(ProviderId, Fix)],
         limits: &PingLimits,
         outcomes: &mut Vec<Option<FixOutcome>>,
     ) {
+        assert!(fixes.len() <= TOGETHER, "{} fixes at once", fixes.len());
         self.prefetch(fixes.iter().map(|(provider, _)| *provider));
         let grid = self.tables.fixes();
-        let slots: SmallVec<[Option<u32>; 64]> =
-            fixes.iter().map(|(provider, _)| self.tables.find(*provider)).collect();
-        slots.iter().flatten().for_each(|slot| grid.points().prefetch_chunk(*slot));
-        slots.iter().flatten().for_each(|slot| grid.prefetch_word(*slot));
+        let mut found = [None; TOGETHER];
+        for (found, (provider, _)) in found.iter_mut().zip(fixes) {
+            let Some(slot) = self.tables.find(*provider) else { continue };
+            let chunk = grid.points().here(slot).map(|(chunk, _)| chunk);
+            chunk.into_iter().for_each(prefetch_whole);
+            self.tables.person(slot).into_iter().for_each(|person| self.books.hexagons.prefetch(person.hexagon()));
+            *found = Some((slot, chunk));
+        }
+        found.iter().flatten().filter_map(|(_, chunk)| *chunk).for_each(|chunk| grid.prefetch_word(chunk));
+        let slots = found.map(|found| found.map(|(slot, _)| slot));
         outcomes.extend(slots.iter().zip(fixes).map(|(slot, (_, fix))| self.apply((*slot)?, fix, limits)));
     }
 
     fn apply(&mut self, slot: u32, fix: &Fix, limits: &PingLimits) -> Option<FixOutcome> {
-        let Self { tables, books, suspects, changes, .. } = self;
+        if let Some(followed) = self.follow(slot, fix, limits) {
+            return Some(followed);
+        }
+        let Self { tables, suspects, .. } = self;
         let (person, seat) = (tables.person(slot)?, tables.fixes().seat(slot));
         let last = seat.and_then(|seat| seat.place()).map(|place| person.mark(place));
         let suspect = suspects.get(&slot).copied();
@@ -290,21 +312,28 @@ impl Writer {
         if !newest {
             return Some(FixOutcome { counted, newest, en_route: None });
         }
-        let stays = |seat: &Seat| seat.holds(fix.place) && books.hexagons.holds(person.hexagon(), fix.place);
-        match seat.filter(stays) {
-            // Most moves: what `change` would do of this.
-            Some(seat) => {
-                *changes += 1;
-                let _change = Change::of([[Some(seat.word())]]);
-                person.set_fix(&fix.into());
-                seat.set(fix.place);
-            }
-            None => {
-                self.show(slot, &fix.into(), None);
-                self.fit();
-            }
+        self.show(slot, &fix.into(), None);
+        self.fit();
+        Some(FixOutcome { counted, newest, en_route: self.en_route(self.tables.person(slot)?, slot) })
+    }
+
+    /// Most fixes: what becomes of them needs no thought, and whoever sent it stays in his cells. Does of those what
+    /// [`Self::apply`] would, and nothing of others.
+    #[inline]
+    fn follow(&mut self, slot: u32, fix: &Fix, limits: &PingLimits) -> Option<FixOutcome> {
+        let (person, seat) = (self.tables.person(slot)?, self.tables.fixes().seat(slot)?);
+        let surely = !self.suspects.contains_key(&slot)
+            && person.mark(seat.place()?).is_surely_followed_by(fix, limits)
+            && seat.holds(fix.place)
+            && self.books.hexagons.holds(person.hexagon(), fix.place);
+        if !surely {
+            return None;
         }
-        Some(FixOutcome { counted, newest, en_route: self.en_route(slot) })
+        self.changes += 1;
+        let _change = Change::of([[Some(seat.word())]]);
+        person.set_fix(&fix.into());
+        seat.set(fix.place);
+        Some(FixOutcome { counted: true, newest: true, en_route: self.en_route(person, slot) })
     }
 
     /// Takes over a fix from elsewhere, with its public position, if it is newer than the shown one. False if unknown.
@@ -363,11 +392,12 @@ impl Writer {
     }
 
     /// If he is on the way: what to tell of his new position.
-    fn en_route(&self, slot: u32) -> Option<Box<EnRoute>> {
-        let person = self.tables.person(slot)?;
-        if person.is_idle() {
-            return None;
-        }
+    #[inline]
+    fn en_route(&self, person: &Person, slot: u32) -> Option<Box<EnRoute>> {
+        if person.is_idle() { None } else { self.destination(slot) }
+    }
+
+    fn destination(&self, slot: u32) -> Option<Box<EnRoute>> {
         let therapist = self.tables.row(slot)?.load();
         match therapist.as_ref()?.ties.duty() {
             Duty::Booked { booking, booking_uuid, en_route_to: Some(destination), .. } => {
@@ -408,6 +438,7 @@ impl Writer {
             }
         };
         let Self { tables, books, changes, .. } = self;
+        ways.iter().for_each(|way| way.prefetch(tables, slot));
         let (Some(person), Some(row)) = (tables.person(slot), tables.row(slot)) else { return };
         let before = person.class();
         let class = traits.map_or(before, |traits| books.classes.join(tables.classes(), traits));

@@ -76,10 +76,7 @@ impl Outline {
 
     /// The number of the side towards which a place is farthest. `None` if it is surely in the cell.
     pub fn side_towards(&self, place: LatLng) -> Option<usize> {
-        let north = (place.lat_e7() - self.centre.lat_e7()) as f32;
-        // Beyond the antimeridian this wraps, to more than any cell has.
-        let east = place.lng_e7().wrapping_sub(self.centre.lng_e7()) as f32;
-        let across = self.pairs.map(|(per_north, per_east)| per_north * north + per_east * east);
+        let across = self.across(place);
         let (pair, across) = across.into_iter().enumerate().max_by(|(_, a), (_, b)| a.abs().total_cmp(&b.abs()))?;
         (across.abs() > 1.0).then(|| if across > 0.0 { pair } else { pair + PAIRS })
     }
@@ -90,8 +87,18 @@ impl Outline {
     }
 
     /// True only if the place is in the cell.
+    #[inline]
     pub fn holds(&self, place: LatLng) -> bool {
-        self.side_towards(place).is_none()
+        self.across(place).iter().all(|across| across.abs() <= 1.0)
+    }
+
+    /// How far between each pair of sides.
+    #[inline]
+    fn across(&self, place: LatLng) -> [f32; PAIRS] {
+        let north = (place.lat_e7() - self.centre.lat_e7()) as f32;
+        // Beyond the antimeridian this wraps, to more than any cell has.
+        let east = place.lng_e7().wrapping_sub(self.centre.lng_e7()) as f32;
+        self.pairs.map(|(per_north, per_east)| per_north * north + per_east * east)
     }
 }
 

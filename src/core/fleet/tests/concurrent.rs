@@ -10,6 +10,7 @@ use rand::{RngExt, SeedableRng};
 use uuid::Uuid;
 
 use super::world::{any_speed, offer, profile, rating, request, willing};
+use crate::core::fleet::word::{Overlap, Witness};
 use crate::core::fleet::{Duty, Fleet, MANY, Therapist};
 use crate::core::geo::{LatLng, Meters, public_position};
 use crate::core::ids::{BookingId, ProviderId, UserId};
@@ -82,6 +83,29 @@ fn readers_never_see_a_therapist_half_changed_twice_or_not_at_all() {
             }
         }
     });
+}
+
+/// A step of a metre changes one word and one line, so fast that no thread is ever in between: whoever noted the word before
+/// must see that it moved.
+#[test]
+fn a_step_within_the_cell_is_told_to_whoever_reads_it() {
+    let fleet = Fleet::new();
+    fleet.put(willing(1));
+    let step = |second: i64| {
+        let place = LatLng::from_e7(145_500_000 + second as i32 * 100, 1_210_200_000).unwrap();
+        fleet.apply_fix(ProviderId(1), &Fix::new(Timestamp::from_secs(START + second), place), &any_speed())
+    };
+    step(0).expect("a first place");
+    let tables = fleet.tables.load();
+    let cell = tables.fixes().cell_of(0).expect("in the grid");
+    for second in 1..10 {
+        let mut witness = Witness::new();
+        witness.note(tables.fixes().word(cell).expect("a cell")).expect("nobody writes");
+        assert_eq!(witness.stands(), Ok(()));
+        assert!(step(second).expect("known").newest);
+        assert_eq!(tables.fixes().cell_of(0), Some(cell), "a step of a metre");
+        assert_eq!(witness.stands(), Err(Overlap), "step {second} was seen by nobody");
+    }
 }
 
 fn read(fleet: &Fleet, writes: &AtomicU64, request: Request) {
