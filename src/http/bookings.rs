@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -29,6 +28,8 @@ use crate::store::idempotency::{Claim, Key};
 use crate::store::timeline::{self, Entry};
 use crate::wire::booking::Booking;
 use crate::wire::time::WireTime;
+
+const COLLECTION: &str = "/v1/bookings";
 
 /// Longest feed that is answered at once; nobody's booking has more.
 const LONGEST_TIMELINE: u32 = 1_000;
@@ -73,8 +74,7 @@ pub async fn create(
     };
     let keyed = key.is_some();
     match engine.dispatcher.create(new, key).await.map_err(|error| not_done(error, keyed))? {
-        CreateOutcome::Created { body, .. } => Ok(created(StatusCode::CREATED, body)),
-        CreateOutcome::Replay { status, body } => Ok(replay(status, body)),
+        CreateOutcome::Created { body, .. } | CreateOutcome::Replay { body, .. } => Ok(created(body)),
         CreateOutcome::KeyReused => Err(idempotency::reused()),
         CreateOutcome::InFlight => Err(idempotency::in_flight()),
         CreateOutcome::Refused(refused) => Err(not_created(refused)),
@@ -85,30 +85,20 @@ async fn answered_before(engine: &Engine, caller: &Principal, key: Option<&Key>)
     let Some(key) = key else { return Ok(None) };
     match crate::store::idempotency::look(&engine.pool, caller.user, key).await? {
         Claim::New => Ok(None),
-        Claim::Replay { status, body } => {
+        claim => {
+            let body = idempotency::before(claim)?;
             engine.dispatcher.booked_before(&body).await;
-            Ok(Some(replay(status, body)))
+            Ok(Some(created(body)))
         }
-        Claim::Reused => Err(idempotency::reused()),
-        Claim::InFlight => Err(idempotency::in_flight()),
     }
 }
 
-fn replay(status: u16, body: Value) -> Response {
-    created(StatusCode::from_u16(status).unwrap_or(StatusCode::CREATED), body)
-}
-
-fn created(status: StatusCode, body: Value) -> Response {
-    let location = body["uuid"].as_str().and_then(|uuid| HeaderValue::from_str(&format!("/v1/bookings/{uuid}")).ok());
-    let mut response = (status, Json(body)).into_response();
-    if let Some(location) = location {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    response
+fn created(body: Value) -> Response {
+    idempotency::created(body, Some(COLLECTION))
 }
 
 fn not_done(error: StoreError, keyed: bool) -> Problem {
-    idempotency::not_done(error, keyed, "it was booked", "/v1/bookings")
+    idempotency::not_done(error, keyed, "it was booked", COLLECTION)
 }
 
 fn not_created(refused: CreateRefused) -> Problem {
@@ -268,6 +258,9 @@ fn refused(why: &Refusal, status: Status) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::{HeaderValue, header};
+    use axum::response::IntoResponse;
+
     use super::*;
     use crate::http::problem::UNAVAILABLE_RETRY_S;
 

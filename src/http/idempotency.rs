@@ -115,9 +115,7 @@ pub(super) async fn begin_of_private(
 ) -> Result<MakingPrivate, Problem> {
     match idempotency::begin(&engine.pool, caller.user, key).await? {
         Ok(once) => Ok(MakingPrivate::Now(once)),
-        Err(Claim::Replay { body, .. }) => Ok(MakingPrivate::Before(body)),
-        Err(Claim::Reused) => Err(reused()),
-        Err(Claim::InFlight | Claim::New) => Err(in_flight()),
+        Err(claim) => before(claim).map(MakingPrivate::Before),
     }
 }
 
@@ -151,7 +149,8 @@ pub(super) async fn made(once: Begun, row: &impl Serialize, collection: Option<&
     Ok(created(body, collection))
 }
 
-fn created(body: Value, collection: Option<&str>) -> Response {
+/// 201 with what was made, and where it is.
+pub(super) fn created(body: Value, collection: Option<&str>) -> Response {
     let id = body["uuid"].as_str().map(str::to_owned).or_else(|| body["id"].as_i64().map(|id| id.to_string()));
     let location = collection.zip(id).and_then(|(path, id)| HeaderValue::from_str(&format!("{path}/{id}")).ok());
     let mut response = (StatusCode::CREATED, Json(body)).into_response();
@@ -191,21 +190,31 @@ pub(super) fn answer<T, R>(
     collection: Option<&str>,
     refused: impl FnOnce(R) -> Problem,
 ) -> Result<Response, Problem> {
-    match once {
-        Once::Made(_, body) | Once::Before(Claim::Replay { body, .. }) => Ok(created(body, collection)),
-        Once::Before(Claim::Reused) => Err(reused()),
-        Once::Before(Claim::InFlight | Claim::New) => Err(in_flight()),
-        Once::Refused(why) => Err(refused(why)),
-    }
+    Ok(created(body(once, refused)?, collection))
 }
 
 /// The same where what is there is moved: 200 with the row as it stands.
 pub(super) fn moved<T, R>(once: Once<T, R>, refused: impl FnOnce(R) -> Problem) -> Result<Json<Value>, Problem> {
+    body(once, refused).map(Json)
+}
+
+fn body<T, R>(once: Once<T, R>, refused: impl FnOnce(R) -> Problem) -> Result<Value, Problem> {
     match once {
-        Once::Made(_, body) | Once::Before(Claim::Replay { body, .. }) => Ok(Json(body)),
-        Once::Before(Claim::Reused) => Err(reused()),
-        Once::Before(Claim::InFlight | Claim::New) => Err(in_flight()),
+        Once::Made(_, body) => Ok(body),
+        Once::Before(claim) => before(claim),
         Once::Refused(why) => Err(refused(why)),
+    }
+}
+
+/// The answer that was given before.
+///
+/// # Errors
+/// What its key says in place of one.
+pub(super) fn before(claim: Claim) -> Result<Value, Problem> {
+    match claim {
+        Claim::Replay { body, .. } => Ok(body),
+        Claim::Reused => Err(reused()),
+        Claim::InFlight | Claim::New => Err(in_flight()),
     }
 }
 
