@@ -119,14 +119,15 @@ pub(super) async fn begin_of_private(
     }
 }
 
-/// Commits, keeping nothing but the id for the key, and answers 201 with what was made.
+/// Commits, keeping nothing but the id for the key, and answers 201 with what was made. `list` as of [`not_done`].
 pub(super) async fn made_private(
     once: Begun,
     id: i64,
     row: &impl Serialize,
     collection: Option<&str>,
+    list: &str,
 ) -> Result<Response, Problem> {
-    once.answer(StatusCode::CREATED.as_u16(), &serde_json::json!({"id": id})).await?;
+    keep(once, &serde_json::json!({"id": id}), list).await?;
     again(row, collection)
 }
 
@@ -142,11 +143,22 @@ fn json(row: &impl Serialize) -> Result<Value, Problem> {
     })
 }
 
-/// Commits, and answers 201 with what was made.
-pub(super) async fn made(once: Begun, row: &impl Serialize, collection: Option<&str>) -> Result<Response, Problem> {
+/// Commits, and answers 201 with what was made. `list` as of [`not_done`].
+pub(super) async fn made(
+    once: Begun,
+    row: &impl Serialize,
+    collection: Option<&str>,
+    list: &str,
+) -> Result<Response, Problem> {
     let body = json(row)?;
-    once.answer(StatusCode::CREATED.as_u16(), &body).await?;
+    keep(once, &body, list).await?;
     Ok(created(body, collection))
+}
+
+async fn keep(once: Begun, answer: &Value, list: &str) -> Result<(), Problem> {
+    let keyed = once.is_keyed();
+    let kept = once.answer(StatusCode::CREATED.as_u16(), answer).await;
+    kept.map_err(|error| not_done(error, keyed, "it was made", list))
 }
 
 /// 201 with what was made, and where it is.

@@ -132,7 +132,7 @@ pub async fn create(
         }
     };
     let row = documents::create(&mut once.tx, found.provider(), columns, admin).await?;
-    idempotency::made_private(once, row.id, &row, None).await
+    idempotency::made_private(once, row.id, &row, None, &format!("/v1/providers/{uuid}/documents")).await
 }
 
 /// Verifies or rejects a paper.

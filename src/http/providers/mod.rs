@@ -27,7 +27,7 @@ use crate::engine::Engine;
 use crate::store::providers::{self, Filter, Found, ProviderRow, PublicProvider};
 use crate::store::rows::{Columns, Refused, RowError};
 
-const COLLECTION: Option<&str> = Some("/v1/providers");
+const COLLECTION: &str = "/v1/providers";
 const TYPES: &[&str] = &["therapist", "store"];
 const STATUSES: &[&str] = &["pending", "under_review", "verified", "rejected"];
 
@@ -138,7 +138,7 @@ pub async fn create(
     Body { fields, bytes }: Body,
 ) -> Result<Response, Problem> {
     let columns = read_new(fields, &caller)?;
-    let mut once = match idempotency::begin(&engine, &caller, key.of(&bytes), COLLECTION).await? {
+    let mut once = match idempotency::begin(&engine, &caller, key.of(&bytes), Some(COLLECTION)).await? {
         Making::Now(once) => once,
         Making::Before(answer) => return Ok(answer),
     };
@@ -149,8 +149,9 @@ pub async fn create(
         }
         other => other.into(),
     })?;
-    let answer = idempotency::made(once, &row, COLLECTION).await?;
-    authenticator.changed(caller.user);
+    let answer = idempotency::made(once, &row, Some(COLLECTION), "/v1/me").await;
+    authenticator.changed(caller.user); // who is told to look for himself, too
+    let answer = answer?;
     engine.shown([provider]).await;
     Ok(answer)
 }
