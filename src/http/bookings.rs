@@ -14,16 +14,13 @@ use super::extract::{Body, PathUuid, read};
 use super::idempotency::{self, IdempotencyKey};
 use super::new_booking::{self, BookingRequest};
 use super::new_visit;
-use super::page::{Cursor, Page, PageQuery, WholeList};
+use super::page::{Page, PageQuery, WholeList};
 use super::payment;
 use super::problem::{Problem, ProblemBody};
 use crate::core::booking::{Refusal, Status};
-use crate::core::ids::BookingId;
 use crate::engine::Engine;
 use crate::store::StoreError;
-use crate::store::bookings::{
-    self, Actor, BookingView, CreateOutcome, CreateRefused, PageFrom, TransitionOutcome, Wish,
-};
+use crate::store::bookings::{self, Actor, BookingView, CreateOutcome, CreateRefused, TransitionOutcome, Wish};
 use crate::store::idempotency::{Claim, Key};
 use crate::store::timeline::{self, Entry};
 use crate::wire::booking::Booking;
@@ -160,16 +157,8 @@ pub async fn list(
     Caller(caller): Caller,
     query: PageQuery,
 ) -> Result<Json<Page<Booking>>, Problem> {
-    let from = match query.cursor {
-        None => PageFrom::Start,
-        Some(Cursor::After(id)) => PageFrom::OlderThan(BookingId(id)),
-        Some(Cursor::Before(id)) => PageFrom::NewerThan(BookingId(id)),
-    };
-    let page = bookings::list(&engine.pool, caller.user, from, query.per_page).await?;
-    let next = page.bookings.last().filter(|_| page.older).map(|view| Cursor::After(view.id.0));
-    let prev = page.bookings.first().filter(|_| page.newer).map(|view| Cursor::Before(view.id.0));
-    let data = page.bookings.into_iter().map(|view| view.booking).collect();
-    Ok(Json(query.page(data, next, prev)))
+    let views = bookings::list(&engine.pool, caller.user, query.ask()).await?;
+    Ok(Json(query.of(views, |view| view.id.0).map(|view| view.booking)))
 }
 
 /// What happened to a booking, oldest first, to its parties, on one page: the first thousand changes.
