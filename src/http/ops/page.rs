@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use serde_json::json;
 
 use super::super::auth::bearer;
@@ -73,6 +73,12 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 )]
 pub async fn show() -> Response {
     html(StatusCode::OK, MAP.to_owned())
+}
+
+/// To the live map, for who wrote its address with a slash: its parts are below it.
+#[utoipa::path(get, path = "/ops/", tag = "ops", responses((status = 303, description = "To `/ops`")))]
+pub async fn with_slash() -> Redirect {
+    Redirect::to("/ops")
 }
 
 /// Logs a browser in: an admin's token, in the form's field `token`, becomes a cookie that only the live map and what it
