@@ -204,7 +204,7 @@ pub struct Transition {
     responses(
         (status = 200, body = Booking),
         (status = 404, body = ProblemBody),
-        (status = 409, description = "`not_allowed`; to a store's owner `store_full`, `store_closed`, `provider_unavailable`, `too_late`, `insufficient_balance` (the booking was cancelled); with `current_status`", body = ProblemBody),
+        (status = 409, description = "`not_allowed`; to a store's owner `store_full`, `store_closed`, `provider_unavailable`, `too_late`, `insufficient_balance` (the booking was cancelled); with `current_status`; `sum_too_large`: what would be given back does not fit into the wallet", body = ProblemBody),
         (status = 422, body = ProblemBody)
     )
 )]
