@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::auth::{Caller, Principal};
 use super::columns::Reading;
@@ -129,7 +130,7 @@ pub async fn create(
         let text = format!("You have {} addresses, the most that are kept: delete one first.", addresses::MOST);
         Problem::conflict("too_many_addresses", text)
     })?;
-    idempotency::made_private(once, row.id, &row, Some(COLLECTION), COLLECTION).await
+    idempotency::made_private(once, &json!({"id": row.id}), &row, Some(COLLECTION), COLLECTION).await
 }
 
 /// One of the caller's addresses.

@@ -96,11 +96,11 @@ pub(super) async fn begin(
     })
 }
 
-/// The same of what must not outlive its row: only its id is kept.
+/// The same of what must not outlive its row: only by what it is found is kept.
 pub(super) enum MakingPrivate {
     /// It is to be made: in this transaction, then [`made_private`].
     Now(Begun),
-    /// It was made before, and the answer has this `id`: it is answered as it is now, with [`again`].
+    /// It was made before, and this was kept of it: it is answered as it is now, with [`again`].
     Before(Value),
 }
 
@@ -119,15 +119,15 @@ pub(super) async fn begin_of_private(
     }
 }
 
-/// Commits, keeping nothing but the id for the key, and answers 201 with what was made. `list` as of [`not_done`].
+/// Commits, keeping nothing but `found_by` for the key, and answers 201 with what was made. `list` as of [`not_done`].
 pub(super) async fn made_private(
     once: Begun,
-    id: i64,
+    found_by: &Value,
     row: &impl Serialize,
     collection: Option<&str>,
     list: &str,
 ) -> Result<Response, Problem> {
-    keep(once, &serde_json::json!({"id": id}), list).await?;
+    keep(once, found_by, list).await?;
     again(row, collection)
 }
 
