@@ -15,6 +15,9 @@ use super::time::Timestamp;
 /// cost what people pay, stay within it whatever the percentages.
 pub const MOST: Money = Money::centavos(99_999_999);
 
+/// The most that a booking can come to, tips included: the column's width.
+pub const MOST_TOTAL: Money = Money::centavos(9_999_999_999);
+
 /// One service as one therapist offers it: a row of `provider_services` that is available.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Offering {
@@ -101,9 +104,8 @@ pub struct Price {
 impl Price {
     /// Whether a booking can hold it: prices that others wrote may be larger than any that is read here.
     pub fn fits(&self) -> bool {
-        const TOTAL: Money = Money::centavos(9_999_999_999);
         [self.distance_surcharge, self.commission_amount].iter().all(|part| *part <= MOST)
-            && self.service_price + self.distance_surcharge + self.platform_fee + self.tip_amount <= TOTAL
+            && self.service_price + self.distance_surcharge + self.platform_fee + self.tip_amount <= MOST_TOTAL
     }
 }
 

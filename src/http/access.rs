@@ -235,6 +235,7 @@ pub const ROUTES: &[Route] = &[
     route("PUT", "/v1/settings/{key}", Who::Admin),
     map("GET", TokenIn::Cookie),
     map("POST", TokenIn::Form),
+    route("GET", "/ops/", Who::Anyone),
     route("GET", "/ops/{file}", Who::Anyone),
     route("POST", "/ops/logout", Who::Anyone),
     Route { goes_on: true, ..on_map("/v1/ops/live") },
@@ -308,6 +309,7 @@ mod tests {
                 "/v1/auth/login",
                 "/v1/services/{service}",
                 "/v1/service-categories",
+                "/ops/",
                 "/ops/{file}",
                 "/ops/logout"
             ]

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::auth::{Caller, Principal};
 use super::columns::Reading;
@@ -19,7 +20,7 @@ use crate::engine::Engine;
 use crate::store::addresses::{self, AddressRow};
 use crate::store::rows::Columns;
 
-const COLLECTION: Option<&str> = Some("/v1/addresses");
+const COLLECTION: &str = "/v1/addresses";
 
 /// An address to save; or, each field for itself, what to change of one.
 #[derive(Serialize, Deserialize, utoipa::ToSchema)]
@@ -122,14 +123,14 @@ pub async fn create(
         MakingPrivate::Now(once) => once,
         MakingPrivate::Before(body) => {
             let id = body["id"].as_i64().ok_or_else(|| Problem::not_found("Address"))?;
-            return idempotency::again(&of(&engine, &caller, id).await?.0, COLLECTION);
+            return idempotency::again(&of(&engine, &caller, id).await?.0, Some(COLLECTION));
         }
     };
     let row = addresses::create(&mut once.tx, caller.user, columns).await?.ok_or_else(|| {
         let text = format!("You have {} addresses, the most that are kept: delete one first.", addresses::MOST);
         Problem::conflict("too_many_addresses", text)
     })?;
-    idempotency::made_private(once, row.id, &row, COLLECTION).await
+    idempotency::made_private(once, &json!({"id": row.id}), &row, Some(COLLECTION), COLLECTION).await
 }
 
 /// One of the caller's addresses.

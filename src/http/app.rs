@@ -216,6 +216,7 @@ fn all_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(settings::list))
         .routes(routes!(settings::put))
         .routes(routes!(ops::page::show, ops::page::log_in))
+        .routes(routes!(ops::page::with_slash))
         .routes(routes!(ops::page::file))
         .routes(routes!(ops::page::log_out))
         .routes(routes!(ops::live::live))

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -15,20 +14,19 @@ use super::extract::{Body, PathUuid, read};
 use super::idempotency::{self, IdempotencyKey};
 use super::new_booking::{self, BookingRequest};
 use super::new_visit;
-use super::page::{Cursor, Page, PageQuery, WholeList};
+use super::page::{Page, PageQuery, WholeList};
 use super::payment;
 use super::problem::{Problem, ProblemBody};
 use crate::core::booking::{Refusal, Status};
-use crate::core::ids::BookingId;
 use crate::engine::Engine;
 use crate::store::StoreError;
-use crate::store::bookings::{
-    self, Actor, BookingView, CreateOutcome, CreateRefused, PageFrom, TransitionOutcome, Wish,
-};
+use crate::store::bookings::{self, Actor, BookingView, CreateOutcome, CreateRefused, TransitionOutcome, Wish};
 use crate::store::idempotency::{Claim, Key};
 use crate::store::timeline::{self, Entry};
 use crate::wire::booking::Booking;
 use crate::wire::time::WireTime;
+
+const COLLECTION: &str = "/v1/bookings";
 
 /// Longest feed that is answered at once; nobody's booking has more.
 const LONGEST_TIMELINE: u32 = 1_000;
@@ -73,8 +71,7 @@ pub async fn create(
     };
     let keyed = key.is_some();
     match engine.dispatcher.create(new, key).await.map_err(|error| not_done(error, keyed))? {
-        CreateOutcome::Created { body, .. } => Ok(created(StatusCode::CREATED, body)),
-        CreateOutcome::Replay { status, body } => Ok(replay(status, body)),
+        CreateOutcome::Created { body, .. } | CreateOutcome::Replay { body, .. } => Ok(created(body)),
         CreateOutcome::KeyReused => Err(idempotency::reused()),
         CreateOutcome::InFlight => Err(idempotency::in_flight()),
         CreateOutcome::Refused(refused) => Err(not_created(refused)),
@@ -85,30 +82,20 @@ async fn answered_before(engine: &Engine, caller: &Principal, key: Option<&Key>)
     let Some(key) = key else { return Ok(None) };
     match crate::store::idempotency::look(&engine.pool, caller.user, key).await? {
         Claim::New => Ok(None),
-        Claim::Replay { status, body } => {
+        claim => {
+            let body = idempotency::before(claim)?;
             engine.dispatcher.booked_before(&body).await;
-            Ok(Some(replay(status, body)))
+            Ok(Some(created(body)))
         }
-        Claim::Reused => Err(idempotency::reused()),
-        Claim::InFlight => Err(idempotency::in_flight()),
     }
 }
 
-fn replay(status: u16, body: Value) -> Response {
-    created(StatusCode::from_u16(status).unwrap_or(StatusCode::CREATED), body)
-}
-
-fn created(status: StatusCode, body: Value) -> Response {
-    let location = body["uuid"].as_str().and_then(|uuid| HeaderValue::from_str(&format!("/v1/bookings/{uuid}")).ok());
-    let mut response = (status, Json(body)).into_response();
-    if let Some(location) = location {
-        response.headers_mut().insert(header::LOCATION, location);
-    }
-    response
+fn created(body: Value) -> Response {
+    idempotency::created(body, Some(COLLECTION))
 }
 
 fn not_done(error: StoreError, keyed: bool) -> Problem {
-    idempotency::not_done(error, keyed, "it was booked", "/v1/bookings")
+    idempotency::not_done(error, keyed, "it was booked", COLLECTION)
 }
 
 fn not_created(refused: CreateRefused) -> Problem {
@@ -170,16 +157,8 @@ pub async fn list(
     Caller(caller): Caller,
     query: PageQuery,
 ) -> Result<Json<Page<Booking>>, Problem> {
-    let from = match query.cursor {
-        None => PageFrom::Start,
-        Some(Cursor::After(id)) => PageFrom::OlderThan(BookingId(id)),
-        Some(Cursor::Before(id)) => PageFrom::NewerThan(BookingId(id)),
-    };
-    let page = bookings::list(&engine.pool, caller.user, from, query.per_page).await?;
-    let next = page.bookings.last().filter(|_| page.older).map(|view| Cursor::After(view.id.0));
-    let prev = page.bookings.first().filter(|_| page.newer).map(|view| Cursor::Before(view.id.0));
-    let data = page.bookings.into_iter().map(|view| view.booking).collect();
-    Ok(Json(query.page(data, next, prev)))
+    let views = bookings::list(&engine.pool, caller.user, query.ask()).await?;
+    Ok(Json(query.of(views, |view| view.id.0).map(|view| view.booking)))
 }
 
 /// What happened to a booking, oldest first, to its parties, on one page: the first thousand changes.
@@ -225,7 +204,7 @@ pub struct Transition {
     responses(
         (status = 200, body = Booking),
         (status = 404, body = ProblemBody),
-        (status = 409, description = "`not_allowed`; to a store's owner `store_full`, `store_closed`, `provider_unavailable`, `too_late`, `insufficient_balance` (the booking was cancelled); with `current_status`", body = ProblemBody),
+        (status = 409, description = "`not_allowed`; to a store's owner `store_full`, `store_closed`, `provider_unavailable`, `too_late`, `insufficient_balance` (the booking was cancelled); with `current_status`; `sum_too_large`: what would be given back does not fit into the wallet", body = ProblemBody),
         (status = 422, body = ProblemBody)
     )
 )]
@@ -268,6 +247,9 @@ fn refused(why: &Refusal, status: Status) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::{HeaderValue, header};
+    use axum::response::IntoResponse;
+
     use super::*;
     use crate::http::problem::UNAVAILABLE_RETRY_S;
 

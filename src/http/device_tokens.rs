@@ -13,54 +13,12 @@ use super::page::{Page, PageQuery};
 use super::problem::{Problem, ProblemBody};
 use crate::engine::Engine;
 use crate::store::device_tokens::{self, Device, NewDevice};
-use crate::wire::time::WireTime;
 
 /// `device_type` of the schema.
 const TYPES: &[&str] = &["android", "ios", "web"];
 
 /// Bytes: the table's unique index takes no more than 2,704.
 const LONGEST: usize = 2_048;
-
-/// A device on which somebody is told.
-#[derive(Serialize, utoipa::ToSchema)]
-pub struct DeviceToken {
-    /// `device_tokens.id`
-    pub id: i64,
-    /// `android`, `ios` or `web`
-    pub device_type: String,
-    /// The push service's.
-    pub token: String,
-    /// For people.
-    pub device_name: Option<String>,
-    /// For people.
-    pub device_os_version: Option<String>,
-    /// For people.
-    pub app_version: Option<String>,
-    /// Whether the push service still takes it.
-    pub is_active: bool,
-    /// When the app last said so.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub last_used_at: Option<WireTime>,
-    /// When it was first told.
-    #[schema(value_type = String, format = DateTime)]
-    pub created_at: WireTime,
-}
-
-impl From<Device> for DeviceToken {
-    fn from(row: Device) -> Self {
-        Self {
-            id: row.id,
-            device_type: row.device_type,
-            token: row.token,
-            device_name: row.device_name,
-            device_os_version: row.device_os_version,
-            app_version: row.app_version,
-            is_active: row.is_active,
-            last_used_at: row.last_used_at.map(Into::into),
-            created_at: row.created_at.into(),
-        }
-    }
-}
 
 /// The caller's devices, newest first.
 #[utoipa::path(
@@ -70,15 +28,15 @@ impl From<Device> for DeviceToken {
     params(
         PageQuery,
     ),
-    responses((status = 200, body = Page<DeviceToken>), (status = 422, body = ProblemBody))
+    responses((status = 200, body = Page<Device>), (status = 422, body = ProblemBody))
 )]
 pub async fn list(
     State(engine): State<Arc<Engine>>,
     Caller(caller): Caller,
     query: PageQuery,
-) -> Result<Json<Page<DeviceToken>>, Problem> {
+) -> Result<Json<Page<Device>>, Problem> {
     let page = device_tokens::list(&engine.pool, caller.user, query.ask()).await?;
-    Ok(Json(query.of(page, |device| device.id).map(DeviceToken::from)))
+    Ok(Json(query.of(page, |device| device.id)))
 }
 
 /// A device on which the caller wants to be told.
@@ -106,13 +64,13 @@ pub struct NewDeviceToken {
     path = "/v1/device-tokens",
     tag = "identity",
     request_body = NewDeviceToken,
-    responses((status = 200, body = DeviceToken), (status = 422, body = ProblemBody))
+    responses((status = 200, body = Device), (status = 422, body = ProblemBody))
 )]
 pub async fn put(
     State(engine): State<Arc<Engine>>,
     Caller(caller): Caller,
     Body { mut fields, .. }: Body,
-) -> Result<Json<DeviceToken>, Problem> {
+) -> Result<Json<Device>, Problem> {
     let device_type = fields.required("device_type", read::word(TYPES));
     let token = fields.required("token", push_token);
     let device = NewDevice {
@@ -124,7 +82,7 @@ pub async fn put(
     };
     let device = fields.finish(device_type.zip(token).map(|_| device))?;
     let device = device_tokens::put(&engine.pool, caller.user, caller.token, &device).await?;
-    device.map(|device| Json(device.into())).ok_or_else(Problem::unauthenticated)
+    device.map(Json).ok_or_else(Problem::unauthenticated)
 }
 
 fn push_token(given: Given<'_>) -> Result<String, String> {

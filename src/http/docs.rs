@@ -2,13 +2,11 @@
 
 use std::sync::{Arc, LazyLock};
 
-use axum::extract::FromRequestParts;
 use axum::http::header;
-use axum::http::request::Parts;
 use axum::response::{IntoResponse, Redirect, Response};
 use utoipa_swagger_ui::{Config, serve};
 
-use super::extract::{self, read};
+use super::extract::PathFile;
 use super::problem::{Problem, ProblemBody};
 
 /// The HTTP document, OpenAPI 3.1, written once.
@@ -68,17 +66,6 @@ pub async fn docs() -> Redirect {
     Redirect::to("/docs/index.html")
 }
 
-/// `{file}` of the path.
-pub struct File(String);
-
-impl<S: Send + Sync> FromRequestParts<S> for File {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        extract::path(parts, state, "file", read::text(100)).await.map(Self)
-    }
-}
-
 /// The page that shows this document, and its parts.
 #[utoipa::path(
     get,
@@ -87,7 +74,7 @@ impl<S: Send + Sync> FromRequestParts<S> for File {
     params(("file" = String, Path, description = "`index.html` …")),
     responses((status = 200, body = String, content_type = "text/html"), (status = 404, body = ProblemBody))
 )]
-pub async fn docs_file(File(file): File) -> Result<Response, Problem> {
+pub async fn docs_file(PathFile(file): PathFile) -> Result<Response, Problem> {
     let found = serve(&file, Arc::clone(&UI)).map_err(|error| {
         tracing::error!(%error, file, "a file of the documentation could not be served");
         Problem::internal()

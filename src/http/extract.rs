@@ -147,3 +147,14 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
         path(parts, state, "id", read::integer(1, i64::MAX)).await.map(Self)
     }
 }
+
+/// `{file}` of the path.
+pub struct PathFile(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathFile {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        path(parts, state, "file", read::text(100)).await.map(Self)
+    }
+}

@@ -186,7 +186,7 @@ impl Fields {
         field: &str,
         read: impl FnOnce(Given<'_>) -> Result<T, String>,
     ) -> Option<Option<T>> {
-        if matches!(&self.values, Values::Body(map) if map.get(field).is_some_and(Value::is_null)) {
+        if self.is_null(field) {
             return Some(None);
         }
         self.optional(field, read).map(Some)
@@ -194,7 +194,7 @@ impl Fields {
 
     /// A field of a change of what cannot be empty: null is an error.
     pub fn changed<T>(&mut self, field: &str, read: impl FnOnce(Given<'_>) -> Result<T, String>) -> Option<T> {
-        if matches!(&self.values, Values::Body(map) if map.get(field).is_some_and(Value::is_null)) {
+        if self.is_null(field) {
             self.error(field, format!("The {}{field} field must not be null.", self.prefix));
             return None;
         }

@@ -96,11 +96,11 @@ pub(super) async fn begin(
     })
 }
 
-/// The same of what must not outlive its row: only its id is kept.
+/// The same of what must not outlive its row: only by what it is found is kept.
 pub(super) enum MakingPrivate {
     /// It is to be made: in this transaction, then [`made_private`].
     Now(Begun),
-    /// It was made before, and the answer has this `id`: it is answered as it is now, with [`again`].
+    /// It was made before, and this was kept of it: it is answered as it is now, with [`again`].
     Before(Value),
 }
 
@@ -115,20 +115,19 @@ pub(super) async fn begin_of_private(
 ) -> Result<MakingPrivate, Problem> {
     match idempotency::begin(&engine.pool, caller.user, key).await? {
         Ok(once) => Ok(MakingPrivate::Now(once)),
-        Err(Claim::Replay { body, .. }) => Ok(MakingPrivate::Before(body)),
-        Err(Claim::Reused) => Err(reused()),
-        Err(Claim::InFlight | Claim::New) => Err(in_flight()),
+        Err(claim) => before(claim).map(MakingPrivate::Before),
     }
 }
 
-/// Commits, keeping nothing but the id for the key, and answers 201 with what was made.
+/// Commits, keeping nothing but `found_by` for the key, and answers 201 with what was made. `list` as of [`not_done`].
 pub(super) async fn made_private(
     once: Begun,
-    id: i64,
+    found_by: &Value,
     row: &impl Serialize,
     collection: Option<&str>,
+    list: &str,
 ) -> Result<Response, Problem> {
-    once.answer(StatusCode::CREATED.as_u16(), &serde_json::json!({"id": id})).await?;
+    keep(once, found_by, list).await?;
     again(row, collection)
 }
 
@@ -144,14 +143,26 @@ fn json(row: &impl Serialize) -> Result<Value, Problem> {
     })
 }
 
-/// Commits, and answers 201 with what was made.
-pub(super) async fn made(once: Begun, row: &impl Serialize, collection: Option<&str>) -> Result<Response, Problem> {
+/// Commits, and answers 201 with what was made. `list` as of [`not_done`].
+pub(super) async fn made(
+    once: Begun,
+    row: &impl Serialize,
+    collection: Option<&str>,
+    list: &str,
+) -> Result<Response, Problem> {
     let body = json(row)?;
-    once.answer(StatusCode::CREATED.as_u16(), &body).await?;
+    keep(once, &body, list).await?;
     Ok(created(body, collection))
 }
 
-fn created(body: Value, collection: Option<&str>) -> Response {
+async fn keep(once: Begun, answer: &Value, list: &str) -> Result<(), Problem> {
+    let keyed = once.is_keyed();
+    let kept = once.answer(StatusCode::CREATED.as_u16(), answer).await;
+    kept.map_err(|error| not_done(error, keyed, "it was made", list))
+}
+
+/// 201 with what was made, and where it is.
+pub(super) fn created(body: Value, collection: Option<&str>) -> Response {
     let id = body["uuid"].as_str().map(str::to_owned).or_else(|| body["id"].as_i64().map(|id| id.to_string()));
     let location = collection.zip(id).and_then(|(path, id)| HeaderValue::from_str(&format!("{path}/{id}")).ok());
     let mut response = (StatusCode::CREATED, Json(body)).into_response();
@@ -191,21 +202,31 @@ pub(super) fn answer<T, R>(
     collection: Option<&str>,
     refused: impl FnOnce(R) -> Problem,
 ) -> Result<Response, Problem> {
-    match once {
-        Once::Made(_, body) | Once::Before(Claim::Replay { body, .. }) => Ok(created(body, collection)),
-        Once::Before(Claim::Reused) => Err(reused()),
-        Once::Before(Claim::InFlight | Claim::New) => Err(in_flight()),
-        Once::Refused(why) => Err(refused(why)),
-    }
+    Ok(created(body(once, refused)?, collection))
 }
 
 /// The same where what is there is moved: 200 with the row as it stands.
 pub(super) fn moved<T, R>(once: Once<T, R>, refused: impl FnOnce(R) -> Problem) -> Result<Json<Value>, Problem> {
+    body(once, refused).map(Json)
+}
+
+fn body<T, R>(once: Once<T, R>, refused: impl FnOnce(R) -> Problem) -> Result<Value, Problem> {
     match once {
-        Once::Made(_, body) | Once::Before(Claim::Replay { body, .. }) => Ok(Json(body)),
-        Once::Before(Claim::Reused) => Err(reused()),
-        Once::Before(Claim::InFlight | Claim::New) => Err(in_flight()),
+        Once::Made(_, body) => Ok(body),
+        Once::Before(claim) => before(claim),
         Once::Refused(why) => Err(refused(why)),
+    }
+}
+
+/// The answer that was given before.
+///
+/// # Errors
+/// What its key says in place of one.
+pub(super) fn before(claim: Claim) -> Result<Value, Problem> {
+    match claim {
+        Claim::Replay { body, .. } => Ok(body),
+        Claim::Reused => Err(reused()),
+        Claim::InFlight | Claim::New => Err(in_flight()),
     }
 }
 

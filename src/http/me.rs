@@ -13,14 +13,14 @@ use super::accounts::{OwnPassword, taken};
 use super::auth::{Caller, Principal};
 use super::door::Door;
 use super::extract::{Body, read};
-use super::nearby::as_number;
 use super::passwords::{Password, Passwords};
 use super::peer::Peer;
 use super::person;
 use super::problem::{Problem, ProblemBody};
 use crate::clock;
 use crate::engine::Engine;
-use crate::store::{accounts, users};
+use crate::store::accounts;
+use crate::store::users::{self, MyProvider};
 use crate::wire::time::WireTime;
 
 /// The caller.
@@ -62,25 +62,6 @@ pub struct Me {
     pub created_at: WireTime,
 }
 
-/// The caller's provider.
-#[derive(Serialize, utoipa::ToSchema)]
-pub struct MyProvider {
-    /// `providers.uuid`
-    pub provider_uuid: Uuid,
-    /// `therapist` or `store`.
-    pub r#type: String,
-    /// `verification_status` of the schema.
-    pub verification_status: String,
-    /// Whether it may work at all.
-    pub is_active: bool,
-    /// Whether it takes offers.
-    pub is_available: bool,
-    /// 0.00 to 5.00.
-    pub average_rating: f64,
-    /// How many reviews that is of.
-    pub total_reviews: i32,
-}
-
 /// Who the token stands for.
 #[utoipa::path(get, path = "/v1/me", tag = "identity", responses((status = 200, body = Me)))]
 pub async fn me(State(engine): State<Arc<Engine>>, Caller(caller): Caller) -> Result<Json<Me>, Problem> {
@@ -108,15 +89,7 @@ pub(super) async fn shown(engine: &Engine, caller: &Principal) -> Result<Me, Pro
         is_verified: profile.is_verified,
         roles: caller.roles.clone(),
         abilities: caller.abilities.clone(),
-        provider: provider.map(|p| MyProvider {
-            provider_uuid: p.uuid,
-            r#type: p.kind,
-            verification_status: p.verification_status,
-            is_active: p.is_active,
-            is_available: p.is_available,
-            average_rating: as_number(p.average_rating),
-            total_reviews: p.total_reviews,
-        }),
+        provider,
         created_at: profile.created_at.into(),
     })
 }

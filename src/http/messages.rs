@@ -117,7 +117,7 @@ pub async fn create(
         Making::Before(answer) => return Ok(answer),
     };
     match messages::create(&mut once.tx, uuid, caller.user, columns).await? {
-        Sent::Written(row) => idempotency::made(once, &row, None).await,
+        Sent::Written(row) => idempotency::made(once, &row, None, &format!("/v1/bookings/{uuid}/messages")).await,
         Sent::Closed(status) => {
             let text = format!(
                 "Messages are written from the accept until {OPEN_AFTER_END_H} hours after the end; the booking is {status}."

@@ -137,7 +137,7 @@ pub async fn create(
         Making::Before(answer) => return Ok(answer),
     };
     let row = notes::create(&mut once.tx, view.id, caller.user, columns, reader == Reader::Admin).await?;
-    idempotency::made(once, &row, None).await
+    idempotency::made(once, &row, None, &format!("/v1/bookings/{uuid}/notes")).await
 }
 
 /// Every status that a booking has had, oldest first, on one page, to its parties.

@@ -4,62 +4,13 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use serde::Serialize;
-use serde_json::Value;
-use uuid::Uuid;
 
 use super::auth::Caller;
 use super::extract::{Fields, PathUuid, read};
 use super::page::{Page, PageQuery};
 use super::problem::{Problem, ProblemBody};
 use crate::engine::Engine;
-use crate::store::notifications;
-use crate::wire::time::WireTime;
-
-/// Something that a user was told.
-#[derive(Serialize, utoipa::ToSchema)]
-pub struct Notification {
-    /// `notifications.uuid`
-    pub uuid: Uuid,
-    /// What it is about.
-    pub r#type: String,
-    /// For people.
-    pub title: String,
-    /// For people.
-    pub body: String,
-    /// What the app offers to do.
-    pub action_type: Option<String>,
-    /// With what.
-    pub action_data: Option<Value>,
-    /// `push`, `sms`, `email` …
-    #[schema(value_type = Vec<String>)]
-    pub sent_via: Value,
-    /// Whether he has read it.
-    pub is_read: bool,
-    /// When.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub read_at: Option<WireTime>,
-    /// When he was told.
-    #[schema(value_type = String, format = DateTime)]
-    pub created_at: WireTime,
-}
-
-impl From<notifications::Notification> for Notification {
-    fn from(row: notifications::Notification) -> Self {
-        Self {
-            uuid: row.uuid,
-            r#type: row.r#type,
-            title: row.title,
-            body: row.body,
-            action_type: row.action_type,
-            action_data: row.action_data,
-            sent_via: row.sent_via,
-            is_read: row.is_read,
-            read_at: row.read_at.map(Into::into),
-            created_at: row.created_at.into(),
-        }
-    }
-}
+use crate::store::notifications::{self, Notification};
 
 /// What the caller was told, newest first.
 #[utoipa::path(
@@ -81,7 +32,7 @@ pub async fn list(
     let unread = fields.optional("unread", read::boolean).unwrap_or(false);
     let unread = fields.finish(Some(unread))?;
     let page = notifications::list(&engine.pool, caller.user, unread, query.ask()).await?;
-    Ok(Json(query.of(page, |notification| notification.id).map(Notification::from)))
+    Ok(Json(query.of(page, |notification| notification.id)))
 }
 
 /// Notes that the caller has read it; when he first did stays.
@@ -99,5 +50,5 @@ pub async fn read(
     _: super::extract::OptionalBody,
 ) -> Result<Json<Notification>, Problem> {
     let read = notifications::read(&engine.pool, caller.user, uuid).await?;
-    read.map(|read| Json(read.into())).ok_or_else(|| Problem::not_found("Notification"))
+    read.map(Json).ok_or_else(|| Problem::not_found("Notification"))
 }

@@ -54,7 +54,7 @@ impl<T> Page<T> {
 
 /// Where a page begins: opaque to clients.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Cursor {
+enum Cursor {
     /// After (older than) the row with this id.
     After(i64),
     /// Before (newer than) the row with this id.
@@ -86,9 +86,9 @@ impl std::fmt::Display for Cursor {
 /// What page is asked for: `?cursor&per_page`.
 pub struct PageQuery {
     /// `None`: the first.
-    pub cursor: Option<Cursor>,
+    cursor: Option<Cursor>,
     /// 1 to 100.
-    pub per_page: u32,
+    per_page: u32,
     path: String,
     /// What else was asked: the links ask for it too.
     filters: String,
@@ -139,8 +139,7 @@ impl PageQuery {
         self.page(read.rows, next, prev)
     }
 
-    /// The page with its links.
-    pub fn page<T>(self, data: Vec<T>, next: Option<Cursor>, prev: Option<Cursor>) -> Page<T> {
+    fn page<T>(self, data: Vec<T>, next: Option<Cursor>, prev: Option<Cursor>) -> Page<T> {
         let url = |cursor: Option<Cursor>| {
             cursor.map(|c| format!("{}?cursor={c}&per_page={}{}", self.path, self.per_page, self.filters))
         };

@@ -200,6 +200,13 @@ impl From<StoreError> for Problem {
             tracing::warn!(%error, "a request lost against another");
             return Self::unavailable("Somebody else is changing the same right now; try again.");
         }
+        // What is given was checked; what grows by it was not.
+        if error.code().as_deref() == Some("22003") {
+            tracing::warn!(%error, "a request was refused: a sum would be larger than its column");
+            let text =
+                "Not possible: a sum (a balance, what somebody has earned or spent) would be larger than can be kept.";
+            return Self::conflict("sum_too_large", text);
+        }
         tracing::error!(%error, "a request failed in the database");
         Self::internal()
     }

@@ -11,21 +11,21 @@ use uuid::Uuid;
 
 use super::auth::Caller;
 use super::extract::{Body, Fields, Given, PathId, read};
-use super::idempotency::{self, IdempotencyKey};
+use super::idempotency::{self, IdempotencyKey, Making};
 use super::page::{Page, PageQuery};
 use super::problem::{Problem, ProblemBody};
 use crate::core::money::Money;
 use crate::engine::Engine;
-use crate::store::promo_codes::{self, Change, CodeDeleted, CodeRefused, PromoCode, PromoUsage, Terms};
+use crate::store::promo_codes::{self, CodeDeleted, PromoCode, PromoUsage, Terms};
+use crate::store::rows::Columns;
+
+const COLLECTION: &str = "/v1/promo-codes";
 
 /// Words of the schema's `discount_type`.
 const DISCOUNT_TYPES: &[&str] = &["percentage", "fixed_amount"];
 
 /// Services or providers of one code.
 const LONGEST_SCOPE: usize = 100;
-
-/// Uses by one customer, if nothing else is said: as the schema has it.
-const PER_USER: i32 = 1;
 
 /// A new code, or (PATCH) what of one is to change: what is not given stays, null lifts a limit.
 #[derive(Serialize, Deserialize, utoipa::ToSchema)]
@@ -75,23 +75,27 @@ fn count(given: Given<'_>) -> Result<i32, String> {
 }
 
 /// What of a code is given.
-fn read_change(fields: &mut Fields) -> Change {
+fn read_terms(fields: &mut Fields) -> Terms {
+    let mut columns = Columns::default();
+    set(&mut columns, "code", fields.changed("code", read::text(50)));
+    set(&mut columns, "discount_type", fields.changed("discount_type", read::word(DISCOUNT_TYPES)));
+    set(&mut columns, "discount_value", fields.changed("discount_value", above_zero));
+    set(&mut columns, "max_discount_amount", fields.clearable("max_discount_amount", above_zero));
+    set(&mut columns, "valid_from", fields.changed("valid_from", read::time));
+    set(&mut columns, "valid_until", fields.changed("valid_until", read::time));
+    set(&mut columns, "usage_limit", fields.clearable("usage_limit", count));
+    set(&mut columns, "per_user_limit", fields.clearable("per_user_limit", count));
+    set(&mut columns, "min_booking_amount", fields.clearable("min_booking_amount", read::money));
+    set(&mut columns, "new_customers_only", fields.changed("new_customers_only", read::boolean));
+    set(&mut columns, "is_active", fields.changed("is_active", read::boolean));
     let services = fields.clearable("applicable_service_ids", read::list(LONGEST_SCOPE, read::integer(1, i64::MAX)));
     let providers = fields.clearable("applicable_provider_ids", read::list(LONGEST_SCOPE, read::uuid));
-    Change {
-        code: fields.changed("code", read::text(50)),
-        discount_type: fields.changed("discount_type", read::word(DISCOUNT_TYPES)),
-        discount_value: fields.changed("discount_value", above_zero),
-        max_discount_amount: fields.clearable("max_discount_amount", above_zero),
-        valid_from: fields.changed("valid_from", read::time),
-        valid_until: fields.changed("valid_until", read::time),
-        usage_limit: fields.clearable("usage_limit", count),
-        per_user_limit: fields.clearable("per_user_limit", count),
-        min_booking_amount: fields.clearable("min_booking_amount", read::money),
-        services,
-        providers,
-        new_customers_only: fields.changed("new_customers_only", read::boolean),
-        is_active: fields.changed("is_active", read::boolean),
+    Terms { columns, services, providers }
+}
+
+fn set(columns: &mut Columns, name: &'static str, given: Option<impl Serialize>) {
+    if let Some(value) = given {
+        columns.set(name, value);
     }
 }
 
@@ -102,38 +106,8 @@ fn whole(mut fields: Fields) -> Result<Terms, Problem> {
             fields.error(needed, format!("The {needed} field is required."));
         }
     }
-    let given = read_change(&mut fields);
-    let terms = match given {
-        Change {
-            code: Some(code),
-            discount_type: Some(discount_type),
-            discount_value: Some(discount_value),
-            valid_from: Some(valid_from),
-            valid_until: Some(valid_until),
-            ..
-        } => Some(Terms {
-            code,
-            discount_type,
-            discount_value,
-            max_discount_amount: given.max_discount_amount.flatten(),
-            valid_from,
-            valid_until,
-            usage_limit: given.usage_limit.flatten(),
-            per_user_limit: given.per_user_limit.unwrap_or(Some(PER_USER)),
-            min_booking_amount: given.min_booking_amount.flatten(),
-            services: given.services.flatten(),
-            providers: given.providers.flatten(),
-            new_customers_only: given.new_customers_only.unwrap_or(false),
-            is_active: given.is_active.unwrap_or(true),
-        }),
-        _ => None,
-    };
-    fields.finish(terms)
-}
-
-fn refused(why: &CodeRefused) -> Problem {
-    let field = why.field();
-    Problem::field("invalid", field, format!("The {field} field {why}."))
+    let terms = read_terms(&mut fields);
+    fields.finish(Some(terms))
 }
 
 /// Promo codes, newest first.
@@ -178,13 +152,13 @@ pub async fn create(
     key: IdempotencyKey,
     Body { fields, bytes }: Body,
 ) -> Result<Response, Problem> {
-    let key = key.of(&bytes);
-    let keyed = key.is_some();
     let terms = whole(fields)?;
-    let made = promo_codes::create(&engine.pool, caller.user, &terms, key)
-        .await
-        .map_err(|error| idempotency::not_done(error, keyed, "the code was made", "/v1/promo-codes"))?;
-    idempotency::answer(made, Some("/v1/promo-codes"), |why| refused(&why))
+    let mut once = match idempotency::begin(&engine, &caller, key.of(&bytes), Some(COLLECTION)).await? {
+        Making::Now(once) => once,
+        Making::Before(answer) => return Ok(answer),
+    };
+    let code = promo_codes::create(&mut once.tx, terms, caller.user).await?;
+    idempotency::made(once, &code, Some(COLLECTION), COLLECTION).await
 }
 
 /// A code.
@@ -216,12 +190,10 @@ pub async fn change(
     PathId(id): PathId,
     Body { mut fields, .. }: Body,
 ) -> Result<Json<PromoCode>, Problem> {
-    let change = read_change(&mut fields);
-    let change = fields.finish(Some(change))?;
-    match promo_codes::change(&engine.pool, id, caller.user, &change).await? {
-        None => Err(Problem::not_found("Promo code")),
-        Some(changed) => changed.map(Json).map_err(|why| refused(&why)),
-    }
+    let terms = read_terms(&mut fields);
+    let terms = fields.finish(Some(terms))?;
+    let changed = promo_codes::change(&engine.pool, id, terms, caller.user).await?;
+    changed.map(Json).ok_or_else(|| Problem::not_found("Promo code"))
 }
 
 /// Deletes a code with which nobody has booked; others can be switched off.

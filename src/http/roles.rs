@@ -13,50 +13,12 @@ use super::auth::Caller;
 use super::extract::{self, Body, Fields, Given, OptionalBody, PathUuid, read};
 use super::page::{Page, WholeList};
 use super::problem::{Problem, ProblemBody};
-use super::users::User;
 use crate::engine::Engine;
-use crate::store::{directory, roles};
-use crate::wire::time::WireTime;
+use crate::store::directory::{self, User};
+use crate::store::roles::{self, Permission, Role};
 
 /// Names in one request.
 const MOST: usize = 1_000;
-
-/// A role and what it permits.
-#[derive(Serialize, utoipa::ToSchema)]
-pub struct Role {
-    /// `roles.id`
-    pub id: i64,
-    /// `customer`, `therapist`, `store_owner`, `admin`, `super_admin`
-    #[schema(example = "customer")]
-    pub name: String,
-    /// Names of permissions.
-    pub permissions: Vec<String>,
-}
-
-impl From<roles::Role> for Role {
-    fn from(row: roles::Role) -> Self {
-        Self { id: row.id, name: row.name, permissions: row.permissions }
-    }
-}
-
-/// A permission. This service goes by roles: permissions are kept for the Laravel application.
-#[derive(Serialize, utoipa::ToSchema)]
-pub struct Permission {
-    /// `permissions.id`
-    pub id: i64,
-    /// Of one's own choosing.
-    #[schema(example = "refund bookings")]
-    pub name: String,
-    /// When it was made.
-    #[schema(value_type = String, format = DateTime)]
-    pub created_at: WireTime,
-}
-
-impl From<roles::Permission> for Permission {
-    fn from(row: roles::Permission) -> Self {
-        Self { id: row.id, name: row.name, created_at: row.created_at.into() }
-    }
-}
 
 /// `{name}` of the path.
 pub struct Name(String);
@@ -72,7 +34,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
 /// Every role, on one page.
 #[utoipa::path(get, path = "/v1/roles", tag = "admin", responses((status = 200, body = Page<Role>)))]
 pub async fn list(State(engine): State<Arc<Engine>>, list: WholeList) -> Result<Json<Page<Role>>, Problem> {
-    Ok(Json(list.page(roles::list(&engine.pool).await?.into_iter().map(Role::from).collect())))
+    Ok(Json(list.page(roles::list(&engine.pool).await?)))
 }
 
 /// Every permission, by name, on one page.
@@ -81,7 +43,7 @@ pub async fn permissions(
     State(engine): State<Arc<Engine>>,
     list: WholeList,
 ) -> Result<Json<Page<Permission>>, Problem> {
-    Ok(Json(list.page(roles::permissions(&engine.pool).await?.into_iter().map(Permission::from).collect())))
+    Ok(Json(list.page(roles::permissions(&engine.pool).await?)))
 }
 
 /// The roles that a user has from now on.
@@ -116,7 +78,7 @@ pub async fn put_of_user(
 ) -> Result<Json<User>, Problem> {
     let names = names(fields, "roles")?;
     let user = directory::set_roles(&engine.pool, caller.user, uuid, &names).await?;
-    Ok(Json(user.into()))
+    Ok(Json(user))
 }
 
 /// What a role permits from now on.
@@ -144,7 +106,7 @@ pub async fn put_permissions(
 ) -> Result<Json<Role>, Problem> {
     let names = names(fields, "permissions")?;
     let role = roles::set_permissions(&engine.pool, caller.user, &role, &names).await?;
-    Ok(Json(role.into()))
+    Ok(Json(role))
 }
 
 /// Makes a permission, unless there is one of this name. It is written into `audit_logs`.
@@ -162,7 +124,7 @@ pub async fn put_permission(
     Name(name): Name,
     _: OptionalBody,
 ) -> Result<Json<Permission>, Problem> {
-    Ok(Json(roles::put_permission(&engine.pool, caller.user, &name).await?.into()))
+    Ok(Json(roles::put_permission(&engine.pool, caller.user, &name).await?))
 }
 
 /// Takes a permission away, from every role and user that has it. It is written into `audit_logs`.

@@ -95,7 +95,7 @@ pub async fn create(
         Making::Before(answer) => return Ok(answer),
     };
     let row = categories::create(&mut once.tx, &columns, caller.user).await?;
-    let answer = idempotency::made(once, &row, None).await?;
+    let answer = idempotency::made(once, &row, None, "/v1/service-categories").await?;
     engine.catalog_shown().await;
     Ok(answer)
 }

@@ -22,7 +22,7 @@ use crate::engine::Engine;
 use crate::store::rows::Columns;
 use crate::store::services::{self, ServiceRow};
 
-const COLLECTION: Option<&str> = Some("/v1/services");
+const COLLECTION: &str = "/v1/services";
 
 /// `{service}` of the path: slug or id.
 pub struct PathService(pub String);
@@ -162,12 +162,12 @@ pub async fn create(
     Body { fields, bytes }: Body,
 ) -> Result<Response, Problem> {
     let columns = read_columns(Reading::of_new(fields))?;
-    let mut once = match idempotency::begin(&engine, &caller, key.of(&bytes), COLLECTION).await? {
+    let mut once = match idempotency::begin(&engine, &caller, key.of(&bytes), Some(COLLECTION)).await? {
         Making::Now(once) => once,
         Making::Before(answer) => return Ok(answer),
     };
     let row = services::create(&mut once.tx, &columns, caller.user).await?;
-    let answer = idempotency::made(once, &row, COLLECTION).await?;
+    let answer = idempotency::made(once, &row, Some(COLLECTION), COLLECTION).await?;
     engine.catalog_shown().await;
     Ok(answer)
 }

@@ -15,23 +15,6 @@ use super::problem::{Problem, ProblemBody};
 use crate::core::settings::Settings;
 use crate::engine::Engine;
 use crate::store::settings::{self, SettingRow};
-use crate::wire::time::WireTime;
-
-/// A row of `app_settings`.
-#[derive(Serialize, utoipa::ToSchema)]
-pub struct Setting {
-    /// `booking_timeout`, `dispatch`, `pings` …
-    #[schema(example = "booking_timeout")]
-    pub key: String,
-    /// Its shape depends on the key: an object, or a number.
-    #[schema(example = json!({"pending": 300, "accepted": 1800}))]
-    pub value: Value,
-    /// For people.
-    pub description: Option<String>,
-    /// When it last changed.
-    #[schema(value_type = String, format = DateTime)]
-    pub updated_at: WireTime,
-}
 
 /// A new value.
 #[derive(Serialize, utoipa::ToSchema)]
@@ -39,12 +22,6 @@ pub struct NewSetting {
     /// In the key's shape.
     #[schema(example = json!({"pending": 300, "accepted": 1800}))]
     pub value: Value,
-}
-
-impl From<SettingRow> for Setting {
-    fn from(row: SettingRow) -> Self {
-        Self { key: row.key, value: row.value, description: row.description, updated_at: row.updated_at.into() }
-    }
 }
 
 /// `{key}` of the path.
@@ -59,10 +36,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Key {
 }
 
 /// Every setting as it is stored, by key, on one page.
-#[utoipa::path(get, path = "/v1/settings", tag = "ops", responses((status = 200, body = Page<Setting>)))]
-pub async fn list(State(engine): State<Arc<Engine>>, list: WholeList) -> Result<Json<Page<Setting>>, Problem> {
+#[utoipa::path(get, path = "/v1/settings", tag = "ops", responses((status = 200, body = Page<SettingRow>)))]
+pub async fn list(State(engine): State<Arc<Engine>>, list: WholeList) -> Result<Json<Page<SettingRow>>, Problem> {
     let rows = settings::list(&engine.pool).await?;
-    Ok(Json(list.page(rows.into_iter().map(Setting::from).collect())))
+    Ok(Json(list.page(rows)))
 }
 
 /// Changes a setting. It is felt within 2 s, by bookings made from then on.
@@ -75,7 +52,7 @@ pub async fn list(State(engine): State<Arc<Engine>>, list: WholeList) -> Result<
     params(("key" = String, Path, description = "Of an existing setting")),
     request_body = NewSetting,
     responses(
-        (status = 200, body = Setting),
+        (status = 200, body = SettingRow),
         (status = 404, description = "No such setting", body = ProblemBody),
         (status = 422, body = ProblemBody)
     )
@@ -85,10 +62,10 @@ pub async fn put(
     Caller(caller): Caller,
     Key(key): Key,
     Body { mut fields, .. }: Body,
-) -> Result<Json<Setting>, Problem> {
+) -> Result<Json<SettingRow>, Problem> {
     let value = check(&key, &mut fields)?;
     let row = settings::put(&engine.pool, &key, &value, caller.user).await?;
-    row.map(|row| Json(row.into())).ok_or_else(|| Problem::not_found("Setting"))
+    row.map(Json).ok_or_else(|| Problem::not_found("Setting"))
 }
 
 fn check(key: &str, fields: &mut extract::Fields) -> Result<Value, Problem> {

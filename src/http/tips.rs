@@ -12,6 +12,7 @@ use super::idempotency::{self, IdempotencyKey};
 use super::problem::{Problem, ProblemBody};
 use super::transactions::TRANSACTIONS;
 use crate::core::money::Money;
+use crate::core::pricing::MOST_TOTAL;
 use crate::engine::Engine;
 use crate::store::idempotency::Once;
 use crate::store::tips::{self, NewTip, Tip, TipRefused};
@@ -47,7 +48,7 @@ pub struct TipRequest {
         (status = 201, body = Tip, headers(("location" = String, description = "Of the transaction"))),
         (status = 400, description = "`bad_json`: the body is not JSON; `bad_idempotency_key`", body = ProblemBody),
         (status = 404, body = ProblemBody),
-        (status = 409, description = "`not_completed` with `current_status`; `insufficient_balance` with `balance`; `tip_too_much` with `left`; `too_many_tips`; `idempotency_in_flight`", body = ProblemBody),
+        (status = 409, description = "`not_completed` with `current_status`; `insufficient_balance` with `balance`; `tip_too_much` with `left`; `too_many_tips`; `sum_too_large`: what the provider has earned in all; `idempotency_in_flight`", body = ProblemBody),
         (status = 422, description = "`invalid`, `idempotency_key_reused`", body = ProblemBody)
     )
 )]
@@ -86,7 +87,7 @@ pub(super) async fn refused(engine: &Engine, payer: &Principal, why: TipRefused)
         }
         TipRefused::TooMuch(left) => Problem::conflict(
             "tip_too_much",
-            format!("Not possible: the tips of a booking come to at most {}.", tips::MOST),
+            format!("Not possible: the tips of a booking come to at most {}, all of it to {MOST_TOTAL}.", tips::MOST),
         )
         .with("left", left.to_string()),
         TipRefused::TooMany => Problem::conflict(

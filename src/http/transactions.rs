@@ -17,6 +17,7 @@ use crate::core::ids::UserId;
 use crate::engine::Engine;
 use crate::store::idempotency::Once;
 use crate::store::transactions::{self, Filter, SettleRefused, Transaction, Verdict};
+use crate::store::wallets;
 
 /// Where they are found.
 pub(super) const TRANSACTIONS: &str = "/v1/transactions";
@@ -108,7 +109,7 @@ pub struct Settlement {
     responses(
         (status = 200, body = Transaction),
         (status = 404, body = ProblemBody),
-        (status = 409, description = "`not_allowed` with `current_status`; `gateway_transaction_used`: another transaction has this id; `other_payment`: it was completed by another one, with its `gateway` and `gateway_transaction_id`; `own_transaction`: nobody settles his own; `idempotency_in_flight`; of a tip that the booking cannot take `not_completed`, `tip_too_much`", body = ProblemBody),
+        (status = 409, description = "`not_allowed` with `current_status`; `gateway_transaction_used`: another transaction has this id; `other_payment`: it was completed by another one, with its `gateway` and `gateway_transaction_id`; `own_transaction`: nobody settles his own; `wallet_full`: it cannot hold so much; `idempotency_in_flight`; of a tip that the booking cannot take `not_completed`, `tip_too_much`, `sum_too_large`", body = ProblemBody),
         (status = 422, body = ProblemBody)
     )
 )]
@@ -150,6 +151,10 @@ pub async fn transition(
 fn refused(why: SettleRefused, to: &str) -> Problem {
     match why {
         SettleRefused::NotAllowed { status } => not_allowed("transaction", &status, to),
+        SettleRefused::WalletFull => Problem::conflict(
+            "wallet_full",
+            format!("Not possible: a wallet holds at most {}. Let it fail, and give the payment back.", wallets::MOST),
+        ),
         SettleRefused::GatewayUsed => Problem::conflict(
             "gateway_transaction_used",
             "Another transaction has this gateway_transaction_id: a payment counts once.",

@@ -7,7 +7,6 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use chrono::NaiveDate;
 use serde::Serialize;
-use uuid::Uuid;
 
 use super::accounts::taken;
 use super::auth::{Authenticator, Caller};
@@ -17,78 +16,7 @@ use super::person;
 use super::problem::{Problem, ProblemBody};
 use crate::core::ids::UserId;
 use crate::engine::Engine;
-use crate::store::directory::{self, Filter, Refused};
-use crate::wire::time::WireTime;
-
-/// A user, as admins see him.
-#[derive(Serialize, utoipa::ToSchema)]
-pub struct User {
-    /// `users.uuid`
-    pub uuid: Uuid,
-    /// E.164
-    #[schema(example = "+639171234567")]
-    pub phone: String,
-    /// When it was shown to be his.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub phone_verified_at: Option<WireTime>,
-    /// If given.
-    pub email: Option<String>,
-    /// When it was shown to be his.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub email_verified_at: Option<WireTime>,
-    /// Given name.
-    pub first_name: Option<String>,
-    /// Family name.
-    pub last_name: Option<String>,
-    /// `gender` of the schema.
-    pub gender: Option<String>,
-    /// If given.
-    #[schema(value_type = Option<String>, format = Date)]
-    pub date_of_birth: Option<NaiveDate>,
-    /// A URL.
-    pub profile_photo_url: Option<String>,
-    /// `en`, `fil` …
-    pub preferred_language: String,
-    /// Whether he may come in.
-    pub is_active: bool,
-    /// Whether his identity was checked.
-    pub is_verified: bool,
-    /// As the Laravel application keeps it.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub last_active_at: Option<WireTime>,
-    /// Names of roles.
-    pub roles: Vec<String>,
-    /// When he joined.
-    #[schema(value_type = String, format = DateTime)]
-    pub created_at: WireTime,
-    /// When the row last changed.
-    #[schema(value_type = String, format = DateTime)]
-    pub updated_at: WireTime,
-}
-
-impl From<directory::User> for User {
-    fn from(row: directory::User) -> Self {
-        Self {
-            uuid: row.uuid,
-            phone: row.phone,
-            phone_verified_at: row.phone_verified_at.map(Into::into),
-            email: row.email,
-            email_verified_at: row.email_verified_at.map(Into::into),
-            first_name: row.first_name,
-            last_name: row.last_name,
-            gender: row.gender,
-            date_of_birth: row.date_of_birth,
-            profile_photo_url: row.profile_photo_url,
-            preferred_language: row.preferred_language,
-            is_active: row.is_active,
-            is_verified: row.is_verified,
-            last_active_at: row.last_active_at.map(Into::into),
-            roles: row.roles,
-            created_at: row.created_at.into(),
-            updated_at: row.updated_at.into(),
-        }
-    }
-}
+use crate::store::directory::{self, Filter, Refused, User};
 
 impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
@@ -134,7 +62,7 @@ pub async fn list(
         Filter { role: fields.optional("role", read::text(255)), search: fields.optional("search", read::text(100)) };
     let filter = fields.finish(Some(filter))?;
     let page = directory::list(&engine.pool, filter, query.ask()).await?;
-    Ok(Json(query.of(page, |user| user.id).map(User::from)))
+    Ok(Json(query.of(page, |user| user.id)))
 }
 
 /// A live user.
@@ -147,7 +75,7 @@ pub async fn list(
 )]
 pub async fn show(State(engine): State<Arc<Engine>>, PathUuid(uuid): PathUuid) -> Result<Json<User>, Problem> {
     let user = directory::find(&engine.pool, uuid).await?;
-    user.map(|user| Json(user.into())).ok_or_else(|| Problem::not_found("User"))
+    user.map(Json).ok_or_else(|| Problem::not_found("User"))
 }
 
 /// What an admin changes of a user: what is not given stays, null empties.
@@ -207,7 +135,7 @@ pub async fn change(
     let (user, gone) = directory::change(&engine.pool, caller.user, uuid, &change).await?;
     authenticator.revoked(&gone);
     engine.user_shown(UserId(user.id)).await?;
-    Ok(Json(user.into()))
+    Ok(Json(user))
 }
 
 /// Deletes a user softly: he may not come in any more within 2 s, and is not matched. His phone and email are free, his tokens and

@@ -16,7 +16,7 @@ use super::transactions::TRANSACTIONS;
 use crate::core::money::Money;
 use crate::engine::Engine;
 use crate::store::transactions::Transaction;
-use crate::store::wallets::{self, LedgerLine, SwitchedOff, Wallet};
+use crate::store::wallets::{self, LedgerLine, TopUpRefused, Wallet};
 
 /// Words of the schema's `payment_method` that a wallet can be topped up with: not with itself, and not in cash, which nobody
 /// would take.
@@ -74,7 +74,7 @@ pub struct TopUp {
     responses(
         (status = 201, body = Transaction, headers(("location" = String, description = "Of the transaction"))),
         (status = 400, description = "`bad_json`: the body is not JSON; `bad_idempotency_key`", body = ProblemBody),
-        (status = 409, description = "`wallet_inactive`: it is switched off; `idempotency_in_flight`", body = ProblemBody),
+        (status = 409, description = "`wallet_inactive`: it is switched off; `wallet_full` with `left`; `idempotency_in_flight`", body = ProblemBody),
         (status = 422, description = "`invalid`, `idempotency_key_reused`", body = ProblemBody)
     )
 )]
@@ -91,8 +91,14 @@ pub async fn top_up(
     let (amount, method) = fields.finish(amount.zip(method))?;
     let asked = wallets::ask_top_up(&engine.pool, caller.user, amount, method, key).await;
     let asked = asked.map_err(|error| idempotency::not_done(error, keyed, "the top-up was asked for", TRANSACTIONS))?;
-    idempotency::answer(asked, Some(TRANSACTIONS), |SwitchedOff| {
-        Problem::conflict("wallet_inactive", "Your wallet is switched off: it takes no top-up.")
+    idempotency::answer(asked, Some(TRANSACTIONS), |why| match why {
+        TopUpRefused::SwitchedOff => {
+            Problem::conflict("wallet_inactive", "Your wallet is switched off: it takes no top-up.")
+        }
+        TopUpRefused::Full(left) => {
+            Problem::conflict("wallet_full", format!("Not possible: a wallet holds at most {}.", wallets::MOST))
+                .with("left", left.to_string())
+        }
     })
 }
 

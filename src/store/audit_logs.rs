@@ -1,6 +1,7 @@
 //! `audit_logs`: who of the admins changed what, from what into what.
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use serde_json::{Map, Value};
 use sqlx::{PgConnection, PgPool, QueryBuilder};
 use uuid::Uuid;
@@ -51,25 +52,30 @@ pub(super) fn difference(old: Value, new: Value) -> Option<(Value, Value)> {
 }
 
 /// A row of `audit_logs`.
-#[derive(Clone, Debug, sqlx::FromRow)]
+#[derive(Clone, Debug, Serialize, sqlx::FromRow, utoipa::ToSchema)]
+#[schema(as = AuditLog)]
 pub struct Entry {
     /// `audit_logs.id`
     pub id: i64,
-    /// Who did it, unless he is gone.
+    /// Who did it.
     pub user_uuid: Option<Uuid>,
     /// `created`, `updated`, `deleted` …
+    #[schema(example = "updated")]
     pub action: String,
-    /// Laravel's morph name.
+    /// Laravel's name of the model.
+    #[schema(example = "App\\Models\\User")]
     pub auditable_type: String,
     /// The row's.
     pub auditable_id: i64,
     /// What changed, before.
+    #[schema(value_type = Option<Object>)]
     pub old_values: Option<Value>,
     /// What changed, after.
+    #[schema(value_type = Option<Object>)]
     pub new_values: Option<Value>,
-    /// From where, if it was noted.
+    /// From where, if the Laravel application noted it.
     pub ip_address: Option<String>,
-    /// With what, if it was noted.
+    /// With what, if the Laravel application noted it.
     pub user_agent: Option<String>,
     /// When.
     pub created_at: DateTime<Utc>,

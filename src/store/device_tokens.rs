@@ -1,6 +1,7 @@
 //! `device_tokens`: where push messages go. A device is one user's: whoever signs in on it last.
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use sqlx::{PgPool, QueryBuilder};
 
 use super::StoreError;
@@ -22,12 +23,13 @@ pub struct NewDevice {
     pub app_version: Option<String>,
 }
 
-/// A row of `device_tokens`.
-#[derive(Clone, sqlx::FromRow)]
+/// A device on which somebody is told.
+#[derive(Clone, Serialize, sqlx::FromRow, utoipa::ToSchema)]
+#[schema(as = DeviceToken)]
 pub struct Device {
     /// `device_tokens.id`
     pub id: i64,
-    /// `device_type` of the schema.
+    /// `android`, `ios` or `web`
     pub device_type: String,
     /// The push service's.
     pub token: String,

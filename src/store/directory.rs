@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
+use serde_json::Value;
 use sqlx::{PgConnection, PgPool, QueryBuilder};
 use uuid::Uuid;
 
@@ -16,8 +17,8 @@ use crate::core::phone;
 /// The roles that only a super admin gives and takes.
 const ADMIN_ROLES: [&str; 2] = ["admin", "super_admin"];
 
-/// A live user. It is also what the log of changes compares: no secrets in here.
-#[derive(Clone, Debug, Serialize, sqlx::FromRow)]
+/// A user, as admins see him.
+#[derive(Clone, Debug, Serialize, sqlx::FromRow, utoipa::ToSchema)]
 pub struct User {
     /// `users.id`
     #[serde(skip)]
@@ -25,6 +26,7 @@ pub struct User {
     /// `users.uuid`
     pub uuid: Uuid,
     /// E.164
+    #[schema(example = "+639171234567")]
     pub phone: String,
     /// When it was shown to be his.
     pub phone_verified_at: Option<DateTime<Utc>>,
@@ -49,15 +51,12 @@ pub struct User {
     /// Whether his identity was checked.
     pub is_verified: bool,
     /// As the Laravel application keeps it.
-    #[serde(skip)]
     pub last_active_at: Option<DateTime<Utc>>,
-    /// Names of roles, sorted.
+    /// Names of roles.
     pub roles: Vec<String>,
     /// When he joined.
-    #[serde(skip)]
     pub created_at: DateTime<Utc>,
     /// When the row last changed.
-    #[serde(skip)]
     pub updated_at: DateTime<Utc>,
 }
 
@@ -231,7 +230,7 @@ pub async fn delete(pool: &PgPool, by: UserId, uuid: Uuid) -> Result<(UserId, Ve
         .bind(user.id)
         .execute(&mut *tx)
         .await?;
-    let old = serde_json::to_value(&user).ok();
+    let old = Some(user.logged());
     let deleted = Change { by, action: "deleted", of: USER_MORPH, id: user.id, old, new: None };
     audit_logs::write(&mut tx, deleted).await?;
     tx.commit().await?;
@@ -306,6 +305,15 @@ impl Rank {
 }
 
 impl User {
+    /// For the log of changes: there are no secrets in here. Without what changes by itself.
+    fn logged(&self) -> Value {
+        let mut values = serde_json::to_value(self).unwrap_or_default();
+        if let Some(values) = values.as_object_mut() {
+            values.retain(|name, _| !["last_active_at", "created_at", "updated_at"].contains(&name.as_str()));
+        }
+        values
+    }
+
     fn is(&self, role: &str) -> bool {
         self.roles.iter().any(|name| name == role)
     }
@@ -343,9 +351,7 @@ async fn hold(tx: &mut PgConnection, uuid: Uuid, locked: &'static str) -> Result
 /// Writes down what changed, and commits.
 async fn finish(mut tx: sqlx::Transaction<'static, sqlx::Postgres>, by: UserId, before: User) -> Result<User, Refused> {
     let after: User = sqlx::query_as(select!(" AND u.id = $1")).bind(before.id).fetch_one(&mut *tx).await?;
-    let values = [&before, &after].map(|user| serde_json::to_value(user).unwrap_or_default());
-    let [old, new] = values;
-    if let Some((old, new)) = audit_logs::difference(old, new) {
+    if let Some((old, new)) = audit_logs::difference(before.logged(), after.logged()) {
         let (old, new) = (Some(old), Some(new));
         audit_logs::write(&mut tx, Change { by, action: "updated", of: USER_MORPH, id: before.id, old, new }).await?;
     }

@@ -98,6 +98,11 @@ pub struct Begun {
 }
 
 impl Begun {
+    /// Whether the same request may be sent again: it would not be done twice.
+    pub fn is_keyed(&self) -> bool {
+        self.key.is_some()
+    }
+
     /// Keeps the answer for the key, if there is one, and commits.
     ///
     /// # Errors

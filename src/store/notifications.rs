@@ -1,6 +1,7 @@
 //! `notifications`: what a user was told, and whether he has read it.
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use serde_json::Value;
 use sqlx::{PgPool, QueryBuilder};
 use uuid::Uuid;
@@ -9,10 +10,11 @@ use super::StoreError;
 use super::pages::{self, Ask, Rows};
 use crate::core::ids::UserId;
 
-/// A row of `notifications`.
-#[derive(Clone, Debug, sqlx::FromRow)]
+/// Something that a user was told.
+#[derive(Clone, Debug, Serialize, sqlx::FromRow, utoipa::ToSchema)]
 pub struct Notification {
     /// `notifications.id`
+    #[serde(skip)]
     pub id: i64,
     /// `notifications.uuid`
     pub uuid: Uuid,
@@ -27,6 +29,7 @@ pub struct Notification {
     /// With what.
     pub action_data: Option<Value>,
     /// `push`, `sms`, `email` …
+    #[schema(value_type = Vec<String>)]
     pub sent_via: Value,
     /// Whether he has read it.
     pub is_read: bool,

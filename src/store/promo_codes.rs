@@ -5,13 +5,25 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::StoreError;
-use super::audit_logs;
-use super::idempotency::{self, Key, Once};
+use super::audit_logs::{self, Change};
 use super::pages::{Ask, Rows};
+use super::rows::{self, Columns, Refused, RowError, Table};
 use super::tx::{act_as, commit};
 use crate::core::ids::UserId;
 use crate::core::money::Money;
-use crate::wire::time::{WireTime, to_chrono};
+use crate::wire::time::WireTime;
+
+const TABLE: Table = Table {
+    name: "promo_codes",
+    model: r"App\Models\PromoCode",
+    private: &[],
+    constraints: &[
+        ("uq_promo_codes_code", Refused::Wrong("code", "must be a code that no other promo code has")),
+        ("promo_codes_percentage", Refused::Wrong("discount_value", "must be at most 100 for a percentage")),
+        ("promo_codes_validity", Refused::Wrong("valid_until", "must be after valid_from")),
+        ("promo_codes_usage", Refused::Wrong("usage_limit", "must not be below the number of uses so far")),
+    ],
+};
 
 /// A promo code, to admins.
 #[derive(Clone, PartialEq, Debug, Serialize, sqlx::FromRow, utoipa::ToSchema)]
@@ -141,181 +153,28 @@ pub async fn usages(pool: &PgPool, code: i64, ask: Ask) -> Result<Rows<PromoUsag
     Ok(ask.rows(rows))
 }
 
-/// All that an admin sets of a code.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// What an admin sets of a code.
 pub struct Terms {
-    /// At most 50 characters.
-    pub code: String,
-    /// A word of `discount_type`.
-    pub discount_type: &'static str,
-    /// Above 0.
-    pub discount_value: Money,
-    /// Above 0.
-    pub max_discount_amount: Option<Money>,
-    /// Before `valid_until`.
-    pub valid_from: WireTime,
-    /// After `valid_from`.
-    pub valid_until: WireTime,
-    /// At least 1.
-    pub usage_limit: Option<i32>,
-    /// At least 1.
-    pub per_user_limit: Option<i32>,
-    /// Not below 0.
-    pub min_booking_amount: Option<Money>,
-    /// `services.id`
-    pub services: Option<Vec<i64>>,
-    /// `providers.uuid`
-    pub providers: Option<Vec<Uuid>>,
-    /// Only for a customer's first booking.
-    pub new_customers_only: bool,
-    /// Whether it can be used at all.
-    pub is_active: bool,
-}
-
-/// What an admin changes of a code; `None`: that stays. (`Some(None)`: no such limit any more.)
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Change {
-    /// As in [`Terms`], and so all that follow.
-    pub code: Option<String>,
-    /// A word of `discount_type`.
-    pub discount_type: Option<&'static str>,
-    /// Above 0.
-    pub discount_value: Option<Money>,
-    /// Above 0.
-    pub max_discount_amount: Option<Option<Money>>,
-    /// Before `valid_until`.
-    pub valid_from: Option<WireTime>,
-    /// After `valid_from`.
-    pub valid_until: Option<WireTime>,
-    /// At least 1.
-    pub usage_limit: Option<Option<i32>>,
-    /// At least 1.
-    pub per_user_limit: Option<Option<i32>>,
-    /// Not below 0.
-    pub min_booking_amount: Option<Option<Money>>,
-    /// `services.id`
+    /// Of the row, but for what it is for.
+    pub columns: Columns,
+    /// `services.id`; `None`: not given, `Some(None)`: all of them.
     pub services: Option<Option<Vec<i64>>>,
-    /// `providers.uuid`
+    /// `providers.uuid`, likewise.
     pub providers: Option<Option<Vec<Uuid>>>,
-    /// Only for a customer's first booking.
-    pub new_customers_only: Option<bool>,
-    /// Whether it can be used at all.
-    pub is_active: Option<bool>,
 }
 
-/// Why the database does not take a code.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum CodeRefused {
-    /// `uq_promo_codes_code`
-    #[error("must be a code that no other promo code has")]
-    Taken,
-    /// `promo_codes_percentage`
-    #[error("must be at most 100 for a percentage")]
-    Percentage,
-    /// `promo_codes_validity`
-    #[error("must be after valid_from")]
-    Validity,
-    /// `promo_codes_usage`
-    #[error("must not be below the number of uses so far")]
-    Usage,
-    /// `services`
-    #[error("must be ids of services")]
-    NoSuchService,
-    /// `providers`
-    #[error("must be uuids of providers")]
-    NoSuchProvider,
+/// Makes a code of whole terms.
+pub async fn create(tx: &mut PgConnection, terms: Terms, by: UserId) -> Result<PromoCode, RowError> {
+    let columns = scoped(tx, terms).await?;
+    let id = rows::insert(&mut *tx, &TABLE, &columns, None).await?;
+    let code = by_id(&mut *tx, id).await?;
+    log(tx, by, "created", id, None, Some(&code)).await?;
+    Ok(code)
 }
 
-impl CodeRefused {
-    /// The field that can be corrected.
-    pub const fn field(&self) -> &'static str {
-        match self {
-            Self::Taken => "code",
-            Self::Percentage => "discount_value",
-            Self::Validity => "valid_until",
-            Self::Usage => "usage_limit",
-            Self::NoSuchService => "applicable_service_ids",
-            Self::NoSuchProvider => "applicable_provider_ids",
-        }
-    }
-
-    fn of(error: &StoreError) -> Option<Self> {
-        match error.constraint()? {
-            "uq_promo_codes_code" => Some(Self::Taken),
-            "promo_codes_percentage" => Some(Self::Percentage),
-            "promo_codes_validity" => Some(Self::Validity),
-            "promo_codes_usage" => Some(Self::Usage),
-            _ => None,
-        }
-    }
-}
-
-/// Makes a code.
-///
-/// # Errors
-/// [`StoreError::Undecided`] when its commit was not answered.
-pub async fn create(
-    pool: &PgPool,
-    by: UserId,
-    terms: &Terms,
-    key: Option<Key>,
-) -> Result<Once<PromoCode, CodeRefused>, StoreError> {
-    let mut begun = match idempotency::begin(pool, by, key).await? {
-        Ok(begun) => begun,
-        Err(before) => return Ok(Once::Before(before)),
-    };
-    let tx = &mut *begun.tx;
-    let scope = match scope(tx, terms.services.as_deref(), terms.providers.as_deref()).await? {
-        Ok(scope) => scope,
-        Err(refused) => return Ok(Once::Refused(refused)),
-    };
-    let made = sqlx::query_scalar(
-        "INSERT INTO promo_codes (code, discount_type, discount_value, max_discount_amount, valid_from, valid_until,
-                                  usage_limit, per_user_limit, min_booking_amount, applicable_service_ids,
-                                  applicable_provider_ids, new_customers_only, is_active)
-         VALUES ($1, $2::discount_type, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING id",
-    )
-    .bind(&terms.code)
-    .bind(terms.discount_type)
-    .bind(terms.discount_value.decimal())
-    .bind(terms.max_discount_amount.map(Money::decimal))
-    .bind(to_chrono(terms.valid_from.0))
-    .bind(to_chrono(terms.valid_until.0))
-    .bind(terms.usage_limit)
-    .bind(terms.per_user_limit)
-    .bind(terms.min_booking_amount.map(Money::decimal))
-    .bind(scope.services)
-    .bind(scope.providers)
-    .bind(terms.new_customers_only)
-    .bind(terms.is_active)
-    .fetch_one(&mut *tx)
-    .await
-    .map_err(StoreError::from);
-    let id: i64 = match made {
-        Ok(id) => id,
-        Err(error) => return CodeRefused::of(&error).map(Once::Refused).ok_or(error),
-    };
-    let code = by_id(tx, id).await?;
-    let new = serde_json::to_value(&code).ok();
-    audit_logs::write(
-        tx,
-        audit_logs::Change { by, action: "created", of: r"App\Models\PromoCode", id, old: None, new },
-    )
-    .await?;
-    begun.made(code.clone(), &code).await
-}
-
-/// Changes a code, for bookings made from then on: one that was made keeps its use, and its discount is computed by the code as
-/// it stands at the accept. `None`: there is none.
-///
-/// # Errors
-/// [`StoreError::Database`]
-pub async fn change(
-    pool: &PgPool,
-    id: i64,
-    by: UserId,
-    change: &Change,
-) -> Result<Option<Result<PromoCode, CodeRefused>>, StoreError> {
+/// Changes what is given of a code, for bookings made from then on: one that was made keeps its use, and its discount is computed by
+/// the code as it stands at the accept. `None`: there is none.
+pub async fn change(pool: &PgPool, id: i64, terms: Terms, by: UserId) -> Result<Option<PromoCode>, RowError> {
     let mut tx = pool.begin().await?;
     act_as(&mut tx, Some(by)).await?;
     let lock = sqlx::query("SELECT 1 FROM promo_codes WHERE id = $1 FOR NO KEY UPDATE").bind(id);
@@ -323,63 +182,14 @@ pub async fn change(
         return Ok(None);
     }
     let before = by_id(&mut tx, id).await?;
-    let (services, providers) = (change.services.clone().flatten(), change.providers.clone().flatten());
-    let scope = match scope(&mut tx, services.as_deref(), providers.as_deref()).await? {
-        Ok(scope) => scope,
-        Err(refused) => return Ok(Some(Err(refused))),
-    };
-    if let Err(error) = update(&mut tx, id, change, scope).await {
-        return CodeRefused::of(&error).map(|refused| Some(Err(refused))).ok_or(error);
+    let columns = scoped(&mut tx, terms).await?;
+    if !columns.is_empty() {
+        rows::update(&mut tx, &TABLE, id, &columns, None).await?;
     }
     let after = by_id(&mut tx, id).await?;
-    let told = (serde_json::to_value(&before).ok(), serde_json::to_value(&after).ok());
-    audit_logs::write(
-        &mut tx,
-        audit_logs::Change { by, action: "updated", of: r"App\Models\PromoCode", id, old: told.0, new: told.1 },
-    )
-    .await?;
+    log(&mut tx, by, "updated", id, Some(&before), Some(&after)).await?;
     commit(tx).await?;
-    Ok(Some(Ok(after)))
-}
-
-async fn update(tx: &mut PgConnection, id: i64, change: &Change, scope: Scope) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE promo_codes
-         SET code = COALESCE($2, code), discount_type = COALESCE($3::discount_type, discount_type),
-             discount_value = COALESCE($4, discount_value),
-             max_discount_amount = CASE WHEN $5 THEN $6 ELSE max_discount_amount END,
-             valid_from = COALESCE($7, valid_from), valid_until = COALESCE($8, valid_until),
-             usage_limit = CASE WHEN $9 THEN $10 ELSE usage_limit END,
-             per_user_limit = CASE WHEN $11 THEN $12 ELSE per_user_limit END,
-             min_booking_amount = CASE WHEN $13 THEN $14 ELSE min_booking_amount END,
-             applicable_service_ids = CASE WHEN $15 THEN $16 ELSE applicable_service_ids END,
-             applicable_provider_ids = CASE WHEN $17 THEN $18 ELSE applicable_provider_ids END,
-             new_customers_only = COALESCE($19, new_customers_only), is_active = COALESCE($20, is_active)
-         WHERE id = $1",
-    )
-    .bind(id)
-    .bind(&change.code)
-    .bind(change.discount_type)
-    .bind(change.discount_value.map(Money::decimal))
-    .bind(change.max_discount_amount.is_some())
-    .bind(change.max_discount_amount.flatten().map(Money::decimal))
-    .bind(change.valid_from.and_then(|at| to_chrono(at.0)))
-    .bind(change.valid_until.and_then(|at| to_chrono(at.0)))
-    .bind(change.usage_limit.is_some())
-    .bind(change.usage_limit.flatten())
-    .bind(change.per_user_limit.is_some())
-    .bind(change.per_user_limit.flatten())
-    .bind(change.min_booking_amount.is_some())
-    .bind(change.min_booking_amount.flatten().map(Money::decimal))
-    .bind(change.services.is_some())
-    .bind(scope.services)
-    .bind(change.providers.is_some())
-    .bind(scope.providers)
-    .bind(change.new_customers_only)
-    .bind(change.is_active)
-    .execute(tx)
-    .await?;
-    Ok(())
+    Ok(Some(after))
 }
 
 /// What became of deleting a code.
@@ -394,29 +204,20 @@ pub enum CodeDeleted {
 }
 
 /// Deletes a code that was never used.
-///
-/// # Errors
-/// [`StoreError::Database`]
-pub async fn delete(pool: &PgPool, id: i64, by: UserId) -> Result<CodeDeleted, StoreError> {
+pub async fn delete(pool: &PgPool, id: i64, by: UserId) -> Result<CodeDeleted, RowError> {
     let mut tx = pool.begin().await?;
-    let Some(before) = sqlx::query_as(select!("c.id = $1")).bind(id).fetch_optional(&mut *tx).await? else {
-        return Ok(CodeDeleted::NotFound);
-    };
-    let before: PromoCode = before;
-    let gone = sqlx::query("DELETE FROM promo_codes WHERE id = $1").bind(id).execute(&mut *tx).await;
-    match gone.map_err(StoreError::from) {
-        Ok(gone) if gone.rows_affected() == 0 => return Ok(CodeDeleted::NotFound),
-        Ok(_) => {}
+    let before: Option<PromoCode> = sqlx::query_as(select!("c.id = $1")).bind(id).fetch_optional(&mut *tx).await?;
+    let Some(before) = before else { return Ok(CodeDeleted::NotFound) };
+    match rows::delete(&mut tx, &TABLE, id, false, None).await {
+        Ok(false) => return Ok(CodeDeleted::NotFound),
+        Ok(true) => {}
         // What refers to it: bookings, uses.
-        Err(error) if matches!(error.code().as_deref(), Some("23001" | "23503")) => return Ok(CodeDeleted::InUse),
+        Err(RowError::Store(error)) if matches!(error.code().as_deref(), Some("23001" | "23503")) => {
+            return Ok(CodeDeleted::InUse);
+        }
         Err(error) => return Err(error),
     }
-    let old = serde_json::to_value(&before).ok();
-    audit_logs::write(
-        &mut tx,
-        audit_logs::Change { by, action: "deleted", of: r"App\Models\PromoCode", id, old, new: None },
-    )
-    .await?;
+    log(&mut tx, by, "deleted", id, Some(&before), None).await?;
     commit(tx).await?;
     Ok(CodeDeleted::Gone)
 }
@@ -425,39 +226,59 @@ async fn by_id(tx: &mut PgConnection, id: i64) -> Result<PromoCode, StoreError> 
     Ok(sqlx::query_as(select!("c.id = $1")).bind(id).fetch_one(tx).await?)
 }
 
-/// What a code is for, as its columns hold it.
-struct Scope {
-    services: Option<serde_json::Value>,
-    providers: Option<serde_json::Value>,
+/// The whole code as admins see it, before and after: its columns name providers by numbers that nobody else knows.
+async fn log(
+    tx: &mut PgConnection,
+    by: UserId,
+    action: &'static str,
+    id: i64,
+    old: Option<&PromoCode>,
+    new: Option<&PromoCode>,
+) -> Result<(), StoreError> {
+    let [old, new] = [old, new].map(|code| code.and_then(|code| serde_json::to_value(code).ok()));
+    audit_logs::write(tx, Change { by, action, of: TABLE.model, id, old, new }).await
 }
 
-async fn scope(
-    tx: &mut PgConnection,
-    services: Option<&[i64]>,
-    providers: Option<&[Uuid]>,
-) -> Result<Result<Scope, CodeRefused>, StoreError> {
-    let mut scope = Scope { services: None, providers: None };
+/// The columns with what the code is for, as they hold it.
+async fn scoped(tx: &mut PgConnection, terms: Terms) -> Result<Columns, RowError> {
+    let Terms { mut columns, services, providers } = terms;
     if let Some(asked) = services {
-        let found: Vec<i64> =
-            sqlx::query_scalar("SELECT id FROM services WHERE id = ANY($1) AND deleted_at IS NULL ORDER BY id")
-                .bind(asked)
-                .fetch_all(&mut *tx)
-                .await?;
-        if asked.iter().any(|id| !found.contains(id)) {
-            return Ok(Err(CodeRefused::NoSuchService));
-        }
-        scope.services = Some(found.into());
+        let found = match &asked {
+            None => None,
+            Some(asked) => Some(service_ids(tx, asked).await?),
+        };
+        columns.set("applicable_service_ids", found);
     }
     if let Some(asked) = providers {
-        let found: Vec<(i64, Uuid)> =
-            sqlx::query_as("SELECT id, uuid FROM providers WHERE uuid = ANY($1) AND deleted_at IS NULL ORDER BY id")
-                .bind(asked)
-                .fetch_all(&mut *tx)
-                .await?;
-        if asked.iter().any(|uuid| !found.iter().any(|(_, known)| known == uuid)) {
-            return Ok(Err(CodeRefused::NoSuchProvider));
-        }
-        scope.providers = Some(found.into_iter().map(|(id, _)| id).collect::<Vec<_>>().into());
+        let found = match &asked {
+            None => None,
+            Some(asked) => Some(provider_ids(tx, asked).await?),
+        };
+        columns.set("applicable_provider_ids", found);
     }
-    Ok(Ok(scope))
+    Ok(columns)
+}
+
+async fn service_ids(tx: &mut PgConnection, asked: &[i64]) -> Result<Vec<i64>, RowError> {
+    let found: Vec<i64> =
+        sqlx::query_scalar("SELECT id FROM services WHERE id = ANY($1) AND deleted_at IS NULL ORDER BY id")
+            .bind(asked)
+            .fetch_all(tx)
+            .await?;
+    if asked.iter().any(|id| !found.contains(id)) {
+        return Err(RowError::Refused(Refused::Wrong("applicable_service_ids", "must be ids of services")));
+    }
+    Ok(found)
+}
+
+async fn provider_ids(tx: &mut PgConnection, asked: &[Uuid]) -> Result<Vec<i64>, RowError> {
+    let found: Vec<(i64, Uuid)> =
+        sqlx::query_as("SELECT id, uuid FROM providers WHERE uuid = ANY($1) AND deleted_at IS NULL ORDER BY id")
+            .bind(asked)
+            .fetch_all(tx)
+            .await?;
+    if asked.iter().any(|uuid| !found.iter().any(|(_, known)| known == uuid)) {
+        return Err(RowError::Refused(Refused::Wrong("applicable_provider_ids", "must be uuids of providers")));
+    }
+    Ok(found.into_iter().map(|(id, _)| id).collect())
 }

@@ -1,6 +1,7 @@
 //! `roles` and `permissions` of the guard `api`. This service goes by roles; permissions are kept for the Laravel application.
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use serde_json::json;
 use sqlx::PgPool;
 
@@ -14,22 +15,24 @@ const ROLE_MORPH: &str = r"Spatie\Permission\Models\Role";
 const PERMISSION_MORPH: &str = r"Spatie\Permission\Models\Permission";
 
 /// A role and what it permits.
-#[derive(Clone, Debug, sqlx::FromRow)]
+#[derive(Clone, Debug, Serialize, sqlx::FromRow, utoipa::ToSchema)]
 pub struct Role {
     /// `roles.id`
     pub id: i64,
-    /// `customer`, `therapist` …
+    /// `customer`, `therapist`, `store_owner`, `admin`, `super_admin`
+    #[schema(example = "customer")]
     pub name: String,
-    /// Names, sorted.
+    /// Names of permissions.
     pub permissions: Vec<String>,
 }
 
-/// A permission.
-#[derive(Clone, Debug, sqlx::FromRow)]
+/// A permission. This service goes by roles: permissions are kept for the Laravel application.
+#[derive(Clone, Debug, Serialize, sqlx::FromRow, utoipa::ToSchema)]
 pub struct Permission {
     /// `permissions.id`
     pub id: i64,
     /// Of one's own choosing.
+    #[schema(example = "refund bookings")]
     pub name: String,
     /// When it was made.
     pub created_at: DateTime<Utc>,

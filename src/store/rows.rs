@@ -35,13 +35,16 @@ pub enum Refused {
     /// It names a row that is not there.
     #[error("The {0} field names nothing that exists.")]
     NoSuch(&'static str),
+    /// What it has to be.
+    #[error("The {0} field {1}.")]
+    Wrong(&'static str, &'static str),
 }
 
 impl Refused {
     /// Which field.
     pub const fn field(self) -> &'static str {
         match self {
-            Self::Taken(field) | Self::NoSuch(field) => field,
+            Self::Taken(field) | Self::NoSuch(field) | Self::Wrong(field, _) => field,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `app_settings`: read at start and on every change; written by admins, each value checked against its shape first.
 
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -13,11 +14,14 @@ use crate::core::settings::Settings;
 const SETTING_MORPH: &str = r"App\Models\AppSetting";
 
 /// A row of `app_settings`.
-#[derive(Clone, Debug, sqlx::FromRow)]
+#[derive(Clone, Debug, Serialize, sqlx::FromRow, utoipa::ToSchema)]
+#[schema(as = Setting)]
 pub struct SettingRow {
-    /// `app_settings.key`
+    /// `booking_timeout`, `dispatch`, `pings` …
+    #[schema(example = "booking_timeout")]
     pub key: String,
-    /// Its shape depends on the key.
+    /// Its shape depends on the key: an object, or a number.
+    #[schema(example = json!({"pending": 300, "accepted": 1800}))]
     pub value: Value,
     /// For people.
     pub description: Option<String>,

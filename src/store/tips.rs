@@ -12,6 +12,7 @@ use super::transactions::{self, Transaction};
 use super::{StoreError, wallets};
 use crate::core::ids::{BookingId, UserId};
 use crate::core::money::Money;
+use crate::core::pricing::MOST_TOTAL;
 use crate::store::bookings::{BookingView, Locked, id_of, lock, view_by_id};
 use crate::wire::booking::Booking;
 
@@ -49,7 +50,7 @@ pub enum TipRefused {
     NotFound,
     /// It is not `completed` but this.
     NotCompleted(String),
-    /// All tips of a booking together are at most [`MOST`]; so much is left.
+    /// All tips of a booking together are at most [`MOST`], its total [`MOST_TOTAL`]; so much is left.
     TooMuch(Money),
     /// It has [`MOST_TIPS`].
     TooMany,
@@ -136,7 +137,8 @@ fn fits(booking: &Locked, waiting: Money, amount: Money) -> Result<(), TipRefuse
     if booking.status != "completed" {
         return Err(TipRefused::NotCompleted(booking.status.clone()));
     }
-    let left = (MOST - booking.tip() - waiting).max(Money::ZERO);
+    let total = Money::rounded(booking.total_amount);
+    let left = ((MOST - booking.tip()).min(MOST_TOTAL - total) - waiting).max(Money::ZERO);
     if amount > left { Err(TipRefused::TooMuch(left)) } else { Ok(()) }
 }
 

@@ -218,6 +218,8 @@ pub enum SettleRefused {
     },
     /// The booking takes no such tip (any more).
     TipRefused(tips::TipRefused),
+    /// The wallet would hold more than [`wallets::MOST`].
+    WalletFull,
     /// Another transaction has this gateway's id: the same payment cannot count twice.
     GatewayUsed,
     /// It is his who says so: somebody else has to.
@@ -292,8 +294,8 @@ pub async fn settle(
             return Ok(Once::Refused(SettleRefused::TipRefused(refused)));
         }
         tipped = view_by_id(tx, BookingId(booking.id)).await?.map(Box::new);
-    } else if verdict.completed {
-        wallets::top_up(tx, UserId(seen.user_id), seen.id, before.amount).await?;
+    } else if verdict.completed && !wallets::top_up(tx, UserId(seen.user_id), seen.id, before.amount).await? {
+        return Ok(Once::Refused(SettleRefused::WalletFull));
     }
     let transaction = by_id(tx, seen.id).await?;
     told(tx, verdict.by, &before, &transaction).await?;

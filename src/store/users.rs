@@ -1,6 +1,7 @@
 //! `users`, as far as identity and booking ask: who a token stands for, addresses, availability.
 
 use chrono::{DateTime, NaiveDate, Utc};
+use serde::Serialize;
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -38,21 +39,21 @@ pub struct Profile {
     pub created_at: DateTime<Utc>,
 }
 
-/// A provider as its owner sees it.
-#[derive(Clone, Debug, sqlx::FromRow)]
-pub struct OwnProviderProfile {
+/// The caller's provider.
+#[derive(Clone, Debug, Serialize, sqlx::FromRow, utoipa::ToSchema)]
+pub struct MyProvider {
     /// `providers.uuid`
-    pub uuid: Uuid,
+    pub provider_uuid: Uuid,
     /// `therapist` or `store`.
-    pub kind: String,
+    pub r#type: String,
     /// `verification_status` of the schema.
     pub verification_status: String,
     /// Whether it may work at all.
     pub is_active: bool,
-    /// Whether it takes offers now.
+    /// Whether it takes offers.
     pub is_available: bool,
     /// 0.00 to 5.00.
-    pub average_rating: rust_decimal::Decimal,
+    pub average_rating: f64,
     /// How many reviews that is of.
     pub total_reviews: i32,
 }
@@ -70,10 +71,10 @@ pub async fn profile(pool: &PgPool, user: UserId) -> Result<Option<Profile>, Sto
 }
 
 /// A provider, to its owner; `None` when it does not exist or is deleted.
-pub async fn own_provider(pool: &PgPool, provider: ProviderId) -> Result<Option<OwnProviderProfile>, StoreError> {
+pub async fn own_provider(pool: &PgPool, provider: ProviderId) -> Result<Option<MyProvider>, StoreError> {
     Ok(sqlx::query_as(
-        r"SELECT uuid, type::text AS kind, verification_status::text AS verification_status, is_active, is_available,
-                 average_rating, total_reviews
+        r"SELECT uuid AS provider_uuid, type::text AS type, verification_status::text AS verification_status, is_active, is_available,
+                 average_rating::float8 AS average_rating, total_reviews
           FROM providers WHERE id = $1 AND deleted_at IS NULL",
     )
     .bind(provider.0)

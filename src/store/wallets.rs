@@ -15,6 +15,9 @@ use crate::core::ids::{BookingId, UserId};
 use crate::core::money::Money;
 use crate::wire::time::WireTime;
 
+/// The most that one holds: the column's width.
+pub const MOST: Money = Money::centavos(999_999_999_999);
+
 /// A wallet, to its owner.
 #[derive(Clone, PartialEq, Debug, Serialize, sqlx::FromRow, utoipa::ToSchema)]
 pub struct Wallet {
@@ -98,9 +101,14 @@ pub async fn ledger(pool: &PgPool, user: UserId, ask: Ask) -> Result<Rows<Ledger
     Ok(ask.rows(rows))
 }
 
-/// The wallet is switched off: it takes no top-up.
+/// Why a wallet takes no top-up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct SwitchedOff;
+pub enum TopUpRefused {
+    /// It is switched off.
+    SwitchedOff,
+    /// It can hold [`MOST`]; so much is left.
+    Full(Money),
+}
 
 /// Notes that the user wants to put `amount` in, paid by `method`: nothing moves before [`transactions::settle`].
 ///
@@ -112,19 +120,24 @@ pub async fn ask_top_up(
     amount: Money,
     method: &str,
     key: Option<Key>,
-) -> Result<Once<Box<Transaction>, SwitchedOff>, StoreError> {
+) -> Result<Once<Box<Transaction>, TopUpRefused>, StoreError> {
     let mut begun = match idempotency::begin(pool, user, key).await? {
         Ok(begun) => begun,
         Err(before) => return Ok(Once::Before(before)),
     };
     let tx = &mut *begun.tx;
-    let wallet: Option<(bool, String)> = sqlx::query_as("SELECT is_active, currency FROM wallets WHERE user_id = $1")
-        .bind(user.0)
-        .fetch_optional(&mut *tx)
-        .await?;
-    let (is_active, currency) = wallet.unwrap_or((true, "PHP".to_owned()));
+    let wallet: Option<(bool, String, Decimal)> =
+        sqlx::query_as("SELECT is_active, currency, balance FROM wallets WHERE user_id = $1")
+            .bind(user.0)
+            .fetch_optional(&mut *tx)
+            .await?;
+    let (is_active, currency, balance) = wallet.unwrap_or((true, "PHP".to_owned(), Decimal::ZERO));
     if !is_active {
-        return Ok(Once::Refused(SwitchedOff));
+        return Ok(Once::Refused(TopUpRefused::SwitchedOff));
+    }
+    let left = MOST - Money::rounded(balance);
+    if amount > left {
+        return Ok(Once::Refused(TopUpRefused::Full(left)));
     }
     let asked = transactions::New {
         user,
@@ -143,17 +156,18 @@ pub async fn ask_top_up(
 }
 
 /// Puts in what has come: the transaction says for whom, and was found waiting by this caller alone. A wallet that is switched
-/// off is given its due all the same.
+/// off is given its due all the same. `false`: it would hold more than [`MOST`], and nothing was done.
 pub(crate) async fn top_up(
     tx: &mut PgConnection,
     user: UserId,
     transaction: i64,
     amount: Money,
-) -> Result<(), StoreError> {
-    sqlx::query(
+) -> Result<bool, StoreError> {
+    let done = sqlx::query(
         r"WITH held AS (
               INSERT INTO wallets AS w (user_id, balance) VALUES ($1, $3)
-              ON CONFLICT (user_id) DO UPDATE SET balance = w.balance + excluded.balance RETURNING id, balance)
+              ON CONFLICT (user_id) DO UPDATE SET balance = w.balance + excluded.balance
+              WHERE w.balance + excluded.balance <= $4 RETURNING id, balance)
           INSERT INTO wallet_transactions (wallet_id, type, amount, balance_before, balance_after, reference_type,
                                            reference_id, description)
           SELECT held.id, 'credit', $3, held.balance - $3, held.balance, 'App\Models\Transaction', t.id,
@@ -163,9 +177,10 @@ pub(crate) async fn top_up(
     .bind(user.0)
     .bind(transaction)
     .bind(amount.decimal())
+    .bind(MOST.decimal())
     .execute(tx)
     .await?;
-    Ok(())
+    Ok(done.rows_affected() == 1)
 }
 
 /// What the user could pay now; nothing while his wallet is switched off, or if he has none.

@@ -39,6 +39,7 @@ mod scheduled;
 mod stores;
 mod told;
 mod trackers;
+mod undecided;
 mod wallet;
 
 use chrono::Utc;

@@ -92,6 +92,8 @@ async fn a_browser_is_asked_for_an_admins_token_once_and_then_gets_the_map_until
     assert!(door.text.contains(r#"<form method="post" action="/ops">"#) && door.text.contains(r#"name="token""#));
     assert!(door.text.contains(r#"role="alert"></p>"#), "who comes for the first time has done nothing wrong");
     assert_eq!(door.header("www-authenticate"), "Bearer");
+    let slash = browser.open("/ops/").await;
+    assert_eq!((slash.status, slash.header("location")), (303, "/ops"));
 
     let back = browser.log_in(&admin.token).await;
     assert_eq!((back.status, back.header("location")), (303, "/ops"));

@@ -283,3 +283,25 @@ async fn admins_list_providers_by_what_they_are_and_links_keep_the_question() {
         assert_eq!(ops.get(&format!("/v1/providers{wrong}")).await.status, 422, "{wrong}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_key_registers_once_and_keeps_no_number_of_the_providers() {
+    let server = Server::start().await;
+    let owner = server.api(&people::person(server.pool(), "store_owner", "Olga").await.token);
+    let body = json!({"type": "store", "tax_id": "123-456-789", "business_registration_number": "CN-1"});
+    let post = || owner.send(owner.request("POST", "/v1/providers").header("idempotency-key", "k1").json(&body));
+    let (first, again) = tokio::join!(post(), post());
+    assert_eq!((first.status, &first.json), (201, &again.json), "{first:?}");
+    assert_eq!((again.status, &again.headers["location"]), (201, &first.headers["location"]));
+    assert_eq!(first.json["tax_id"], "123-456-789");
+    let kept: Value = sqlx::query_scalar("SELECT response_body FROM idempotency_keys WHERE key = 'k1'")
+        .fetch_one(server.pool())
+        .await
+        .expect("kept");
+    assert_eq!(kept, json!({"uuid": first.json["uuid"]}));
+    let path = format!("/v1/providers/{}", uuid(&first.json));
+    let changed = owner.patch(&path, json!({"tax_id": "987-654-321"})).await.json;
+    assert_eq!(post().await.json, changed, "as it is now");
+    sqlx::query("UPDATE providers SET deleted_at = now()").execute(server.pool()).await.expect("deleted");
+    assert_eq!(post().await.status, 404);
+}

@@ -3,8 +3,9 @@
 use spacall::core::ids::BookingId;
 use spacall::core::money::Money;
 use spacall::core::pricing::{self, Discount, Promo};
-use spacall::store::bookings::{self, CreateOutcome, CreateRefused, PageFrom};
+use spacall::store::bookings::{self, BookingView, CreateOutcome, CreateRefused};
 use spacall::store::idempotency::Key;
+use spacall::store::pages::{Ask, From, Rows};
 use spacall::store::promos::{self, PromoRefused};
 use spacall::store::timeline;
 
@@ -106,17 +107,17 @@ async fn pages_of_a_list_go_both_ways_and_miss_nothing() {
         w.booking().await; // somebody else's
     }
     ids.reverse();
-    let ids_of = |page: &bookings::Page| page.bookings.iter().map(|v| v.id).collect::<Vec<BookingId>>();
-    let list = |from| bookings::list(w.pool(), customer, from, 2);
-    let first = list(PageFrom::Start).await.expect("a page");
+    let ids_of = |page: &Rows<BookingView>| page.rows.iter().map(|v| v.id).collect::<Vec<BookingId>>();
+    let list = |from| bookings::list(w.pool(), customer, Ask { from, per_page: 2 });
+    let first = list(From::Start).await.expect("a page");
     assert_eq!((ids_of(&first), first.older, first.newer), (ids[0..2].to_vec(), true, false));
-    let second = list(PageFrom::OlderThan(ids[1])).await.expect("a page");
+    let second = list(From::OlderThan(ids[1].0)).await.expect("a page");
     assert_eq!((ids_of(&second), second.older, second.newer), (ids[2..4].to_vec(), true, true));
-    let last = list(PageFrom::OlderThan(ids[3])).await.expect("a page");
+    let last = list(From::OlderThan(ids[3].0)).await.expect("a page");
     assert_eq!((ids_of(&last), last.older, last.newer), (ids[4..].to_vec(), false, true));
-    let back = list(PageFrom::NewerThan(ids[4])).await.expect("a page");
+    let back = list(From::NewerThan(ids[4].0)).await.expect("a page");
     assert_eq!((ids_of(&back), back.older, back.newer), (ids[2..4].to_vec(), true, true));
-    let back = list(PageFrom::NewerThan(ids[2])).await.expect("a page");
+    let back = list(From::NewerThan(ids[2].0)).await.expect("a page");
     assert_eq!((ids_of(&back), back.older, back.newer), (ids[0..2].to_vec(), true, false));
 }
 

@@ -13,8 +13,9 @@ use spacall::core::settings::Settings;
 use spacall::core::stores::rooms::NoRoom;
 use spacall::core::time::Timestamp;
 use spacall::store::bookings::{
-    self, Actor, EndOutcome, MoveRules, Moved, NewBooking, PageFrom, TransitionOutcome, VisitRefused, Wish,
+    self, Actor, EndOutcome, MoveRules, Moved, NewBooking, TransitionOutcome, VisitRefused, Wish,
 };
+use spacall::store::pages::{Ask, From};
 
 use super::dispatcher::{Node, hear_status};
 use super::world::World;
@@ -137,8 +138,9 @@ async fn the_owner_sees_it_from_the_start() {
     let (store, customer) = (w.store(1).await, w.customer().await);
     let booking = w.create(&w.visit(customer, store, None).await).await;
     for (user, sees) in [(store.owner, true), (customer, true), (w.store(1).await.owner, false)] {
-        let page = bookings::list(w.pool(), user, PageFrom::Start, 10).await.expect("a statement");
-        let ids: Vec<_> = page.bookings.iter().map(|view| view.id).collect();
+        let newest = Ask { from: From::Start, per_page: 10 };
+        let page = bookings::list(w.pool(), user, newest).await.expect("a statement");
+        let ids: Vec<_> = page.rows.iter().map(|view| view.id).collect();
         assert_eq!(ids, if sees { vec![booking] } else { vec![] });
     }
 }

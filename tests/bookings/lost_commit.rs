@@ -1,12 +1,7 @@
 //! The connection is lost between COMMIT and its answer: what was made is found, and dispatch starts.
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
-
 use spacall::cluster::Connection;
 use spacall::core::booking::Status;
-use spacall::core::ids::UserId;
 use spacall::core::money::Money;
 use spacall::store::bookings::{self, Actor, CreateOutcome, NewBooking, Wish};
 use spacall::store::changes::{Change, Listener};
@@ -16,104 +11,15 @@ use spacall::store::transactions::{self, Verdict};
 use spacall::store::wallets;
 use spacall::store::{self, StoreError};
 use spacall::wire::stream::OfferEnd;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Notify;
 
 use super::announced::heard;
 use super::dispatcher::{Asked, Node, hear_closed, hear_offer, hear_status};
 use super::world::{Therapist, World};
+use crate::support::door::Door;
 
-/// A door to the database that loses the answer to one commit of one user.
-struct Door {
-    dir: PathBuf,
-    lose: Arc<Lose>,
-}
-
-struct Lose {
-    /// Of the transaction that says this: as it names its actor, say.
-    said: Mutex<Option<String>>,
-    /// The commit itself comes through only after this.
-    late: Option<Notify>,
-}
-
-static DOOR: AtomicU32 = AtomicU32::new(0);
-
-impl Door {
-    async fn open(w: &World, late: bool) -> (Self, sqlx::PgPool) {
-        let options = w.db.options();
-        let real: Arc<Path> = options.get_socket().expect("a unix socket").join(".s.PGSQL.5432").into();
-        // On the short side: unix sockets have short paths.
-        let nth = DOOR.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("spacall-lost-{}-{nth}", std::process::id()));
-        std::fs::create_dir(&dir).expect("a directory");
-        let listener = UnixListener::bind(dir.join(".s.PGSQL.5432")).expect("a door");
-        let lose = Arc::new(Lose { said: Mutex::default(), late: late.then(Notify::new) });
-        let losing = Arc::clone(&lose);
-        tokio::spawn(async move {
-            while let Ok((from, _)) = listener.accept().await {
-                let (real, lose) = (Arc::clone(&real), Arc::clone(&losing));
-                tokio::spawn(async move {
-                    let to = UnixStream::connect(&*real).await.expect("the database");
-                    pass(from, to, &lose).await;
-                });
-            }
-        });
-        let pool = store::connect(options.socket(&dir).port(5_432), 8).await.expect("a pool");
-        (Self { dir, lose }, pool)
-    }
-
-    fn lose_the_next_commit_of(&self, user: UserId) {
-        self.lose_the_commit_after(format!("spacall.actor_id = '{user}'"));
-    }
-
-    /// Of the connection that says this.
-    fn lose_the_commit_after(&self, said: String) {
-        *self.lose.said.lock().expect("not poisoned") = Some(said);
-    }
-
-    fn let_the_late_one_through(&self) {
-        self.lose.late.as_ref().expect("a late one").notify_one();
-    }
-}
-
-impl Drop for Door {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.dir).expect("removed");
-    }
-}
-
-/// Until the commit that is to be lost: then the client's side breaks off.
-async fn pass(mut from: UnixStream, mut to: UnixStream, lose: &Lose) {
-    let (mut said, mut his) = (vec![0; 65_536], false);
-    loop {
-        let mut answer = [0; 8_192];
-        tokio::select! {
-            read = from.read(&mut said) => {
-                let Ok(read @ 1..) = read else { return };
-                let text = String::from_utf8_lossy(&said[..read]).into_owned();
-                let wanted = lose.said.lock().expect("not poisoned").clone();
-                his |= wanted.as_ref().is_some_and(|wanted| text.contains(wanted));
-                if his && wanted.is_some() && text.contains("COMMIT") {
-                    *lose.said.lock().expect("not poisoned") = None;
-                    if let Some(late) = &lose.late {
-                        from.shutdown().await.expect("broken off");
-                        late.notified().await;
-                    }
-                    to.write_all(&said[..read]).await.expect("written");
-                    to.read_exact(&mut answer[..1]).await.expect("committed");
-                    return;
-                }
-                to.write_all(&said[..read]).await.expect("written");
-            }
-            read = to.read(&mut answer) => {
-                let Ok(read @ 1..) = read else { return };
-                if from.write_all(&answer[..read]).await.is_err() {
-                    return;
-                }
-            }
-        }
-    }
+async fn opened(w: &World, late: bool) -> (Door, sqlx::PgPool) {
+    let (door, options) = Door::open(&w.db, late);
+    (door, store::connect(options, 8).await.expect("a pool"))
 }
 
 /// A customer's request, and the one therapist who may be asked.
@@ -139,7 +45,7 @@ async fn bookings_made(w: &World) -> i64 {
 #[tokio::test]
 async fn a_booking_whose_commit_was_not_answered_is_found_at_once_and_its_search_starts() {
     let w = World::new().await;
-    let (door, pool) = Door::open(&w, false).await;
+    let (door, pool) = opened(&w, false).await;
     let node = Node::over(pool, |_| {});
     let (new, therapist) = asked(&w, &node).await;
     let (mut app, mut his) = listening(&node, &new, therapist);
@@ -158,7 +64,7 @@ async fn a_booking_whose_commit_was_not_answered_is_found_at_once_and_its_search
 #[tokio::test]
 async fn a_commit_that_happens_after_its_connection_was_lost_is_found_too() {
     let w = World::new().await;
-    let (door, pool) = Door::open(&w, true).await;
+    let (door, pool) = opened(&w, true).await;
     let node = Node::over(pool, |_| {});
     let (new, therapist) = asked(&w, &node).await;
     let (mut app, mut his) = listening(&node, &new, therapist);
@@ -217,7 +123,7 @@ async fn a_request_that_is_sent_again_withdraws_the_offers_of_a_booking_that_was
 #[tokio::test]
 async fn a_move_whose_commit_was_not_answered_is_told_and_its_therapist_is_read_again() {
     let w = World::new().await;
-    let (door, pool) = Door::open(&w, false).await;
+    let (door, pool) = opened(&w, false).await;
     let node = Node::over(pool, |_| {});
     let Asked { booking, offer, therapist, customers: mut app, .. } = Asked::by(&node, &w).await;
     node.dispatcher.accept(offer, therapist.provider).await.expect("a statement");
@@ -238,7 +144,7 @@ async fn a_move_whose_commit_was_not_answered_is_told_and_its_therapist_is_read_
 #[tokio::test]
 async fn money_whose_commit_was_not_answered_is_moved_once_and_its_key_tells() {
     let w = World::new().await;
-    let (door, pool) = Door::open(&w, false).await;
+    let (door, pool) = opened(&w, false).await;
     let (customer, admin) = (w.customer().await, w.user("Ada").await);
     let key = |key: &str| Some(Key { key: key.to_owned(), request_hash: [1; 32] });
     let undecided = |error: StoreError| assert!(matches!(error, StoreError::Undecided(_)), "{error}");

@@ -1,6 +1,7 @@
 //! What the integration tests share: one private cluster per test process, a database per test, waiting without hoping.
 
 pub mod cluster;
+pub mod door;
 pub mod http;
 pub mod people;
 pub mod server;

@@ -7,6 +7,7 @@ use spacall::node::{Node, NodeConfig};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use super::door::Door;
 use super::http::{Api, PATIENCE};
 use super::{TestDatabase, database};
 
@@ -42,6 +43,13 @@ impl Server {
     pub async fn behind(proxies: &str) -> Self {
         let proxies = spacall::http::peer::Proxies::parse(proxies).expect("proxies");
         Self::with(database().await, |config| config.proxies = proxies).await
+    }
+
+    /// A node over a fresh database that it reaches by a door.
+    pub async fn through_a_door() -> (Self, Door) {
+        let database = database().await;
+        let (door, options) = Door::open(&database, false);
+        (Self::with(database, |config| config.database = options).await, door)
     }
 
     async fn with(database: TestDatabase, change: impl FnOnce(&mut NodeConfig)) -> Self {

@@ -6,15 +6,14 @@
 
 use std::sync::LazyLock;
 
-use axum::extract::{FromRequestParts, Request};
-use axum::http::request::Parts;
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use serde_json::json;
 
 use super::super::auth::bearer;
 use super::super::credentials::{self, COOKIE, is_own_page};
-use super::super::extract::{self, read};
+use super::super::extract::PathFile;
 use super::super::problem::{Problem, ProblemBody};
 use crate::cities;
 
@@ -76,6 +75,12 @@ pub async fn show() -> Response {
     html(StatusCode::OK, MAP.to_owned())
 }
 
+/// To the live map, for who wrote its address with a slash: its parts are below it.
+#[utoipa::path(get, path = "/ops/", tag = "ops", responses((status = 303, description = "To `/ops`")))]
+pub async fn with_slash() -> Redirect {
+    Redirect::to("/ops")
+}
+
 /// Logs a browser in: an admin's token, in the form's field `token`, becomes a cookie that only the live map and what it
 /// reads take. It lasts 30 days, or until the token does not.
 #[utoipa::path(
@@ -108,17 +113,6 @@ pub async fn log_out(headers: HeaderMap) -> Result<Response, Problem> {
     back_with(&headers, "", 0)
 }
 
-/// `{file}` of the path.
-pub struct File(String);
-
-impl<S: Send + Sync> FromRequestParts<S> for File {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        extract::path(parts, state, "file", read::text(100)).await.map(Self)
-    }
-}
-
 /// A part of the live map: no more than the program, so anyone may have it.
 #[utoipa::path(
     get,
@@ -127,7 +121,7 @@ impl<S: Send + Sync> FromRequestParts<S> for File {
     params(("file" = String, Path, description = "`style.css` …")),
     responses((status = 200, body = String, content_type = "text/javascript"), (status = 404, body = ProblemBody))
 )]
-pub async fn file(File(name): File) -> Result<Response, Problem> {
+pub async fn file(PathFile(name): PathFile) -> Result<Response, Problem> {
     let (_, kind, text) =
         FILES.iter().find(|(known, _, _)| *known == name).ok_or_else(|| Problem::not_found("File"))?;
     let mut response = ([(header::CONTENT_TYPE, *kind)], *text).into_response();

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::super::auth::Caller;
 use super::super::columns::Reading;
@@ -132,7 +133,8 @@ pub async fn create(
         }
     };
     let row = documents::create(&mut once.tx, found.provider(), columns, admin).await?;
-    idempotency::made_private(once, row.id, &row, None).await
+    idempotency::made_private(once, &json!({"id": row.id}), &row, None, &format!("/v1/providers/{uuid}/documents"))
+        .await
 }
 
 /// Verifies or rejects a paper.

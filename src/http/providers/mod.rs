@@ -14,12 +14,13 @@ use axum::extract::State;
 use axum::response::Response;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::auth::{Authenticator, Caller, Principal};
 use super::columns::Reading;
 use super::extract::{Body, Fields, PathUuid, read};
-use super::idempotency::{self, IdempotencyKey, Making};
+use super::idempotency::{self, IdempotencyKey, MakingPrivate};
 use super::page::{Page, PageQuery};
 use super::problem::{Problem, ProblemBody};
 use crate::core::ids::UserId;
@@ -27,7 +28,7 @@ use crate::engine::Engine;
 use crate::store::providers::{self, Filter, Found, ProviderRow, PublicProvider};
 use crate::store::rows::{Columns, Refused, RowError};
 
-const COLLECTION: Option<&str> = Some("/v1/providers");
+const COLLECTION: &str = "/v1/providers";
 const TYPES: &[&str] = &["therapist", "store"];
 const STATUSES: &[&str] = &["pending", "under_review", "verified", "rejected"];
 
@@ -117,7 +118,8 @@ fn read_business(reading: &mut Reading) {
 
 /// Registers the caller as a provider, pending: it is matched once an admin has verified it.
 ///
-/// A therapist is registered once; an owner may have several stores. Then its profile and services, its papers.
+/// A therapist is registered once; an owner may have several stores. Then its profile and services, its papers. Its numbers are kept
+/// with the provider alone: the same `Idempotency-Key` again is answered with the provider as it is then, or with 404 once it is deleted.
 #[utoipa::path(
     post,
     path = "/v1/providers",
@@ -126,6 +128,7 @@ fn read_business(reading: &mut Reading) {
     request_body = NewProvider,
     responses(
         (status = 201, body = ProviderRow, headers(("location" = String, description = "Of the provider"))),
+        (status = 404, description = "Made with this `Idempotency-Key`, and deleted since", body = ProblemBody),
         (status = 409, description = "`already_registered`: as a therapist; `idempotency_in_flight`", body = ProblemBody),
         (status = 422, body = ProblemBody)
     )
@@ -138,9 +141,13 @@ pub async fn create(
     Body { fields, bytes }: Body,
 ) -> Result<Response, Problem> {
     let columns = read_new(fields, &caller)?;
-    let mut once = match idempotency::begin(&engine, &caller, key.of(&bytes), COLLECTION).await? {
-        Making::Now(once) => once,
-        Making::Before(answer) => return Ok(answer),
+    let mut once = match idempotency::begin_of_private(&engine, &caller, key.of(&bytes)).await? {
+        MakingPrivate::Now(once) => once,
+        MakingPrivate::Before(kept) => {
+            let uuid = kept["uuid"].as_str().and_then(|text| text.parse().ok()).ok_or_else(not_found)?;
+            let found = providers::find(&engine.pool, uuid).await?.ok_or_else(not_found)?;
+            return idempotency::again(&found.row, Some(COLLECTION));
+        }
     };
     let made = providers::create(&mut once.tx, caller.user, columns).await;
     let (provider, row) = made.map_err(|error| match error {
@@ -149,8 +156,10 @@ pub async fn create(
         }
         other => other.into(),
     })?;
-    let answer = idempotency::made(once, &row, COLLECTION).await?;
-    authenticator.changed(caller.user);
+    let found_by = json!({"uuid": row.uuid});
+    let answer = idempotency::made_private(once, &found_by, &row, Some(COLLECTION), "/v1/me").await;
+    authenticator.changed(caller.user); // who is told to look for himself, too
+    let answer = answer?;
     engine.shown([provider]).await;
     Ok(answer)
 }

@@ -27,5 +27,5 @@ pub use standing::{SearchRules, standing, unsettled};
 pub use system::{Anew, EndOutcome, ReleaseOutcome, end_by_system, release_unstarted};
 pub(crate) use system::{INSUFFICIENT_BALANCE, cancel_pending, forget_winner};
 pub use transition::{Actor, MoveRules, Moved, TransitionOutcome, Wish, transition};
-pub use view::{BookingView, Page, PageFrom, list, view, view_by_id};
+pub use view::{BookingView, list, view, view_by_id};
 pub use visit::{Venue, VisitRefused, look as look_at_store};

@@ -11,6 +11,7 @@ use crate::core::ids::{BookingId, ProviderId, UserId};
 use crate::core::money::Money;
 use crate::core::time::Timestamp;
 use crate::store::StoreError;
+use crate::store::pages::{Ask, Rows};
 use crate::wire::booking::{Booking, BookingLocation, ProviderRef, ServiceRef};
 use crate::wire::time::from_chrono;
 
@@ -223,61 +224,14 @@ pub async fn view_by_id(db: &mut PgConnection, booking: BookingId) -> Result<Opt
     Ok(row.map(Row::view))
 }
 
-/// From where a page of a list goes on. Newest bookings come first.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PageFrom {
-    /// The newest.
-    Start,
-    /// What is older than this booking.
-    OlderThan(BookingId),
-    /// The nearest that are newer than this booking (a step back).
-    NewerThan(BookingId),
-}
-
-/// A page, newest first.
-#[derive(Clone, Debug)]
-pub struct Page {
-    /// At most as many as were asked for.
-    pub bookings: Vec<BookingView>,
-    /// Whether there are older ones than the page's last.
-    pub older: bool,
-    /// Whether there are newer ones than the page's first.
-    pub newer: bool,
-}
-
-/// The bookings of which `user` is a party, as [`BookingView::is_party`] has it, by pages keyed by id.
-/// `per_page` is the caller's to bound.
-pub async fn list(pool: &PgPool, user: UserId, from: PageFrom, per_page: u32) -> Result<Page, StoreError> {
-    let wanted = per_page as usize;
-    let one_more = i64::from(per_page) + 1; // tells whether the list goes on
-    let (bound, backwards) = match from {
-        PageFrom::Start => (i64::MAX, false),
-        PageFrom::OlderThan(id) => (id.0, false),
-        PageFrom::NewerThan(id) => (id.0, true),
-    };
-    let sql = if backwards {
-        select!(
-            "WHERE (b.customer_id = $1 OR ((b.accepted_at IS NOT NULL OR b.type = 'in_store')
-                    AND b.provider_id = ANY (ARRAY(SELECT own.id FROM providers own WHERE own.user_id = $1))))
-               AND b.deleted_at IS NULL AND b.id > $2 ORDER BY b.id LIMIT $3"
-        )
-    } else {
-        select!(
-            "WHERE (b.customer_id = $1 OR ((b.accepted_at IS NOT NULL OR b.type = 'in_store')
-                    AND b.provider_id = ANY (ARRAY(SELECT own.id FROM providers own WHERE own.user_id = $1))))
-               AND b.deleted_at IS NULL AND b.id < $2 ORDER BY b.id DESC LIMIT $3"
-        )
-    };
-    let rows: Vec<Row> = sqlx::query_as(sql).bind(user.0).bind(bound).bind(one_more).fetch_all(pool).await?;
-    let goes_on = rows.len() > wanted;
-    let mut bookings: Vec<BookingView> = rows.into_iter().take(wanted).map(Row::view).collect();
-    if backwards {
-        bookings.reverse();
-    }
-    // The side that the page came from has at least the booking that the cursor names.
-    Ok(if backwards {
-        Page { bookings, older: true, newer: goes_on }
-    } else {
-        Page { bookings, older: goes_on, newer: from != PageFrom::Start }
-    })
+/// The bookings of which `user` is a party, as [`BookingView::is_party`] has it, newest first.
+pub async fn list(pool: &PgPool, user: UserId, ask: Ask) -> Result<Rows<BookingView>, StoreError> {
+    let select = select!(
+        "WHERE (b.customer_id = $3 OR ((b.accepted_at IS NOT NULL OR b.type = 'in_store')
+                AND b.provider_id = ANY (ARRAY(SELECT own.id FROM providers own WHERE own.user_id = $3))))
+           AND b.deleted_at IS NULL"
+    );
+    let rows =
+        sqlx::query_as(ask.of(select, "b.id")).bind(ask.bound()).bind(ask.limit()).bind(user.0).fetch_all(pool).await?;
+    Ok(ask.rows(rows).map(Row::view))
 }

@@ -10,8 +10,9 @@ use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use serde::Serialize;
 use serde_json::Value;
+use sqlx::postgres::PgRow;
 use sqlx::types::Json;
-use sqlx::{FromRow, PgConnection, PgExecutor, PgPool, QueryBuilder};
+use sqlx::{AssertSqlSafe, FromRow, PgConnection, PgExecutor, PgPool, QueryBuilder};
 use uuid::Uuid;
 
 use self::store_profiles::PublicStore;
@@ -251,4 +252,24 @@ async fn judge(tx: &mut PgConnection, columns: &mut Columns, admin: Option<UserI
 async fn hold(tx: &mut PgConnection, provider: ProviderId) -> Result<(), StoreError> {
     sqlx::query("SELECT 1 FROM providers WHERE id = $1 FOR NO KEY UPDATE").bind(provider.0).execute(tx).await?;
     Ok(())
+}
+
+/// Writes what is given into a provider's profile, which is made if there is none; as `find` then has it.
+async fn put_profile<R: for<'r> FromRow<'r, PgRow> + Send + Unpin>(
+    pool: &PgPool,
+    table: &Table,
+    find: &'static str,
+    provider: ProviderId,
+    mut columns: Columns,
+    admin: Option<UserId>,
+) -> Result<R, RowError> {
+    let mut tx = pool.begin().await?;
+    hold(&mut tx, provider).await?;
+    let id = AssertSqlSafe(format!("SELECT id FROM {} WHERE provider_id = $1", table.name));
+    let there: Option<i64> = sqlx::query_scalar(id).bind(provider.0).fetch_optional(&mut *tx).await?;
+    columns.set("provider_id", provider);
+    rows::put(&mut tx, table, there, &columns, admin).await?;
+    let row = sqlx::query_as(find).bind(provider.0).fetch_one(&mut *tx).await?;
+    tx.commit().await?;
+    Ok(row)
 }

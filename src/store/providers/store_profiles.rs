@@ -3,11 +3,11 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sqlx::{PgExecutor, PgPool};
+use sqlx::PgPool;
 
 use super::super::StoreError;
-use super::super::rows::{self, Columns, RowError, Table};
-use super::hold;
+use super::super::rows::{Columns, RowError, Table};
+use super::put_profile;
 use crate::core::ids::{ProviderId, UserId};
 
 const TABLE: Table =
@@ -78,36 +78,24 @@ pub struct PublicStore {
     pub house_rules: Option<String>,
 }
 
+const FIND: &str =
+    "SELECT store_name, description, logo_url, cover_photo_url, photos, address_line1, address_line2, city, province,
+            postal_code, latitude::float8 AS latitude, longitude::float8 AS longitude, phone, email, website,
+            operating_hours, amenities, number_of_rooms, payment_methods, cancellation_policy, house_rules, created_at,
+            updated_at
+     FROM store_profiles WHERE provider_id = $1";
+
 /// The profile of a store; `None`: it has none.
-pub async fn find(db: impl PgExecutor<'_>, provider: ProviderId) -> Result<Option<StoreProfileRow>, StoreError> {
-    Ok(sqlx::query_as(
-        "SELECT store_name, description, logo_url, cover_photo_url, photos, address_line1, address_line2, city, province,
-                postal_code, latitude::float8 AS latitude, longitude::float8 AS longitude, phone, email, website,
-                operating_hours, amenities, number_of_rooms, payment_methods, cancellation_policy, house_rules, created_at,
-                updated_at
-         FROM store_profiles WHERE provider_id = $1",
-    )
-    .bind(provider.0)
-    .fetch_optional(db)
-    .await?)
+pub async fn find(pool: &PgPool, provider: ProviderId) -> Result<Option<StoreProfileRow>, StoreError> {
+    Ok(sqlx::query_as(FIND).bind(provider.0).fetch_optional(pool).await?)
 }
 
 /// Writes what is given into a store's profile, which is made if there is none: what it must have, the caller has checked.
 pub async fn put(
     pool: &PgPool,
     provider: ProviderId,
-    mut columns: Columns,
+    columns: Columns,
     admin: Option<UserId>,
 ) -> Result<StoreProfileRow, RowError> {
-    let mut tx = pool.begin().await?;
-    hold(&mut tx, provider).await?;
-    let there: Option<i64> = sqlx::query_scalar("SELECT id FROM store_profiles WHERE provider_id = $1")
-        .bind(provider.0)
-        .fetch_optional(&mut *tx)
-        .await?;
-    columns.set("provider_id", provider);
-    rows::put(&mut tx, &TABLE, there, &columns, admin).await?;
-    let row = find(&mut *tx, provider).await?.ok_or(sqlx::Error::RowNotFound)?;
-    tx.commit().await?;
-    Ok(row)
+    put_profile(pool, &TABLE, FIND, provider, columns, admin).await
 }

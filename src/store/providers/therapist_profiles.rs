@@ -4,11 +4,11 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sqlx::{PgExecutor, PgPool};
+use sqlx::PgPool;
 
 use super::super::StoreError;
-use super::super::rows::{self, Columns, RowError, Table};
-use super::hold;
+use super::super::rows::{Columns, RowError, Table};
+use super::put_profile;
 use crate::core::ids::{ProviderId, UserId};
 
 const TABLE: Table = Table {
@@ -92,38 +92,26 @@ pub struct PublicTherapist {
     pub equipment_list: Option<Value>,
 }
 
+const FIND: &str =
+    "SELECT license_number, license_type, license_expiry_date, years_of_experience, specializations, certifications,
+            languages_spoken, bio, professional_photo_url, service_radius_km,
+            base_location_latitude::float8 AS base_location_latitude,
+            base_location_longitude::float8 AS base_location_longitude, default_schedule,
+            accepts_genders::text[] AS accepts_genders, buffer_minutes, has_own_equipment, equipment_list, created_at,
+            updated_at
+     FROM therapist_profiles WHERE provider_id = $1";
+
 /// The profile of a therapist; `None`: he has none.
-pub async fn find(db: impl PgExecutor<'_>, provider: ProviderId) -> Result<Option<TherapistProfileRow>, StoreError> {
-    Ok(sqlx::query_as(
-        "SELECT license_number, license_type, license_expiry_date, years_of_experience, specializations, certifications,
-                languages_spoken, bio, professional_photo_url, service_radius_km,
-                base_location_latitude::float8 AS base_location_latitude,
-                base_location_longitude::float8 AS base_location_longitude, default_schedule,
-                accepts_genders::text[] AS accepts_genders, buffer_minutes, has_own_equipment, equipment_list, created_at,
-                updated_at
-         FROM therapist_profiles WHERE provider_id = $1",
-    )
-    .bind(provider.0)
-    .fetch_optional(db)
-    .await?)
+pub async fn find(pool: &PgPool, provider: ProviderId) -> Result<Option<TherapistProfileRow>, StoreError> {
+    Ok(sqlx::query_as(FIND).bind(provider.0).fetch_optional(pool).await?)
 }
 
 /// Writes what is given into a therapist's profile, which is made if there is none.
 pub async fn put(
     pool: &PgPool,
     provider: ProviderId,
-    mut columns: Columns,
+    columns: Columns,
     admin: Option<UserId>,
 ) -> Result<TherapistProfileRow, RowError> {
-    let mut tx = pool.begin().await?;
-    hold(&mut tx, provider).await?;
-    let there: Option<i64> = sqlx::query_scalar("SELECT id FROM therapist_profiles WHERE provider_id = $1")
-        .bind(provider.0)
-        .fetch_optional(&mut *tx)
-        .await?;
-    columns.set("provider_id", provider);
-    rows::put(&mut tx, &TABLE, there, &columns, admin).await?;
-    let row = find(&mut *tx, provider).await?.ok_or(sqlx::Error::RowNotFound)?;
-    tx.commit().await?;
-    Ok(row)
+    put_profile(pool, &TABLE, FIND, provider, columns, admin).await
 }

@@ -3,6 +3,7 @@
 pub mod belongings;
 mod books;
 mod described;
+mod full;
 mod payouts;
 mod promo_codes;
 mod settling;

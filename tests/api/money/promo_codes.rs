@@ -193,3 +193,32 @@ async fn a_code_is_taken_back_as_it_is_shown_when_what_it_is_for_has_gone() {
     let null = ops.post("/v1/promo-codes", with("NULL", json!({"is_active": null}))).await;
     assert_eq!(null.json["errors"]["is_active"][0], "The is_active field must not be null.", "{null:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_has_the_whole_code_before_and_after_as_admins_see_it() {
+    let server = Server::start().await;
+    let ops = admin(&server).await;
+    let luz = people::therapist(server.pool(), "Luz", HERE.0, HERE.1).await;
+    let made =
+        ops.post("/v1/promo-codes", with("LOGGED", json!({"applicable_provider_ids": [luz.provider_uuid]}))).await;
+    let path = format!("/v1/promo-codes/{}", made.json["id"]);
+    let changed = ops.patch(&path, json!({"per_user_limit": null})).await;
+    let same = ops.patch(&path, json!({})).await;
+    assert_eq!((made.status, changed.status, same.status), (201, 200, 200), "{same:?}");
+    assert_eq!((&changed.json["per_user_limit"], &same.json), (&Value::Null, &changed.json), "nothing is given");
+    assert_eq!(ops.delete(&path).await.status, 204);
+    let (made, changed) = (Some(made.json), Some(changed.json));
+    let logged: Vec<(String, Option<Value>, Option<Value>)> = sqlx::query_as(
+        r"SELECT action, old_values, new_values FROM audit_logs WHERE auditable_type = 'App\Models\PromoCode' ORDER BY id",
+    )
+    .fetch_all(server.pool())
+    .await
+    .expect("rows");
+    let expected = [
+        ("created", None, made.clone()),
+        ("updated", made, changed.clone()),
+        ("updated", changed.clone(), changed.clone()),
+        ("deleted", changed, None),
+    ];
+    assert_eq!(logged, expected.map(|(action, old, new)| (action.to_owned(), old, new)));
+}
