@@ -176,6 +176,20 @@ impl Settings {
         Ok(true)
     }
 
+    /// Takes over what another says of one key.
+    pub fn keep(&mut self, key: &str, of: &Self) {
+        match key {
+            "commission_rate" => self.commission_rate = of.commission_rate.clone(),
+            "booking_timeout" => self.booking_timeout = of.booking_timeout,
+            "cancellation_policy" => self.cancellation_policy = of.cancellation_policy.clone(),
+            "service_radius_max" => self.service_radius_max_km = of.service_radius_max_km,
+            "location_stale_after" => self.location_stale_after_s = of.location_stale_after_s,
+            "dispatch" => self.dispatch = of.dispatch.clone(),
+            "pings" => self.pings = of.pings,
+            _ => {}
+        }
+    }
+
     /// Age after which a fix no longer counts for matching.
     pub const fn stale_after(&self) -> Duration {
         Duration::from_secs(self.location_stale_after_s as u64)
@@ -221,6 +235,31 @@ mod tests {
         assert!(settings.set("pings", &json!({"max_speed_kmh": "fast"})).is_err());
         assert!(settings.set("service_radius_max", &json!(20.5)).is_err());
         assert_eq!(settings, before);
+    }
+
+    #[test]
+    fn each_key_is_kept_by_itself() {
+        let values = [
+            json!({"default": 20, "premium": 12}),
+            json!({"pending": 301, "accepted": 1801}),
+            json!({"free_before_hours": 25, "fee_percentage": 51, "free_after_accept_s": 301}),
+            json!(21),
+            json!(601),
+            json!({"offer_ttl_s": 21}),
+            json!({"per_second": 11}),
+        ];
+        for (key, value) in Settings::KEYS.into_iter().zip(values) {
+            let (mut standing, mut read) = (Settings::default(), Settings::default());
+            let mut value = value;
+            if let ("dispatch" | "pings", Some(fields)) = (key, value.as_object().cloned()) {
+                value = if key == "pings" { json!(read.pings) } else { json!(read.dispatch) };
+                fields.into_iter().for_each(|(field, new)| value[field] = new);
+            }
+            assert_eq!(standing.set(key, &value), Ok(true), "{key}");
+            assert_ne!(standing, read, "{key}");
+            read.keep(key, &standing);
+            assert_eq!(read, standing, "{key}");
+        }
     }
 
     #[test]

@@ -76,7 +76,7 @@ pub struct Running {
 /// Reads settings and catalog, starts the tasks. The index fills in the background: [`Readiness`] tells when. It is compared
 /// with the database once in `compared_every`.
 pub async fn start(pool: PgPool, compared_every: Duration) -> Result<(Arc<Engine>, Running), StoreError> {
-    let settings = Arc::new(ArcSwap::from_pointee(settings::load(&pool).await?));
+    let settings = Arc::new(ArcSwap::from_pointee(settings::load(&pool, &Settings::default()).await?));
     let catalog = ArcSwap::from_pointee(catalog::load(&pool).await?);
     let (fleet, bus, shutdown) = (Arc::new(Fleet::new()), Arc::new(Bus::new()), CancellationToken::new());
     let (journal, journal_task) = Journal::start(pool.clone());
@@ -166,7 +166,8 @@ impl Engine {
     }
 
     pub(crate) async fn reload_settings(&self) -> Result<(), StoreError> {
-        self.settings.store(Arc::new(settings::load(&self.pool).await?));
+        let held = self.settings.load_full();
+        self.settings.store(Arc::new(settings::load(&self.pool, &held).await?));
         Ok(())
     }
 

@@ -37,12 +37,13 @@ pub async fn list(pool: &PgPool) -> Result<Vec<SettingRow>, StoreError> {
 }
 
 /// The settings as they stand. A row that cannot be used (the Laravel application writes here too) does not stop the
-/// service: the value that the migrations seed holds instead, and the log says so.
-pub async fn load(pool: &PgPool) -> Result<Settings, StoreError> {
+/// service: what `held` until now goes on to hold, and the log says so. A row that is not there means the value that the migrations seed.
+pub async fn load(pool: &PgPool, held: &Settings) -> Result<Settings, StoreError> {
     let mut settings = Settings::default();
     for row in list(pool).await? {
         if let Err(error) = settings.set(&row.key, &row.value) {
-            tracing::error!(%error, "a row of app_settings cannot be used: the default holds");
+            tracing::error!(%error, "a row of app_settings cannot be used: what held until now goes on to hold");
+            settings.keep(&row.key, held);
         }
     }
     Ok(settings)

@@ -88,6 +88,15 @@ async fn what_nobody_told_of_is_found_in_every_part_of_the_fleet() {
         .expect("a service");
     until("stores were added", || engine.stores().len() == 3).await;
     until("a setting is another", || engine.settings().location_stale_after_s == 601).await;
+    sqlx::query(
+        "UPDATE app_settings SET value = CASE key WHEN 'service_radius_max' THEN '21' ELSE '\"long\"' END::jsonb
+         WHERE key IN ('location_stale_after', 'service_radius_max')",
+    )
+    .execute(&silent)
+    .await
+    .expect("a setting, and nonsense");
+    until("another setting is read", || engine.settings().service_radius_max_km == 21).await;
+    assert_eq!(engine.settings().location_stale_after_s, 601, "nonsense changes nothing");
     until("a service has another name", || engine.catalog().find("swedish-massage").is_some_and(|s| s.name == "Hilot"))
         .await;
 }
