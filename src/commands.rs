@@ -43,6 +43,10 @@ pub async fn run(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         other => {
+            if let Command::Restore(options) = &other {
+                // Before a cluster is made for it.
+                store::backup::readable(&options.file)?;
+            }
             let place = Place::open(&config).await?;
             let done = with_database(other, &place).await;
             place.close().await?;

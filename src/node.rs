@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use sqlx::postgres::PgConnectOptions;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -79,6 +79,8 @@ impl Node {
             .context("the database (DATABASE_URL) does not let this node in")?;
         if config.migrate {
             store::migrate(&pool).await.context("the schema could not be brought up to date")?;
+        } else if let behind @ 1.. = store::migrations_behind(&pool).await? {
+            bail!("the database lacks {behind} migrations: run `spacall migrate` first, or start without --no-migrate");
         }
         let (engine, running) = engine::start(pool, config.compared_every).await?;
         let listener = TcpListener::bind(config.listen)

@@ -94,12 +94,20 @@ pub async fn write(options: &PgConnectOptions, dir: &Path, prune: bool) -> Resul
     Ok(path)
 }
 
+/// Whether the file can be read at all.
+///
+/// # Errors
+/// [`BackupError::Io`].
+pub fn readable(file: &Path) -> Result<(), BackupError> {
+    std::fs::File::open(file).map(drop).map_err(|source| BackupError::Io { path: file.to_owned(), source })
+}
+
 /// Reads a dump into an empty database, all of it or nothing.
 ///
 /// # Errors
 /// [`BackupError::NotEmpty`] before anything is changed.
 pub async fn restore(options: &PgConnectOptions, file: &Path) -> Result<(), BackupError> {
-    std::fs::File::open(file).map_err(|source| BackupError::Io { path: file.to_owned(), source })?;
+    readable(file)?;
     let mut connection = options.connect().await?;
     let tables: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM pg_class c

@@ -157,6 +157,20 @@ pub async fn migrate(pool: &PgPool) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// How many of the migrations of this binary the database has not seen.
+///
+/// # Errors
+/// [`StoreError::Database`] when it cannot be asked.
+pub async fn migrations_behind(pool: &PgPool) -> Result<usize, StoreError> {
+    let begun: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL").fetch_one(pool).await?;
+    let applied: Vec<i64> = if begun {
+        sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success").fetch_all(pool).await?
+    } else {
+        Vec::new()
+    };
+    Ok(MIGRATIONS.iter().filter(|migration| !applied.contains(&migration.version)).count())
+}
+
 /// Whether the database answers a statement.
 ///
 /// # Errors

@@ -2,6 +2,7 @@
 //! what its triggers and constraints promise (`bookings`, `people`, `partitions`).
 
 mod backup;
+mod behind;
 mod bookings;
 mod conventions;
 mod document;
