@@ -102,14 +102,28 @@ pub struct Price {
 }
 
 impl Price {
+    /// The same with the platform's fee on top: it is no part of commission or discount.
+    #[must_use]
+    pub fn with_platform_fee(self, fee: Money) -> Self {
+        let total_amount = self.total_amount - self.platform_fee + fee;
+        Self { platform_fee: fee, total_amount, ..self }
+    }
+
+    /// The same with what the customer gives on top.
+    #[must_use]
+    pub fn with_tip(self, tip: Money) -> Self {
+        let total_amount = self.total_amount - self.tip_amount + tip;
+        Self { tip_amount: tip, total_amount, ..self }
+    }
+
     /// Whether a booking can hold it: prices that others wrote may be larger than any that is read here.
     pub fn fits(&self) -> bool {
-        [self.distance_surcharge, self.commission_amount].iter().all(|part| *part <= MOST)
+        [self.distance_surcharge, self.commission_amount, self.platform_fee].iter().all(|part| *part <= MOST)
             && self.service_price + self.distance_surcharge + self.platform_fee + self.tip_amount <= MOST_TOTAL
     }
 }
 
-/// The price of a booking before any tip. `service_price` and `surcharge` are not negative, `commission_rate` is a
+/// The price of a booking before fee and tip. `service_price` and `surcharge` are not negative, `commission_rate` is a
 /// percentage (0 to 100, two decimals); then every CHECK of the bookings table on prices holds.
 pub fn price(service_price: Money, surcharge: Money, commission_rate: Decimal, promo: Option<&Promo>) -> Price {
     let gross = service_price + surcharge;
@@ -241,13 +255,18 @@ mod tests {
         fn every_price_satisfies_the_checks_of_the_bookings_table(
             service in 0i64..10_000_000, way in 0i64..1_000_000, rate in 0i64..=10_000,
             percentage in any::<bool>(), value in 1i64..=10_000, max in proptest::option::of(1i64..1_000_000),
+            fee in 0i64..100_000, tip in 0i64..100_000,
         ) {
             let promo = Promo {
                 discount: if percentage { Discount::Percentage(Decimal::new(value, 2)) } else { Discount::FixedAmount(Money::centavos(value * 500)) },
                 max_discount: max.map(Money::centavos),
             };
             for promo in [None, Some(&promo)] {
-                let p = price(Money::centavos(service), Money::centavos(way), Decimal::new(rate, 2), promo);
+                let before = price(Money::centavos(service), Money::centavos(way), Decimal::new(rate, 2), promo);
+                let (fee, tip) = (Money::centavos(fee), Money::centavos(tip));
+                let p = before.clone().with_platform_fee(fee).with_tip(tip);
+                prop_assert_eq!(p.total_amount, before.total_amount + fee + tip);
+                prop_assert_eq!(&p, &p.clone().with_tip(tip).with_platform_fee(fee), "neither counts twice");
                 // The CHECKs, in centavos: another arithmetic than the code's. rate is in 1/100 %, hence 10,000.
                 let commission = ((service + way) * rate * 2 + 10_000) / 20_000;
                 prop_assert_eq!(p.commission_amount, Money::centavos(commission));

@@ -9,6 +9,8 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 
 use self::shape::shape;
+use super::money::Money;
+use super::pricing::MOST;
 pub use dispatch::{
     Area, BatchSettings, BroadcastSettings, CostWeights, Disconnected, DispatchOverride, DispatchPolicy,
     DispatchSettings,
@@ -19,6 +21,8 @@ pub use dispatch::{
 pub struct Settings {
     /// `commission_rate`
     pub commission_rate: CommissionRate,
+    /// `platform_fee`: what the customer pays the platform on top of the price, pesos.
+    pub platform_fee: Money,
     /// `booking_timeout`
     pub booking_timeout: BookingTimeout,
     /// `cancellation_policy`
@@ -103,6 +107,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             commission_rate: CommissionRate { default: Decimal::from(15), premium: Decimal::from(10) },
+            platform_fee: Money::ZERO,
             booking_timeout: BookingTimeout { pending: 300, accepted: 1_800 },
             cancellation_policy: CancellationPolicy {
                 free_before_hours: 24,
@@ -126,8 +131,9 @@ impl Default for Settings {
 
 impl Settings {
     /// The keys that have a shape. Other keys belong to the Laravel application and are left alone.
-    pub const KEYS: [&'static str; 7] = [
+    pub const KEYS: [&'static str; 8] = [
         "commission_rate",
+        "platform_fee",
         "booking_timeout",
         "cancellation_policy",
         "service_radius_max",
@@ -145,6 +151,11 @@ impl Settings {
                 let v = shape(value, &usual.commission_rate).map_err(fail)?;
                 percent("default", v.default).and_then(|()| percent("premium", v.premium)).map_err(fail)?;
                 self.commission_rate = v;
+            }
+            "platform_fee" => {
+                let v = shape(value, &usual.platform_fee).map_err(fail)?;
+                within("the value", v, Money::ZERO, MOST).map_err(fail)?;
+                self.platform_fee = v;
             }
             "booking_timeout" => {
                 let v = shape(value, &usual.booking_timeout).map_err(fail)?;
@@ -180,6 +191,7 @@ impl Settings {
     pub fn keep(&mut self, key: &str, of: &Self) {
         match key {
             "commission_rate" => self.commission_rate = of.commission_rate.clone(),
+            "platform_fee" => self.platform_fee = of.platform_fee,
             "booking_timeout" => self.booking_timeout = of.booking_timeout,
             "cancellation_policy" => self.cancellation_policy = of.cancellation_policy.clone(),
             "service_radius_max" => self.service_radius_max_km = of.service_radius_max_km,
@@ -241,6 +253,7 @@ mod tests {
     fn each_key_is_kept_by_itself() {
         let values = [
             json!({"default": 20, "premium": 12}),
+            json!(12.5),
             json!({"pending": 301, "accepted": 1801}),
             json!({"free_before_hours": 25, "fee_percentage": 51, "free_after_accept_s": 301}),
             json!(21),

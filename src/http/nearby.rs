@@ -107,7 +107,8 @@ pub async fn nearby(
     sort(&mut answer.candidates, query.sort);
     answer.candidates.truncate(query.around.limit);
     let Query { when, service, .. } = &query;
-    let data = Shown { candidates: &answer.candidates, when: *when, currency: &service.currency, now };
+    let (candidates, platform_fee) = (&answer.candidates[..], settings.platform_fee);
+    let data = Shown { candidates, when: *when, currency: &service.currency, platform_fee, now };
     let meta = NearbyMeta { considered: answer.certificate.examined, as_of: WireTime(now), certificate };
     Ok(Nearby { data, meta }.into_response())
 }

@@ -306,7 +306,8 @@ fn price(
         None => (service.base_price, Money::ZERO, settings.commission_rate.default),
     };
     meets_minimum(promo, service_price + surcharge)?;
-    Ok(pricing::price(service_price, surcharge, rate, promo.map(|promo| &promo.terms)))
+    let price = pricing::price(service_price, surcharge, rate, promo.map(|promo| &promo.terms));
+    Ok(price.with_platform_fee(settings.platform_fee))
 }
 
 /// Whether service price and surcharge come to what the promo code asks for.

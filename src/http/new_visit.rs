@@ -65,6 +65,7 @@ pub(super) async fn prepare(engine: &Engine, caller: &Principal, fields: Fields)
     };
     new_booking::meets_minimum(promo.as_ref(), price)?;
     let price = pricing::price(price, Money::ZERO, venue.commission_rate, promo.as_ref().map(|promo| &promo.terms));
+    let price = price.with_platform_fee(settings.platform_fee);
     payment::affordable(engine, caller, asked.payment_method, price.total_amount).await?;
     Ok(NewBooking {
         uuid: None,

@@ -29,6 +29,7 @@ mod openapi;
 mod ops_browser;
 mod ops_map;
 mod own_writes;
+mod platform_fee;
 mod provider_papers;
 mod provider_profiles;
 mod providers;

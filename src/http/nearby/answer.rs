@@ -39,6 +39,8 @@ pub(super) struct Shown<'a> {
     pub when: When,
     /// Of the prices.
     pub currency: &'a str,
+    /// That each booking costs on top.
+    pub platform_fee: Money,
     /// When the answer was made.
     pub now: Timestamp,
 }
@@ -98,7 +100,7 @@ pub(super) struct NearbyTherapist<'a> {
     /// For the way.
     #[schema(value_type = String, example = "0.00")]
     pub distance_surcharge: Money,
-    /// Both together.
+    /// Both together, and the platform fee, if a setting asks for one.
     #[schema(value_type = String, example = "800.00")]
     pub total: Money,
     /// `PHP`
@@ -167,7 +169,7 @@ impl<'a> Shown<'a> {
             eta_minutes: travel::whole_minutes(travel::travel_time_over(candidate.distance, leaves_at)),
             price: candidate.price,
             distance_surcharge: candidate.surcharge,
-            total: candidate.price + candidate.surcharge,
+            total: candidate.price + candidate.surcharge + self.platform_fee,
             currency: self.currency,
             approximate_location: ApproximateLocation {
                 h3: public.cell,
@@ -288,7 +290,8 @@ mod tests {
     fn nobody_near_is_an_empty_list() {
         let (when, now) = (When::Now, Timestamp::from_secs(1_795_000_000));
         let meta = NearbyMeta { considered: 3, as_of: WireTime(now), certificate: None };
-        let nearby = Nearby { data: Shown { candidates: &[], when, currency: "PHP", now }, meta };
+        let nearby =
+            Nearby { data: Shown { candidates: &[], when, currency: "PHP", platform_fee: Money::ZERO, now }, meta };
         let expected = json!({"data": [], "meta": {"considered": 3, "as_of": "2026-11-18T11:06:40Z"}});
         assert_eq!(written(|json| nearby.write(json)), expected);
     }

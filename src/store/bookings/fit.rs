@@ -34,7 +34,7 @@ pub(crate) enum For {
 pub(crate) struct Fit {
     pub(crate) user: UserId,
     pub(crate) buffer_minutes: i32,
-    /// At his own price, surcharge, commission, the booking's promo and tip.
+    /// At his own price, surcharge, commission, the booking's promo, platform fee and tip.
     pub(crate) price: Price,
     offering: Offering,
     commission_rate: Decimal,
@@ -46,7 +46,7 @@ impl Fit {
     pub(crate) fn price_from(&self, distance: Meters) -> Price {
         let surcharge = pricing::surcharge(&self.offering, distance);
         let price = pricing::price(self.offering.price, surcharge, self.commission_rate, self.promo.as_ref());
-        with_tip(price, self.price.tip_amount)
+        price.with_platform_fee(self.price.platform_fee).with_tip(self.price.tip_amount)
     }
 }
 
@@ -137,7 +137,8 @@ pub(crate) async fn fit(
         Some(code) => promos::terms(tx, code, Some(provider)).await?,
         None => None,
     };
-    let price = with_tip(pricing::price(offering.price, surcharge, row.commission_rate, promo.as_ref()), booking.tip());
+    let price = pricing::price(offering.price, surcharge, row.commission_rate, promo.as_ref());
+    let price = booking.with_its_extras(price);
     if !price.fits() {
         return Ok(None);
     }
@@ -168,10 +169,5 @@ pub(crate) async fn estimate(
     // A base price that others have raised beyond what a booking can hold must not keep it with who gives it back.
     let base = Money::rounded(base).min(pricing::MOST);
     let price = pricing::price(base, Money::ZERO, default_commission, promo.as_ref());
-    Ok(with_tip(price, booking.tip()))
-}
-
-fn with_tip(price: Price, tip: Money) -> Price {
-    let total_amount = price.total_amount - price.tip_amount + tip;
-    Price { tip_amount: tip, total_amount, ..price }
+    Ok(booking.with_its_extras(price))
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::core::geo::Meters;
 use crate::core::ids::{BookingId, UserId};
 use crate::core::money::Money;
-use crate::core::pricing::{Cancellation, CancelledBy};
+use crate::core::pricing::{Cancellation, CancelledBy, Price};
 use crate::core::slot::Slot;
 use crate::store::{StoreError, wallets};
 use crate::wire::time::from_chrono;
@@ -35,6 +35,7 @@ pub(crate) struct Locked {
     pub(crate) max_price: Option<Decimal>,
     pub(crate) promo_code_id: Option<i64>,
     pub(crate) payment_method: String,
+    pub(crate) platform_fee: Decimal,
     pub(crate) tip_amount: Decimal,
     pub(crate) total_amount: Decimal,
     pub(crate) provider_earnings: Decimal,
@@ -72,7 +73,12 @@ impl Locked {
         }
     }
 
-    /// The tip, which no repricing changes.
+    /// A price made anew with the booking's platform fee and tip, which no repricing changes.
+    pub(crate) fn with_its_extras(&self, price: Price) -> Price {
+        price.with_platform_fee(Money::rounded(self.platform_fee)).with_tip(self.tip())
+    }
+
+    /// The tip.
     pub(crate) fn tip(&self) -> Money {
         Money::rounded(self.tip_amount)
     }
@@ -109,7 +115,7 @@ macro_rules! select {
             set_out_from!(""),
             " AS set_out_from,
                     created_at + make_interval(secs => dispatch_timeout_s) AS deadline,
-                    max_price, promo_code_id, payment_method::text AS payment_method, tip_amount, total_amount, provider_earnings
+                    max_price, promo_code_id, payment_method::text AS payment_method, platform_fee, tip_amount, total_amount, provider_earnings
              FROM bookings WHERE id = $1 AND deleted_at IS NULL",
             $tail
         )

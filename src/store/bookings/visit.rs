@@ -206,7 +206,7 @@ pub(super) async fn accept(tx: &mut PgConnection, booking: &Locked) -> Result<An
     let (promo_discount, total) = match booking.promo_code_id {
         Some(code) => {
             let price = anew(tx, booking, code, store).await?;
-            (price.promo_discount, price.total_amount + booking.tip())
+            (price.promo_discount, price.total_amount)
         }
         None => (Money::ZERO, Money::rounded(booking.total_amount)),
     };
@@ -240,7 +240,8 @@ async fn anew(tx: &mut PgConnection, booking: &Locked, code: i64, store: Provide
             .fetch_one(&mut *tx)
             .await?;
     let promo = promos::terms(tx, code, Some(store)).await?;
-    Ok(pricing::price(Money::rounded(price), Money::ZERO, rate, promo.as_ref()))
+    let price = pricing::price(Money::rounded(price), Money::ZERO, rate, promo.as_ref());
+    Ok(booking.with_its_extras(price))
 }
 
 /// `no_show`, under the booking's lock: costs what cancelling at this moment would cost the customer; nobody used the
