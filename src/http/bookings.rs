@@ -161,13 +161,13 @@ pub async fn list(
     Ok(Json(query.of(views, |view| view.id.0).map(|view| view.booking)))
 }
 
-/// What happened to a booking, oldest first, to its parties, on one page: the first thousand changes.
+/// What happened to a booking, oldest first, to its parties: the first thousand changes.
 #[utoipa::path(
     get,
     path = "/v1/bookings/{uuid}/timeline",
     tag = "bookings",
-    params(("uuid" = Uuid, Path)),
-    responses((status = 200, body = Page<Entry>), (status = 404, body = ProblemBody))
+    params(("uuid" = Uuid, Path), WholeList),
+    responses((status = 200, body = Page<Entry>), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody))
 )]
 pub async fn timeline(
     State(engine): State<Arc<Engine>>,
