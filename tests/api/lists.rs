@@ -4,6 +4,47 @@ use serde_json::json;
 
 use super::*;
 
+fn uuids(page: &Answer) -> Vec<String> {
+    assert_eq!(page.status, 200, "{page:?}");
+    page.json["data"].as_array().expect("a list").iter().map(|row| uuid(row).to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_sees_all_bookings_others_their_own_and_everybody_by_status() {
+    let server = Server::start().await;
+    let pool = server.pool();
+    let (maria, ana, admin) = (people::customer(pool).await, people::customer(pool).await, people::admin(pool).await);
+    let mut made = Vec::new();
+    for person in [&maria, &ana, &maria, &ana] {
+        made.insert(0, uuid(&book(&server, person, wanted()).await).to_owned());
+    }
+    let (newest, oldest) = (&made[0], &made[3]);
+    assert_eq!(transition(&server, &maria, oldest, "cancelled").await.0, 200);
+
+    let (ops, hers) = (server.api(&admin.token), server.api(&maria.token));
+    assert_eq!(uuids(&ops.get("/v1/bookings").await), made);
+    assert_eq!(uuids(&hers.get("/v1/bookings").await), [made[1].clone(), oldest.clone()]);
+    assert_eq!(uuids(&ops.get("/v1/bookings?status=cancelled").await), [oldest.clone()]);
+    assert_eq!(uuids(&hers.get("/v1/bookings?status=pending").await), [made[1].clone()]);
+    assert!(uuids(&server.api(&ana.token).get("/v1/bookings?status=cancelled").await).is_empty(), "not hers");
+
+    // By pages, and the filter goes with the links.
+    let first = ops.get("/v1/bookings?status=pending&per_page=2").await;
+    assert_eq!(uuids(&first), [newest.clone(), made[1].clone()]);
+    let next = first.json["next_page_url"].as_str().expect("more").replace(&server.base, "");
+    let last = ops.get(&next).await;
+    assert_eq!((uuids(&last), &last.json["next_cursor"]), (vec![made[2].clone()], &Value::Null), "{next}");
+    let back = last.json["prev_page_url"].as_str().expect("one before").replace(&server.base, "");
+    assert_eq!(uuids(&ops.get(&back).await), uuids(&first));
+
+    for api in [&ops, &hers] {
+        for wrong in ["status=done", "status=PENDING", "status=%27", "status=pending&status=pending"] {
+            let answer = api.get(&format!("/v1/bookings?{wrong}")).await;
+            assert_eq!((answer.status, answer.json["errors"]["status"].is_array()), (422, true), "{answer:?}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_list_is_given_by_pages_of_the_size_that_is_asked_for() {
     let server = Server::start().await;
