@@ -38,6 +38,9 @@ const CORE_CRATES: [&str; 12] = [
     "uuid",
 ];
 
+/// Fields of answers and settings that are a `Decimal` and no sum of money: lengths, stars, shares.
+const NO_SUMS: [&str; 3] = ["distance_km", "min_rating", "default"];
+
 struct Source {
     /// From the root of the project.
     path: String,
@@ -192,6 +195,40 @@ fn sql_is_only_in_the_store() {
 }
 
 #[test]
+fn no_answer_writes_a_sum_as_a_bare_decimal() {
+    // PostgreSQL's zero comes without its decimals: `Money` always writes both.
+    let mut faults = Vec::new();
+    for source in sources("src").into_iter().chain(sources("load/src")) {
+        for (name, field) in decimals_written(&source.code) {
+            if !NO_SUMS.contains(&&*field) {
+                faults.push(format!("{}: {name}.{field} is a Decimal; a sum is core::money::Money", source.path));
+            }
+        }
+    }
+    none(faults);
+}
+
+/// The fields with a `Decimal`, of structs that become JSON.
+fn decimals_written(code: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for derived in code.split("derive(").skip(1) {
+        let Some((traits, rest)) = derived.split_once(')') else { continue };
+        let Some((before, rest)) = rest.split_once("struct ") else { continue };
+        if !traits.contains("Serialize") || before.contains(['{', ';']) {
+            continue;
+        }
+        let name: String = rest.chars().take_while(|c| c.is_alphanumeric()).collect();
+        let fields = rest.split("\n}").next().unwrap_or_default();
+        for line in fields.lines().filter(|line| line.contains("Decimal")) {
+            if let Some((field, _)) = line.trim().trim_start_matches("pub ").split_once(':') {
+                found.push((name.clone(), field.to_owned()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
 fn no_file_is_too_long() {
     let all = ["src", "tests", "load/src"].into_iter().flat_map(sources);
     let long = all.filter(|source| source.text.lines().count() > LINES);
@@ -227,6 +264,9 @@ fn the_rules_see_what_they_are_about() {
     let text = "use crate::{core::{geo, ids}, store};\nfn f() { crate::http::x() } // crate::engine\n\
                 #[cfg(test)]\nmod tests {\n use crate::wire;\n}\n";
     assert_eq!(imports(&code_of("src/a.rs", text)), ["core", "store", "http"]);
+    let row = "#[derive(Debug, Serialize)]\n#[schema(as = Row)]\npub struct Row {\n    pub price: Option<Decimal>,\n    pub tip: Money,\n}\n\
+               #[derive(FromRow)]\nstruct Read {\n    price: Decimal,\n}\n";
+    assert_eq!(decimals_written(row), [("Row".to_owned(), "price".to_owned())]);
     let source = Source { path: "src/store/users.rs".into(), text: String::new(), code: String::new() };
     assert_eq!(source.module(), "store");
 }

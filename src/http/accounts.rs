@@ -207,12 +207,8 @@ pub async fn login(
     // same one, is not to be learned from the counts.
     let known = accounts::credentials(&engine.pool, &login).await;
     let (login, known) = known.inspect_err(|_| door.failures.give_back(&(), address, now))?;
-    let allowance = door.log_ins.take(&login, address, now);
-    for allowance in [allowance, door.accounts.take(&login, now)] {
-        if let Some(problem) = allowance.refused("Too many attempts to log in to this account.") {
-            return Err(problem);
-        }
-    }
+    let allowance =
+        door.to_account(&login, address, now).inspect_err(|_| door.failures.give_back(&(), address, now))?;
     let token = token(&engine, &passwords, known.as_ref(), password, &device, address).await;
     if !matches!(token, Ok(None)) {
         door.failures.give_back(&(), address, now);

@@ -10,13 +10,14 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::auth::{Caller, Principal};
-use super::extract::{Body, PathUuid, read};
+use super::extract::{Body, Fields, PathUuid, read};
 use super::idempotency::{self, IdempotencyKey};
 use super::new_booking::{self, BookingRequest};
 use super::new_visit;
 use super::page::{Page, PageQuery, WholeList};
 use super::payment;
 use super::problem::{Problem, ProblemBody};
+use super::transactions::whose;
 use crate::core::booking::{Refusal, Status};
 use crate::engine::Engine;
 use crate::store::StoreError;
@@ -142,12 +143,13 @@ pub async fn show(
     Ok(Json(own(&engine, &caller, uuid).await?.booking))
 }
 
-/// The caller's bookings, as customer, as therapist and as a store's owner, newest first.
+/// The caller's bookings, as customer, as therapist and as a store's owner, newest first; an admin sees everybody's.
 #[utoipa::path(
     get,
     path = "/v1/bookings",
     tag = "bookings",
     params(
+        ("status" = Option<String>, Query, description = "Only those that are `pending`, `accepted`, `en_route`, `arrived`, `in_progress`, `completed`, `cancelled` or `no_show`"),
         PageQuery,
     ),
     responses((status = 200, body = Page<Booking>), (status = 422, body = ProblemBody))
@@ -155,19 +157,22 @@ pub async fn show(
 pub async fn list(
     State(engine): State<Arc<Engine>>,
     Caller(caller): Caller,
+    mut fields: Fields,
     query: PageQuery,
 ) -> Result<Json<Page<Booking>>, Problem> {
-    let views = bookings::list(&engine.pool, caller.user, query.ask()).await?;
+    let status = fields.optional("status", read::word(STATUSES)).and_then(Status::parse);
+    let status = fields.finish(Some(status))?;
+    let views = bookings::list(&engine.pool, whose(&caller), status, query.ask()).await?;
     Ok(Json(query.of(views, |view| view.id.0).map(|view| view.booking)))
 }
 
-/// What happened to a booking, oldest first, to its parties, on one page: the first thousand changes.
+/// What happened to a booking, oldest first, to its parties: the first thousand changes.
 #[utoipa::path(
     get,
     path = "/v1/bookings/{uuid}/timeline",
     tag = "bookings",
-    params(("uuid" = Uuid, Path)),
-    responses((status = 200, body = Page<Entry>), (status = 404, body = ProblemBody))
+    params(("uuid" = Uuid, Path), WholeList),
+    responses((status = 200, body = Page<Entry>), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody))
 )]
 pub async fn timeline(
     State(engine): State<Arc<Engine>>,

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Instant;
 
 use super::attempts::{Attempts, CELLS, FEWER_CELLS};
+use super::problem::Problem;
 use super::rate_limit::Allowance;
 
 /// Log-ins a minute: to an account from an address, and that fail from an address; and how often somebody who has a user's token may give
@@ -43,6 +44,26 @@ impl Default for Door {
             registrations: PerAddress::new(REGISTRATIONS),
             own_passwords: Attempts::new(LOG_INS, CELLS),
         }
+    }
+}
+
+impl Door {
+    /// Counts one more log-in to an account. Where one of its limits is reached, the others are as if it had never come: who is refused
+    /// anyhow uses up nothing of anybody's.
+    ///
+    /// # Errors
+    /// 429 when there were too many, from this address or from everywhere.
+    pub fn to_account(&self, account: &impl Hash, address: IpAddr, now: Instant) -> Result<Allowance, Problem> {
+        let refused = |allowance: Allowance| allowance.refused("Too many attempts to log in to this account.");
+        let from_here = self.log_ins.take(account, address, now);
+        if let Some(problem) = refused(from_here) {
+            return Err(problem);
+        }
+        if let Some(problem) = refused(self.accounts.take(account, now)) {
+            self.log_ins.give_back(account, address, now);
+            return Err(problem);
+        }
+        Ok(from_here)
     }
 }
 
@@ -127,6 +148,22 @@ mod tests {
         assert!(!refused("2001:db8:2:2::1"), "another");
         counts.give_back(&(), ip("2001:db8:1:a1::1"), now);
         assert!(!refused("2001:db8:1:ffff::1"), "what was refused was not counted, what is given back does not count");
+    }
+
+    #[test]
+    fn who_is_refused_by_one_limit_uses_up_nothing_of_another() {
+        let (door, now) = (Door::default(), clock::monotonic());
+        let comes = |host: usize| {
+            let address = IpAddr::from([203, 0, 113, u8::try_from(host).expect("a byte")]);
+            door.to_account(&"maria", address, now).is_ok()
+        };
+        // As many as he likes from one address: five count, for the account's limit from everywhere, too.
+        let from_one = (0..1_000).filter(|_| comes(0)).count();
+        let from_others = (1..250).flat_map(|host| [host; LOG_INS]).filter(|host| comes(*host)).count();
+        assert_eq!((from_one, from_one + from_others), (LOG_INS, FROM_EVERYWHERE));
+        // Those whom the account's limit refused have their five of their address still.
+        let address = IpAddr::from([203, 0, 113, 249]);
+        assert_eq!(door.log_ins.take(&"maria", address, now).remaining as usize, LOG_INS - 1);
     }
 
     #[test]

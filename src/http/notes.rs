@@ -140,13 +140,13 @@ pub async fn create(
     idempotency::made(once, &row, None, &format!("/v1/bookings/{uuid}/notes")).await
 }
 
-/// Every status that a booking has had, oldest first, on one page, to its parties.
+/// Every status that a booking has had, oldest first, to its parties.
 #[utoipa::path(
     get,
     path = "/v1/bookings/{uuid}/status-history",
     tag = "bookings",
-    params(("uuid" = Uuid, Path)),
-    responses((status = 200, body = Page<StatusChange>), (status = 404, body = ProblemBody))
+    params(("uuid" = Uuid, Path), WholeList),
+    responses((status = 200, body = Page<StatusChange>), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody))
 )]
 pub async fn status_history(
     State(engine): State<Arc<Engine>>,

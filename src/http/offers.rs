@@ -17,8 +17,14 @@ use crate::store::offers::{self, AcceptOutcome, DeclineOutcome};
 use crate::wire::booking::Booking;
 use crate::wire::stream::{Offer, OfferEnd};
 
-/// The caller's live offers, oldest first: all of them, on one page.
-#[utoipa::path(get, path = "/v1/offers", tag = "therapist", responses((status = 200, body = Page<Offer>)))]
+/// The caller's live offers, oldest first.
+#[utoipa::path(
+    get,
+    path = "/v1/offers",
+    tag = "therapist",
+    params(WholeList),
+    responses((status = 200, body = Page<Offer>), (status = 422, body = ProblemBody))
+)]
 pub async fn list(
     State(engine): State<Arc<Engine>>,
     Caller(caller): Caller,

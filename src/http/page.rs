@@ -1,7 +1,5 @@
 //! Laravel's cursor pages.
 
-use std::convert::Infallible;
-
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri, header};
@@ -97,31 +95,38 @@ pub struct PageQuery {
 impl<S: Send + Sync> FromRequestParts<S> for PageQuery {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let mut fields = Fields::from_request_parts(parts, state).await?;
-        let cursor = fields.optional("cursor", Cursor::parse);
-        let per_page = fields.optional("per_page", read::integer(1, LARGEST_PER_PAGE)).unwrap_or(DEFAULT_PER_PAGE);
-        let path = own_url(&parts.uri, &parts.headers);
-        let filters = filters(&parts.uri);
-        fields.finish(Some(Self { cursor, per_page: u32::try_from(per_page).unwrap_or_default(), path, filters }))
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Self::asked(parts, DEFAULT_PER_PAGE)
     }
 }
 
 impl IntoParams for PageQuery {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let described = |name, description, schema| {
-            let parameter =
-                ParameterBuilder::new().name(name).parameter_in(ParameterIn::Query).required(Required::False);
-            parameter.description(Some(description)).schema(Some(schema)).build()
-        };
-        vec![
-            described("cursor", "`next_cursor` or `prev_cursor` of an earlier answer", String::schema()),
-            described("per_page", "1 to 100; 15 if not given", u32::schema()),
-        ]
+        params(DEFAULT_PER_PAGE)
     }
 }
 
+fn params(default: i64) -> Vec<Parameter> {
+    let described = |name, description: String, schema| {
+        let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Query).required(Required::False);
+        parameter.description(Some(description)).schema(Some(schema)).build()
+    };
+    vec![
+        described("cursor", "`next_cursor` or `prev_cursor` of an earlier answer".to_owned(), String::schema()),
+        described("per_page", format!("1 to {LARGEST_PER_PAGE}; {default} if not given"), u32::schema()),
+    ]
+}
+
 impl PageQuery {
+    fn asked(parts: &Parts, default: i64) -> Result<Self, Problem> {
+        let mut fields = Fields::of_query(parts.uri.query().unwrap_or_default());
+        let cursor = fields.optional("cursor", Cursor::parse);
+        let per_page = fields.optional("per_page", read::integer(1, LARGEST_PER_PAGE)).unwrap_or(default);
+        let path = own_url(&parts.uri, &parts.headers);
+        let filters = filters(&parts.uri);
+        fields.finish(Some(Self { cursor, per_page: u32::try_from(per_page).unwrap_or_default(), path, filters }))
+    }
+
     /// The rows that it asks for, of a list keyed by id.
     pub const fn ask(&self) -> Ask {
         let from = match self.cursor {
@@ -155,25 +160,41 @@ impl PageQuery {
     }
 }
 
-/// A list that is short enough to be answered whole, whatever page is asked for.
-pub struct WholeList {
-    path: String,
-}
+/// A page of a list that is short by nature and read whole: its cursors are places in it, and all that fits a page is on one if it
+/// is not asked for otherwise.
+pub struct WholeList(PageQuery);
 
 impl<S: Send + Sync> FromRequestParts<S> for WholeList {
-    type Rejection = Infallible;
+    type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self { path: own_url(&parts.uri, &parts.headers) })
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        PageQuery::asked(parts, LARGEST_PER_PAGE).map(Self)
+    }
+}
+
+impl IntoParams for WholeList {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        params(LARGEST_PER_PAGE)
     }
 }
 
 impl WholeList {
-    /// Its one page.
-    pub fn page<T>(self, data: Vec<T>) -> Page<T> {
-        let usual = u32::try_from(DEFAULT_PER_PAGE).unwrap_or_default();
-        let per_page = u32::try_from(data.len()).unwrap_or(u32::MAX).max(usual);
-        PageQuery { cursor: None, per_page, path: self.path, filters: String::new() }.page(data, None, None)
+    /// The page that is asked for, of the whole list.
+    pub fn page<T>(self, mut list: Vec<T>) -> Page<T> {
+        let Self(query) = self;
+        let (all, wanted) = (list.len(), query.per_page as usize);
+        let place = |nth: i64| usize::try_from(nth).unwrap_or(usize::MAX).min(all);
+        let (begin, end) = match query.cursor {
+            None => (0, wanted.min(all)),
+            Some(Cursor::After(nth)) => (place(nth), place(nth).saturating_add(wanted).min(all)),
+            Some(Cursor::Before(nth)) => (place(nth - 1).saturating_sub(wanted), place(nth - 1)),
+        };
+        let cursor = |nth: usize| i64::try_from(nth).unwrap_or(i64::MAX);
+        let next = (1..all).contains(&end).then(|| Cursor::After(cursor(end)));
+        let prev = (begin > 0).then(|| Cursor::Before(cursor(begin + 1)));
+        list.truncate(end);
+        list.drain(..begin);
+        query.page(list, next, prev)
     }
 }
 
@@ -209,6 +230,39 @@ mod tests {
         for bad in ["a", "a0", "a-1", "c5", "15", "é5"] {
             assert!(Cursor::parse(Given::Text(bad)).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_list_that_was_read_whole_is_walked_to_its_end_and_back_by_its_links() {
+        let page = |query: &str| {
+            let uri: Uri = format!("/v1/roles?{query}").parse().expect("a URI");
+            let (parts, ()) = axum::http::Request::builder().uri(uri).body(()).expect("a request").into_parts();
+            WholeList(PageQuery::asked(&parts, LARGEST_PER_PAGE).expect("a page")).page((1..=5).collect::<Vec<_>>())
+        };
+        let (mut query, mut read) = ("per_page=2&all=1".to_owned(), Vec::new());
+        let walked = |url: Option<String>| url.map(|url| url.split_once('?').expect("a query").1.to_owned());
+        let last = loop {
+            let page = page(&query);
+            assert_eq!(page.per_page, 2);
+            read.push(page.data.clone());
+            match walked(page.next_page_url.clone()) {
+                Some(next) => query = next,
+                None => break page,
+            }
+        };
+        assert_eq!(read, [vec![1, 2], vec![3, 4], vec![5]]);
+        let before = page(&walked(last.prev_page_url).expect("a page before"));
+        let first = page(&walked(before.prev_page_url.clone()).expect("a page before"));
+        assert_eq!((before.data, before.next_cursor.as_deref()), (vec![3, 4], Some("a4")));
+        assert_eq!((first.data, first.prev_cursor, first.next_cursor.as_deref()), (vec![1, 2], None, Some("a2")));
+        let whole = page("");
+        assert_eq!((whole.data.len(), whole.per_page, whole.next_cursor, whole.prev_cursor), (5, 100, None, None));
+        for (beyond, prev, next) in [("a9", Some("b6"), None), ("b1", None, None), ("a5", Some("b6"), None)] {
+            let page = page(&format!("cursor={beyond}"));
+            assert!(page.data.is_empty(), "{beyond}");
+            assert_eq!((page.prev_cursor.as_deref(), page.next_cursor.as_deref()), (prev, next), "{beyond}");
+        }
+        assert_eq!(page(&format!("cursor=b{}&per_page=1", i64::MAX)).data, [5]);
     }
 
     #[test]

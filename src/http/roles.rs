@@ -31,14 +31,26 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
     }
 }
 
-/// Every role, on one page.
-#[utoipa::path(get, path = "/v1/roles", tag = "admin", responses((status = 200, body = Page<Role>)))]
+/// Every role.
+#[utoipa::path(
+    get,
+    path = "/v1/roles",
+    tag = "admin",
+    params(WholeList),
+    responses((status = 200, body = Page<Role>), (status = 422, body = ProblemBody))
+)]
 pub async fn list(State(engine): State<Arc<Engine>>, list: WholeList) -> Result<Json<Page<Role>>, Problem> {
     Ok(Json(list.page(roles::list(&engine.pool).await?)))
 }
 
-/// Every permission, by name, on one page.
-#[utoipa::path(get, path = "/v1/permissions", tag = "admin", responses((status = 200, body = Page<Permission>)))]
+/// Every permission, by name.
+#[utoipa::path(
+    get,
+    path = "/v1/permissions",
+    tag = "admin",
+    params(WholeList),
+    responses((status = 200, body = Page<Permission>), (status = 422, body = ProblemBody))
+)]
 pub async fn permissions(
     State(engine): State<Arc<Engine>>,
     list: WholeList,

@@ -49,12 +49,15 @@ fn read_columns(mut reading: Reading) -> Result<Columns, Problem> {
     reading.finish()
 }
 
-/// The categories that are shown, in their order, on one page.
+/// The categories that are shown, in their order.
 #[utoipa::path(
     get,
     path = "/v1/service-categories",
     tag = "catalog",
-    params(("include_inactive" = Option<bool>, Query, description = "For admins, with their token: those too that are not shown")),
+    params(
+        ("include_inactive" = Option<bool>, Query, description = "For admins, with their token: those too that are not shown"),
+        WholeList,
+    ),
     responses((status = 200, body = Page<CategoryRow>), (status = 403, body = ProblemBody), (status = 422, body = ProblemBody))
 )]
 pub async fn list(

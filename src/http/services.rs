@@ -97,12 +97,15 @@ pub(super) async fn asks_for_inactive(caller: &MaybeCaller, mut fields: Fields) 
     Ok(inactive)
 }
 
-/// The services that can be booked, in the order in which they are shown, on one page.
+/// The services that can be booked, in the order in which they are shown.
 #[utoipa::path(
     get,
     path = "/v1/services",
     tag = "catalog",
-    params(("include_inactive" = Option<bool>, Query, description = "For admins, with their token: those too that cannot be booked")),
+    params(
+        ("include_inactive" = Option<bool>, Query, description = "For admins, with their token: those too that cannot be booked"),
+        WholeList,
+    ),
     responses((status = 200, body = Page<ServiceRow>), (status = 403, body = ProblemBody), (status = 422, body = ProblemBody))
 )]
 pub async fn list(

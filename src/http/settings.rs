@@ -35,8 +35,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Key {
     }
 }
 
-/// Every setting as it is stored, by key, on one page.
-#[utoipa::path(get, path = "/v1/settings", tag = "ops", responses((status = 200, body = Page<SettingRow>)))]
+/// Every setting as it is stored, by key.
+#[utoipa::path(
+    get,
+    path = "/v1/settings",
+    tag = "ops",
+    params(WholeList),
+    responses((status = 200, body = Page<SettingRow>), (status = 422, body = ProblemBody))
+)]
 pub async fn list(State(engine): State<Arc<Engine>>, list: WholeList) -> Result<Json<Page<SettingRow>>, Problem> {
     let rows = settings::list(&engine.pool).await?;
     Ok(Json(list.page(rows)))

@@ -98,7 +98,7 @@ impl From<&ServiceRow> for Service {
             name: row.name.clone(),
             category: row.category.clone(),
             description: row.description.clone(),
-            base_price: Money::rounded(row.base_price),
+            base_price: row.base_price,
             currency: row.currency.clone(),
             duration_minutes: row.duration_minutes.unsigned_abs(), // CHECK: 1 to 1440
         }

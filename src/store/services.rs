@@ -1,7 +1,6 @@
 //! `services`, row by row: what people are shown of one, and what admins write. (What can be booked is read whole: [`catalog`](super::catalog).)
 
 use chrono::{DateTime, Utc};
-use rust_decimal::Decimal;
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::{PgExecutor, PgPool};
@@ -9,6 +8,7 @@ use sqlx::{PgExecutor, PgPool};
 use super::StoreError;
 use super::rows::{self, Columns, Refused, RowError, Table};
 use crate::core::ids::UserId;
+use crate::core::money::Money;
 
 const TABLE: Table = Table {
     name: "services",
@@ -41,7 +41,7 @@ pub struct ServiceRow {
     pub short_description: Option<String>,
     /// Therapists and stores have prices of their own; this one is for estimates.
     #[schema(value_type = String, example = "800.00")]
-    pub base_price: Decimal,
+    pub base_price: Money,
     /// `PHP`
     #[schema(example = "PHP")]
     pub currency: String,

@@ -51,6 +51,31 @@ async fn a_refusal_does_not_tell_that_a_phone_and_an_email_are_one_persons() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_retries_does_not_lock_out_who_shares_its_address() {
+    let server = Server::behind("127.0.0.1").await;
+    let (_, retries) = somebody(&server).await;
+    let (_, neighbour) = somebody(&server).await;
+    let body = |phone: &str, password| json!({"phone": phone, "password": password});
+    for nth in 0..12 {
+        let answer = from(&server, "198.51.100.1", body(&retries, PASSWORD)).await;
+        assert_eq!(answer.status, if nth < 5 { 200 } else { 429 }, "{nth}: {answer:?}");
+    }
+    // The same all at once.
+    let at_once = (0..12).map(|_| from(&server, "198.51.100.1", body(&retries, PASSWORD)));
+    for refused in futures_util::future::join_all(at_once).await {
+        assert_eq!(refused.status, 429, "{refused:?}");
+    }
+    // Every place that the address has is there still.
+    for left in ["4", "3", "2", "1", "0"] {
+        let failed = from(&server, "198.51.100.1", body("+639180000000", "another one")).await;
+        assert_eq!(failed.status, 401, "{failed:?}");
+        assert_eq!(failed.headers["x-ratelimit-remaining"], left);
+    }
+    let full = from(&server, "198.51.100.1", body(&neighbour, PASSWORD)).await;
+    assert_eq!(full.status, 429, "what did fail counts: {full:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_address_with_accounts_of_its_own_has_thirty_hashes_a_minute() {
     let server = Server::behind("127.0.0.1").await;
     for _ in 0..6 {

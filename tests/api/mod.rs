@@ -22,6 +22,7 @@ mod heat;
 mod identity;
 mod in_store;
 mod listening;
+mod lists;
 mod main_job;
 pub mod money;
 mod odd_values;

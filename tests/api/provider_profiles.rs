@@ -75,6 +75,7 @@ async fn matching_goes_by_what_is_offered_from_the_answer_on() {
         assert_eq!(his.put(&service, off.clone()).await.status, 200);
         assert!(shown(&hers, "").await.is_empty(), "{off}");
         let plain = his.put(&service, json!({"price": "900.00"})).await.json;
+        assert_eq!(plain["per_km_surcharge"], "0.00");
         assert_eq!(
             (&plain["is_available"], &plain["home_service_enabled"]),
             (&json!(true), &json!(true)),

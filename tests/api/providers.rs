@@ -40,6 +40,7 @@ async fn who_registers_is_found_once_he_is_verified_and_no_more_when_that_is_tak
     let shown = his.get(&provider).await.json;
     assert_eq!((&shown["verification_status"], &shown["is_active"]), (&json!("pending"), &json!(true)));
     assert_eq!((&shown["accepts_home_service"], &shown["accepts_store_service"]), (&json!(true), &json!(false)));
+    assert_eq!(shown["total_earnings"], "0.00");
 
     let profile = json!({"specializations": ["Swedish"], "languages_spoken": ["fil"], "service_radius_km": 15,
                          "base_location_latitude": HERE.0, "base_location_longitude": HERE.1});

@@ -78,14 +78,14 @@ async fn service(engine: &Engine, slug_or_id: &str) -> Result<i64, Problem> {
     row.map(|row| row.id).ok_or_else(|| Problem::not_found("Service"))
 }
 
-/// What a provider offers, on one page: to its owner and admins all, to others what can be booked now of a
+/// What a provider offers: to its owner and admins all, to others what can be booked now of a
 /// verified one, without the terms of the way.
 #[utoipa::path(
     get,
     path = "/v1/providers/{uuid}/services",
     tag = "providers",
-    params(("uuid" = Uuid, Path)),
-    responses((status = 200, body = Page<OfferedRow>), (status = 404, body = ProblemBody))
+    params(("uuid" = Uuid, Path), WholeList),
+    responses((status = 200, body = Page<OfferedRow>), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody))
 )]
 pub async fn list(
     State(engine): State<Arc<Engine>>,

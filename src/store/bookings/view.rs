@@ -2,16 +2,16 @@
 
 use sqlx::types::Decimal;
 use sqlx::types::chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{PgConnection, PgPool, QueryBuilder};
 use uuid::Uuid;
 
-use crate::core::booking::Kind;
+use crate::core::booking::{Kind, Status};
 use crate::core::geo::LatLng;
 use crate::core::ids::{BookingId, ProviderId, UserId};
 use crate::core::money::Money;
 use crate::core::time::Timestamp;
 use crate::store::StoreError;
-use crate::store::pages::{Ask, Rows};
+use crate::store::pages::{self, Ask, Rows};
 use crate::wire::booking::{Booking, BookingLocation, ProviderRef, ServiceRef};
 use crate::wire::time::from_chrono;
 
@@ -224,14 +224,24 @@ pub async fn view_by_id(db: &mut PgConnection, booking: BookingId) -> Result<Opt
     Ok(row.map(Row::view))
 }
 
-/// The bookings of which `user` is a party, as [`BookingView::is_party`] has it, newest first.
-pub async fn list(pool: &PgPool, user: UserId, ask: Ask) -> Result<Rows<BookingView>, StoreError> {
-    let select = select!(
-        "WHERE (b.customer_id = $3 OR ((b.accepted_at IS NOT NULL OR b.type = 'in_store')
-                AND b.provider_id = ANY (ARRAY(SELECT own.id FROM providers own WHERE own.user_id = $3))))
-           AND b.deleted_at IS NULL"
-    );
-    let rows =
-        sqlx::query_as(ask.of(select, "b.id")).bind(ask.bound()).bind(ask.limit()).bind(user.0).fetch_all(pool).await?;
-    Ok(ask.rows(rows).map(Row::view))
+/// The bookings of which `user` is a party, as [`BookingView::is_party`] has it (`None`: everybody's), newest first.
+pub async fn list(
+    pool: &PgPool,
+    user: Option<UserId>,
+    status: Option<Status>,
+    ask: Ask,
+) -> Result<Rows<BookingView>, StoreError> {
+    let mut select = QueryBuilder::new(select!("WHERE b.deleted_at IS NULL"));
+    if let Some(user) = user {
+        select.push(" AND (b.customer_id = ").push_bind(user.0);
+        select.push(" OR ((b.accepted_at IS NOT NULL OR b.type = 'in_store')");
+        select.push(" AND b.provider_id = ANY (ARRAY(SELECT own.id FROM providers own WHERE own.user_id = ");
+        select.push_bind(user.0).push("))))");
+    }
+    if let Some(status) = status {
+        // In the statement's text: few bookings are pending, most are completed, and each is best looked for its own way.
+        select.push(" AND b.status = '").push(status.as_str()).push("'");
+    }
+    let rows: Rows<Row> = pages::read(pool, select, "b.id", |id| id, ask).await?;
+    Ok(rows.map(Row::view))
 }

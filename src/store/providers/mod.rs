@@ -7,7 +7,6 @@ pub mod store_profiles;
 pub mod therapist_profiles;
 
 use chrono::{DateTime, Utc};
-use rust_decimal::Decimal;
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::postgres::PgRow;
@@ -22,6 +21,7 @@ use super::pages::{self, Ask, Rows};
 use super::rows::{self, Columns, Refused, RowError, Table};
 use super::tx::clock;
 use crate::core::ids::{ProviderId, UserId};
+use crate::core::money::Money;
 
 const TABLE: Table = Table {
     name: "providers",
@@ -68,7 +68,7 @@ pub struct ProviderRow {
     pub total_bookings: i32,
     /// Over all.
     #[schema(value_type = String, example = "0.00")]
-    pub total_earnings: Decimal,
+    pub total_earnings: Money,
     /// What the platform keeps, percent.
     pub commission_rate: f64,
     /// When it was registered.

@@ -1,7 +1,6 @@
 //! `provider_services`: what a provider offers, at what price, how far away.
 
 use chrono::{DateTime, Utc};
-use rust_decimal::Decimal;
 use serde::Serialize;
 use sqlx::{PgConnection, PgPool, QueryBuilder};
 
@@ -9,6 +8,7 @@ use super::super::StoreError;
 use super::super::rows::{self, Columns, Refused, RowError, Table};
 use super::hold;
 use crate::core::ids::{ProviderId, UserId};
+use crate::core::money::Money;
 
 const TABLE: Table = Table {
     name: "provider_services",
@@ -32,7 +32,7 @@ pub struct OfferedRow {
     pub duration_minutes: i32,
     /// The provider's own.
     #[schema(value_type = String, example = "850.00")]
-    pub price: Decimal,
+    pub price: Money,
     /// `PHP`
     pub currency: String,
     /// Whether it is offered now.
@@ -45,7 +45,7 @@ pub struct OfferedRow {
     pub base_distance_km: Option<i32>,
     /// For each km beyond; to the provider's owner and admins, else null: with it, a booking's surcharge says how far he has come.
     #[schema(value_type = Option<String>, example = "20.00")]
-    pub per_km_surcharge: Option<Decimal>,
+    pub per_km_surcharge: Option<Money>,
     /// No farther.
     pub max_travel_distance_km: i32,
     /// When it was first offered.
