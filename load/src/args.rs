@@ -187,6 +187,9 @@ pub(crate) struct Replay {
     /// End of the slice, local time
     #[arg(long, default_value = "24:00", value_name = "HH:MM", value_parser = minute_of_day)]
     pub(crate) until: i64,
+    /// Seconds of the run, by the clock on the wall: the slice ends earlier if it would take longer [default: all of it]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(crate) duration: Option<u32>,
     /// Times faster than recorded
     #[arg(long, default_value_t = 1.0, value_parser = speed)]
     pub(crate) speed: f64,
@@ -344,7 +347,7 @@ mod tests {
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
         let replay = "spacall-load replay --url http://127.0.0.1:1 --tokens t --gps g --rides r --date 2008-05-30 --speed 60 \
-            --onto manila --seed 3 --from 08:00 --until 09:30 --json out --slo ping_ack_p99=250";
+            --onto manila --seed 3 --duration 30 --from 08:00 --until 09:30 --json out --slo ping_ack_p99=250";
         let cli = Cli::try_parse_from(replay.split_whitespace()).expect("a replay");
         let Command::Play(Scenario::Replay(options)) = cli.command else { panic!("not a replay") };
         assert_eq!((options.from, options.until, options.utc_offset), (28_800, 34_200, -25_200));

@@ -94,7 +94,9 @@ pub(crate) async fn play(options: &Replay, stop: CancellationToken) -> Result<Re
 
 fn window(options: &Replay) -> Result<Window> {
     let midnight = options.date.and_time(chrono::NaiveTime::MIN).and_utc().timestamp() - options.utc_offset;
-    let window = Window { from: midnight + options.from, until: midnight + options.until };
+    let longest = options.duration.map_or(i64::MAX, |seconds| (f64::from(seconds) * options.speed).ceil() as i64);
+    let until = options.until.min(options.from.saturating_add(longest));
+    let window = Window { from: midnight + options.from, until: midnight + until };
     if window.seconds() <= 0 {
         bail!("--until is not after --from");
     }
