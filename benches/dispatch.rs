@@ -74,8 +74,17 @@ impl Desk {
         let rules = Settings::default().dispatch.rules("", None, Meters::from_km(20.0));
         let deadline = self.now.plus(Duration::from_secs(300));
         let excluded = Default::default();
-        let job =
-            Job { booking, created_at: self.now, deadline, scheduled: false, chosen: None, rules, excluded, round: 1 };
+        let job = Job {
+            booking,
+            created_at: self.now,
+            deadline,
+            scheduled: false,
+            chosen: None,
+            rules,
+            excluded,
+            silent: false,
+            round: 1,
+        };
         self.machine.handle(Input::Wanted { job, live: Vec::new() }, self.now);
         while let Some(effect) = self.machine.poll_effect() {
             match effect {

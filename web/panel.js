@@ -243,6 +243,7 @@ export class Panel {
                 h("td", {}, this.#link({ therapist: judged.provider_uuid }, judged.first_name)),
                 h("td", { className: "number" }, km(judged.distance_km)),
                 h("td", {}, judged.eligible ? h("span", { className: "tag accepted" }, "could take it") : h("span", { className: "muted" }, words(judged.reason))),
+                h("td", { className: "muted" }, judged.offered ? "was asked" : judged.not_offered ? words(judged.not_offered) : ""),
             ))),
         );
     }
@@ -252,7 +253,7 @@ export class Panel {
         const say = ([name, value]) => {
             if (Array.isArray(value)) return value.length > 0 ? `${words(name)} ${value.length}` : null;
             if (value === null || value === false || typeof value === "object") return null;
-            if (typeof value === "number" && value > 1e14) return `${words(name)} ${timeOf(value / 1_000)}`;
+            if (typeof value === "string" && /^\d{4}-\d\d-\d\dT/.test(value)) return `${words(name)} ${timeOf(Date.parse(value))}`;
             if (name === "radius_m") return `within ${value / 1_000} km`;
             if (value === true) return words(name);
             return `${words(name)} ${typeof value === "string" && value.length === 36 ? this.#nameOf(value) : value}`;

@@ -223,7 +223,7 @@ fn all_routes() -> OpenApiRouter<AppState> {
         .routes(routes!(ops::fleet))
         .routes(routes!(ops::person::person))
         .routes(routes!(heat::cells))
-        .routes(routes!(ops::explain))
+        .routes(routes!(ops::explain::explain))
         .routes(routes!(ops::consistency))
 }
 

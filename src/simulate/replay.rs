@@ -112,6 +112,7 @@ fn learn(known: &mut Known, decision: &Decision, rules: &impl Fn(Option<Rules>) 
                 chosen: *chosen,
                 rules: rules(*logged),
                 excluded: excluded.iter().copied().collect(),
+                silent: false,
                 round: *round,
             };
             known.search = Some((at, job));
@@ -314,7 +315,7 @@ impl<'a> World<'a> {
                 list.retain(|found| only.is_none_or(|only| only == found.provider));
                 Input::Candidates { booking, ask, list }
             }
-            Effect::PersistOffer { booking, ask, provider, ttl, grace, deadline, .. } => {
+            Effect::PersistOffer { booking, ask, provider, ttl, grace, until, .. } => {
                 if !self.free(provider) {
                     let why = NotPersisted::ProviderTaken;
                     return Some(Input::OfferNotPersisted { booking, ask, provider, why });
@@ -333,7 +334,7 @@ impl<'a> World<'a> {
                         Some(USUAL)
                     }
                 };
-                let expires_at = deadline.min(self.now.plus(ttl + grace));
+                let expires_at = until.min(self.now.plus(ttl + grace));
                 if let Some(at) = takes.map(|takes| self.now.plus(takes)).filter(|&at| at < expires_at) {
                     self.plan(at, Event::Answer(booking, offer, provider));
                 }

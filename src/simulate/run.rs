@@ -174,6 +174,7 @@ impl World<'_> {
             chosen: None,
             rules: self.rules,
             excluded: Default::default(),
+            silent: false,
             round: 1,
         }
     }

@@ -48,3 +48,52 @@ async fn who_changes_nothing_takes_the_booking_at_the_price_that_was_shown() {
     assert_eq!(accepted.status, 200, "{accepted:?}");
     assert_eq!(booking["status"], "accepted");
 }
+
+/// As Laravel inserts it: the price it shows, and the schema's default of `price_is_estimate`. Its id and uuid.
+async fn inserted(server: &Server, customer: &Person, chosen: Option<i64>) -> (i64, uuid::Uuid) {
+    sqlx::query_as(
+        "WITH made AS (
+             INSERT INTO bookings (customer_id, provider_id, service_id, payment_method, type, booking_type, service_price,
+                                   total_amount, provider_earnings, commission_amount, commission_rate)
+             SELECT $1, $2, id, 'cash', 'home_service', 'now', 800, 800, 680, 120, 15 FROM services
+             WHERE slug = 'swedish-massage'
+             RETURNING id, uuid),
+         placed AS (
+             INSERT INTO booking_locations (booking_id, address, latitude, longitude)
+             SELECT id, '6750 Ayala Avenue, Makati', $3, $4 FROM made)
+         SELECT id, uuid FROM made",
+    )
+    .bind(customer.user_id)
+    .bind(chosen)
+    .bind(HERE.0)
+    .bind(HERE.1)
+    .fetch_one(server.pool())
+    .await
+    .expect("a booking")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_chosen_therapist_the_price_is_an_estimate_whatever_the_column_says() {
+    let server = Server::start().await;
+    let therapist = therapist_at(&server, "Luz", 300.0).await;
+    let dearer = "UPDATE provider_services SET price = 900 WHERE provider_id = $1";
+    sqlx::query(dearer).bind(therapist.provider_id).execute(server.pool()).await.expect("his price");
+    let mut phone = app(&server, &therapist).await;
+    let customer = people::customer(server.pool()).await;
+
+    let (named, _) = inserted(&server, &customer, Some(therapist.provider_id)).await;
+    let (_, anyone) = inserted(&server, &customer, None).await;
+    let offer = phone.expect("offer").await;
+    let api = server.api(&customer.token);
+    let shown = api.get(&format!("/v1/bookings/{anyone}")).await.json;
+    assert_eq!(shown["price_is_estimate"], true, "{shown}");
+    phone.send(json!({"type": "offer.accept", "offer_id": offer["offer_id"]})).await;
+    let taken = becomes(&server, &customer, &anyone.to_string(), "accepted").await;
+    assert_eq!((&taken["service_price"], &taken["price_is_estimate"]), (&json!("900.00"), &json!(false)), "{taken}");
+    let asked: i64 = sqlx::query_scalar("SELECT count(*) FROM booking_offers WHERE booking_id = $1")
+        .bind(named)
+        .fetch_one(server.pool())
+        .await
+        .expect("a count");
+    assert_eq!(asked, 0);
+}

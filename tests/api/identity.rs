@@ -191,6 +191,42 @@ async fn settings_are_checked_kept_and_written_down() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn explain_tells_what_dispatch_decided_of_who_could_take_it_now() {
+    let server = Server::start().await;
+    let luz = therapist_at(&server, "Luz", 300.0).await;
+    therapist_at(&server, "Hiyas", 900.0).await;
+    let (customer, admin) = (people::customer(server.pool()).await, people::admin(server.pool()).await);
+    let mut body = wanted();
+    body["provider_uuid"] = json!(luz.provider_uuid);
+    let booking = book(&server, &customer, body).await;
+    assert_eq!(transition(&server, &customer, uuid(&booking), "cancelled").await.0, 200);
+    // As dispatch would have logged it, had he asked for more since.
+    sqlx::query(
+        "WITH gone AS (DELETE FROM booking_offers)
+         INSERT INTO dispatch_decisions (booking_id, decided_at, kind, detail)
+         SELECT id, now(), 'not_offered', jsonb_build_object('provider', $2::bigint, 'why', 'provider_unfit')
+         FROM bookings WHERE uuid = $1::uuid",
+    )
+    .bind(uuid(&booking))
+    .bind(luz.provider_id)
+    .execute(server.pool())
+    .await
+    .expect("a decision");
+    let path = format!("/v1/ops/bookings/{}/explain", uuid(&booking));
+    let free = |a: &Answer| {
+        let logged = |all: &Vec<Value>| all.iter().any(|decision| decision["kind"] == "searching");
+        a.json["therapists"][0]["eligible"] == true && a.json["decisions"].as_array().is_some_and(logged)
+    };
+    let told = server.api(&admin.token).until(&path, free).await.json;
+    let of = |n: usize| {
+        let judged = &told["therapists"][n];
+        json!([judged["first_name"], judged["reason"], judged["offered"], judged["not_offered"]])
+    };
+    assert_eq!(of(0), json!(["Luz", null, false, "provider_unfit"]));
+    assert_eq!(of(1), json!(["Hiyas", "not_chosen", false, null]), "whom it named alone was to be asked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn explain_tells_who_was_asked_and_why_others_were_not() {
     let server = Server::start().await;
     let (near, far) = (therapist_at(&server, "Luz", 300.0).await, therapist_at(&server, "Hiyas", 900.0).await);
@@ -209,6 +245,19 @@ async fn explain_tells_who_was_asked_and_why_others_were_not() {
     };
     assert_eq!(of(&near).expect("judged")["reason"], "has_offer");
     assert_eq!(of(&far).expect("judged")["eligible"], true);
+    let offered = |t: &Therapist| of(t).map(|j| (j["offered"].clone(), j["not_offered"].clone()));
+    assert_eq!(offered(&near), Some((json!(true), Value::Null)));
+    assert_eq!(offered(&far), Some((json!(false), json!("not_reached"))));
+    let logged = |a: &Answer| {
+        a.json["decisions"].as_array().is_some_and(|all| all.iter().any(|decision| decision["kind"] == "offered"))
+    };
+    let told = api.until(&format!("/v1/ops/bookings/{}/explain", uuid(&booking)), logged).await.json;
+    for (kind, name) in [("searching", "deadline"), ("offered", "expires_at")] {
+        let all = told["decisions"].as_array().expect("decisions");
+        let detail = &all.iter().find(|decision| decision["kind"] == kind).expect(kind)["detail"];
+        let time = detail[name].as_str().and_then(|time| chrono::DateTime::parse_from_rfc3339(time).ok());
+        assert!(time.is_some_and(|time| time > now()), "{kind}: {detail}");
+    }
     let fleet = api.get("/v1/ops/fleet").await.json;
     assert_eq!(fleet["type"], "FeatureCollection");
     let states: Vec<_> =

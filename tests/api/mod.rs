@@ -9,6 +9,7 @@ mod authorization;
 mod blocks;
 mod bookings;
 mod catalog;
+mod chosen;
 mod compared;
 mod correspondence;
 mod departures;

@@ -320,12 +320,12 @@ async fn the_system_ends_what_no_owner_answers_at_its_deadline_and_not_before() 
     let store = w.store(1).await;
     let booking = w.visited(store, None).await;
     let reason = EndReason::ProviderDidNotAnswer;
-    let early = bookings::end_by_system(w.pool(), booking, reason).await.expect("a statement");
+    let early = w.end(booking, reason).await;
     assert!(matches!(early, EndOutcome::NotDue(left) if left > Duration::from_secs(290)), "{early:?}");
     w.make_overdue(booking).await;
     let late = w.wish(booking, store.owner, Status::Accepted).await;
     assert!(matches!(late, TransitionOutcome::StoreCannot(VisitRefused::TooLate)), "{late:?}");
-    let ended = bookings::end_by_system(w.pool(), booking, reason).await.expect("a statement");
+    let ended = w.end(booking, reason).await;
     let EndOutcome::Ended { view, .. } = ended else { panic!("{ended:?}") };
     assert_eq!(view.booking.cancellation_reason.as_deref(), Some("provider_did_not_answer"));
     assert_eq!(view.booking.cancelled_by, None);
@@ -406,10 +406,7 @@ async fn of_an_accept_and_the_deadline_one_comes_first() {
             .await;
         let end = async {
             loop {
-                match bookings::end_by_system(w.pool(), booking, EndReason::ProviderDidNotAnswer)
-                    .await
-                    .expect("a statement")
-                {
+                match w.end(booking, EndReason::ProviderDidNotAnswer).await {
                     EndOutcome::NotDue(left) => tokio::time::sleep(left).await,
                     other => return other,
                 }

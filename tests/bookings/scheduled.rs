@@ -225,8 +225,8 @@ async fn a_search_ends_at_its_deadline_with_a_reason() {
     node.stop().await;
     // Nor may it be ended before, by the database's clock.
     let booking = w.create(&for_time(&w, ahead(HOUR * 3)).await).await;
-    let early = bookings::end_by_system(w.pool(), booking, EndReason::NoTherapistAvailable).await;
-    assert!(matches!(early, Ok(EndOutcome::NotDue(left)) if left > HOUR), "{early:?}");
+    let early = w.end(booking, EndReason::NoTherapistAvailable).await;
+    assert!(matches!(early, EndOutcome::NotDue(left) if left > HOUR), "{early:?}");
 }
 
 #[tokio::test]

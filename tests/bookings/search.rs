@@ -3,19 +3,17 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use spacall::clock;
 use spacall::core::dispatch::{EndReason, Standing};
 use spacall::core::ids::BookingId;
 use spacall::core::settings::Settings;
+use spacall::core::time::Timestamp;
 use spacall::store::bookings::lease::{self, NodeId};
 use spacall::store::bookings::{self, Anew, EndOutcome, ReleaseOutcome, SearchRules};
 use spacall::store::offers::{self, AcceptOutcome};
 use spacall::wire::stream::OfferEnd;
 
 use super::world::{Therapist, World};
-
-async fn end(w: &World, booking: BookingId, reason: EndReason) -> EndOutcome {
-    bookings::end_by_system(w.pool(), booking, reason).await.expect("a statement")
-}
 
 async fn accepted(w: &World, booking: BookingId, therapist: Therapist) {
     let offer = w.offer(booking, therapist, 1).await;
@@ -27,13 +25,13 @@ async fn accepted(w: &World, booking: BookingId, therapist: Therapist) {
 async fn a_search_ends_at_its_deadline_by_the_databases_clock_with_a_reason() {
     let w = World::new().await;
     let booking = w.booking().await;
-    match end(&w, booking, EndReason::NoTherapistAvailable).await {
+    match w.end(booking, EndReason::NoTherapistAvailable).await {
         EndOutcome::NotDue(left) => assert!((290..=300).contains(&left.as_secs()), "{left:?}"),
         other => panic!("{other:?}"),
     }
     let offer = w.offer(booking, w.therapist().await, 1).await;
     w.make_overdue(booking).await;
-    match end(&w, booking, EndReason::NoTherapistAvailable).await {
+    match w.end(booking, EndReason::NoTherapistAvailable).await {
         EndOutcome::Ended { view, closed } => {
             assert_eq!(closed.iter().map(|c| c.offer).collect::<Vec<_>>(), [offer]);
             assert_eq!(view.booking.cancelled_by, None);
@@ -41,7 +39,7 @@ async fn a_search_ends_at_its_deadline_by_the_databases_clock_with_a_reason() {
         }
         other => panic!("{other:?}"),
     }
-    assert!(matches!(end(&w, booking, EndReason::NoTherapistAvailable).await, EndOutcome::NotPending));
+    assert!(matches!(w.end(booking, EndReason::NoTherapistAvailable).await, EndOutcome::NotPending));
 }
 
 #[tokio::test]
@@ -50,7 +48,7 @@ async fn a_timeout_never_overwrites_an_accept() {
     let booking = w.booking().await;
     accepted(&w, booking, w.therapist().await).await;
     w.make_overdue(booking).await;
-    assert!(matches!(end(&w, booking, EndReason::NoTherapistAvailable).await, EndOutcome::NotPending));
+    assert!(matches!(w.end(booking, EndReason::NoTherapistAvailable).await, EndOutcome::NotPending));
     assert_eq!(w.booking_status(booking).await, "accepted");
 }
 
@@ -60,7 +58,7 @@ async fn a_booking_that_names_its_therapist_ends_with_his_no() {
     let mut new = w.new_booking(w.customer().await).await;
     new.chosen = Some(w.therapist().await.provider);
     let booking = w.create(&new).await;
-    assert!(matches!(end(&w, booking, EndReason::ProviderDeclined).await, EndOutcome::Ended { .. }));
+    assert!(matches!(w.end(booking, EndReason::ProviderDeclined).await, EndOutcome::Ended { .. }));
 }
 
 #[tokio::test]
@@ -70,17 +68,61 @@ async fn a_chosen_therapist_is_not_silent_before_his_time_is_over_by_the_databas
     new.chosen = Some(chosen.provider);
     let booking = w.create(&new).await;
     let offer = w.offer(booking, chosen, 1).await;
-    match end(&w, booking, EndReason::ProviderDidNotAnswer).await {
+    match w.end(booking, EndReason::ProviderDidNotAnswer).await {
         EndOutcome::NotDue(left) => assert!((20..=25).contains(&left.as_secs()), "{left:?}"),
         other => panic!("{other:?}"),
     }
     assert_eq!(w.offer_status(offer).await, "offered", "he may still accept");
     w.make_due(offer).await;
-    match end(&w, booking, EndReason::ProviderDidNotAnswer).await {
+    match w.end(booking, EndReason::ProviderDidNotAnswer).await {
         EndOutcome::Ended { closed, .. } => {
             assert_eq!(closed.iter().map(|c| (c.offer, c.end)).collect::<Vec<_>>(), [(offer, OfferEnd::Expired)]);
         }
         other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_chosen_therapist_who_was_never_asked_is_not_silent_before_he_would_have_been() {
+    let w = World::new().await;
+    let (mut new, chosen) = (w.new_booking(w.customer().await).await, w.therapist().await);
+    new.chosen = Some(chosen.provider);
+    let booking = w.create(&new).await;
+    let end = |second: i64| {
+        let answer_by = Timestamp::from_micros(clock::now().micros() + second * 1_000_000);
+        bookings::end_by_system(w.pool(), booking, EndReason::ProviderDidNotAnswer, answer_by)
+    };
+    match end(40).await.expect("a statement") {
+        EndOutcome::NotDue(left) => assert!((35..=40).contains(&left.as_secs()), "{left:?}"),
+        other => panic!("{other:?}"),
+    }
+    let offer = w.offer(booking, chosen, 1).await;
+    w.make_due(offer).await;
+    assert!(matches!(end(40).await.expect("a statement"), EndOutcome::NotDue(_)), "nor earlier for having been asked");
+    assert!(matches!(end(-1).await.expect("a statement"), EndOutcome::Ended { .. }));
+}
+
+#[tokio::test]
+async fn after_a_restart_silence_is_told_from_a_no() {
+    let w = World::new().await;
+    let rules = SearchRules::from(&Settings::default());
+    for (says_no, silent) in [(false, true), (true, false)] {
+        let (mut new, chosen) = (w.new_booking(w.customer().await).await, w.therapist().await);
+        new.chosen = Some(chosen.provider);
+        let booking = w.create(&new).await;
+        let offer = w.offer(booking, chosen, 1).await;
+        if says_no {
+            offers::decline(w.pool(), offer, chosen.provider, None).await.expect("a statement");
+        } else {
+            w.make_due(offer).await;
+            offers::expire(w.pool(), offer).await.expect("a statement");
+        }
+        match bookings::standing(w.pool(), booking, &rules).await.expect("a statement") {
+            Standing::Pending { job, .. } => {
+                assert_eq!((job.excluded, job.silent), (BTreeSet::from([chosen.provider]), silent));
+            }
+            other => panic!("{other:?}"),
+        }
     }
 }
 
@@ -140,7 +182,7 @@ async fn after_a_restart_every_search_is_where_it_was() {
     accepted(&w, taken, driver).await;
     let over = w.booking().await;
     w.make_overdue(over).await;
-    end(&w, over, EndReason::NoTherapistAvailable).await;
+    w.end(over, EndReason::NoTherapistAvailable).await;
 
     let node = NodeId(uuid::Uuid::new_v4());
     lease::claim(w.pool(), node, Duration::from_secs(30), 100).await.expect("a statement");

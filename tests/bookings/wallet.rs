@@ -5,7 +5,7 @@ use spacall::core::dispatch::EndReason;
 use spacall::core::ids::{BookingId, UserId};
 use spacall::core::money::Money;
 use spacall::core::pricing::{self, Discount, Promo};
-use spacall::store::bookings::{self, EndOutcome, TransitionOutcome};
+use spacall::store::bookings::{EndOutcome, TransitionOutcome};
 use spacall::store::offers::{self, AcceptOutcome};
 
 use super::world::{Therapist, World};
@@ -122,8 +122,8 @@ async fn what_others_give_back_in_sql_is_paid_once_by_whoever_accepts_next_or_re
             assert_eq!(w.one(released, booking.0).await, 1);
         } else {
             w.make_overdue(booking).await;
-            let ended = bookings::end_by_system(w.pool(), booking, EndReason::NoTherapistAvailable).await;
-            assert!(matches!(ended, Ok(EndOutcome::Ended { .. })), "{ended:?}");
+            let ended = w.end(booking, EndReason::NoTherapistAvailable).await;
+            assert!(matches!(ended, EndOutcome::Ended { .. }), "{ended:?}");
             assert_eq!(w.holds(customer).await, 100_000);
         }
     }

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use rust_decimal::Decimal;
 use spacall::core::booking::Kind;
+use spacall::core::dispatch::EndReason;
 use spacall::core::geo::{LatLng, Meters};
 use spacall::core::ids::{BookingId, OfferId, ProviderId, ServiceId, UserId};
 use spacall::core::money::Money;
 use spacall::core::pricing;
-use spacall::store::bookings::{self, CreateOutcome, NewBooking, Place};
+use spacall::core::time::Timestamp;
+use spacall::store::bookings::{self, CreateOutcome, EndOutcome, NewBooking, Place};
 use spacall::store::offers::{self, NewOffer, PersistOutcome, Persisted};
 use spacall::wire::time::from_chrono;
 use sqlx::PgPool;
@@ -140,7 +142,7 @@ impl World {
         let deadline = sqlx::query_scalar(
             "SELECT created_at + make_interval(secs => dispatch_timeout_s) FROM bookings WHERE id = $1",
         );
-        let deadline = deadline.bind(booking.0).fetch_one(self.pool()).await.expect("a booking");
+        let deadline = from_chrono(deadline.bind(booking.0).fetch_one(self.pool()).await.expect("a booking"));
         NewOffer {
             booking,
             provider: therapist.provider,
@@ -149,7 +151,8 @@ impl World {
             distance: Meters::new(2_500.0),
             ttl: Duration::from_secs(20),
             grace: Duration::from_secs(5),
-            deadline: from_chrono(deadline),
+            deadline,
+            until: deadline,
             width: 20,
         }
     }
@@ -174,6 +177,12 @@ impl World {
             .await
             .expect(sql)
             .unwrap_or_else(|| "NULL".to_owned())
+    }
+
+    /// Its end by the service, were the search to want it; whom it names has had his time.
+    pub async fn end(&self, booking: BookingId, reason: EndReason) -> EndOutcome {
+        let answer_by = Timestamp::from_micros(0);
+        bookings::end_by_system(self.pool(), booking, reason, answer_by).await.expect("a statement")
     }
 
     pub async fn booking_status(&self, booking: BookingId) -> String {

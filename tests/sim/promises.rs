@@ -13,7 +13,9 @@ const SECOND: i64 = 1_000_000;
 const SOON: i64 = 90 * SECOND;
 /// In calm weather, once the storm's traces are gone: less than the 2 s after which a waiting booking asks unprompted.
 const AT_ONCE: i64 = 3 * SECOND / 2;
-const TRACES: i64 = 60 * SECOND;
+const TRACES: i64 = 70 * SECOND;
+/// Of a booking that nobody drove in his time, whom it names has it anew.
+const HIS_TIME: i64 = 65 * SECOND;
 /// An ending that the database refused (its clock was set back) is tried again within this.
 const TRIED_AGAIN: i64 = 6 * SECOND;
 /// A scheduled booking that found nobody hears of no supply: it asks again after so long.
@@ -25,6 +27,7 @@ pub(crate) struct Promises {
     overdue_since: BTreeMap<BookingId, i64>,
     neglected_since: BTreeMap<(BookingId, ProviderId), i64>,
     unanswered_since: BTreeMap<OfferId, i64>,
+    waited_for_since: BTreeMap<BookingId, i64>,
     calm_since: Option<i64>,
     /// Writes and time up to which the promises were looked at.
     writes: u64,
@@ -46,12 +49,14 @@ impl Promises {
             self.overdue_since.clear();
             self.neglected_since.clear();
             self.unanswered_since.clear();
+            self.waited_for_since.clear();
             return;
         }
         if written || world.elapsed - self.elapsed >= SECOND / 2 {
             self.elapsed = world.elapsed;
             self.nobody_waits_for_ever(world);
             self.nobody_is_overlooked(world);
+            self.who_cannot_be_asked_is_waited_for_no_longer_than_who_is_silent(world);
             self.no_offer_outlives_its_time(world);
         }
     }
@@ -81,9 +86,27 @@ impl Promises {
         self.overdue_since.retain(|&id, _| world.store.bookings.get(&id).is_some_and(|row| overdue(id, row)));
         for (&id, _) in world.store.bookings.iter().filter(|(id, row)| overdue(**id, row)) {
             let since = *self.overdue_since.entry(id).or_insert(world.elapsed);
-            let limit = if world.given_up.contains(&id) { limit.max(TRIED_AGAIN) } else { limit };
+            let limit = if world.given_up.contains_key(&id) { limit.max(TRIED_AGAIN) } else { limit };
             assert!(world.elapsed - since < limit, "booking {id} is overdue since {} s", since / SECOND);
         }
+    }
+
+    /// A booking for now that names its therapist ends when he would be silent: asked or not. (Late offers have their time.)
+    fn who_cannot_be_asked_is_waited_for_no_longer_than_who_is_silent(&mut self, world: &World) {
+        let now = world.database_now();
+        let settled = self.patience(world) == AT_ONCE;
+        let mut waited_for = BTreeMap::new();
+        let pending = |row: &Booking| row.status == Status::Pending && row.chosen.is_some() && row.wanted.is_none();
+        for (&id, _) in world.store.bookings.iter().filter(|(_, row)| pending(row) && row.answer_by() <= now) {
+            if world.is_to_end(id) || world.store.live().any(|(_, offer)| offer.booking == id) {
+                continue;
+            }
+            let since = self.waited_for_since.get(&id).copied().unwrap_or(world.elapsed);
+            let limit = if settled { TRIED_AGAIN } else { SOON + HIS_TIME };
+            assert!(world.elapsed - since < limit, "booking {id} waits for who cannot be asked");
+            waited_for.insert(id, since);
+        }
+        self.waited_for_since = waited_for;
     }
 
     /// A booking with nobody asked, and an idle therapist within reach who was not asked yet, find each other.
@@ -142,12 +165,13 @@ impl World {
             let of = |offer: &&super::store::Offer| offer.booking == booking && Some(offer.provider) == row.chosen;
             self.store.offers.values().filter(of).any(|offer| offer.status == status)
         };
+        let soon = self.database_now().plus(std::time::Duration::from_secs(1));
         // No search of a booking ends before its first one would have, or the newest (after a clock that was set back).
-        let over = row.first_deadline.min(row.deadline) <= self.database_now().plus(std::time::Duration::from_secs(1));
+        let over = row.first_deadline.min(row.deadline) <= soon;
         let fine = match reason {
             EndReason::NoTherapistAvailable => over && row.chosen.is_none(),
-            EndReason::ProviderDeclined => answered(OfferStatus::Declined) || answered(OfferStatus::Expired),
-            EndReason::ProviderDidNotAnswer => answered(OfferStatus::Expired) || (over && row.chosen.is_some()),
+            EndReason::ProviderDeclined => answered(OfferStatus::Declined),
+            EndReason::ProviderDidNotAnswer => row.chosen.is_some() && row.answer_by() <= soon,
         };
         assert!(fine, "booking {booking} is ended with {reason:?} before its time");
     }

@@ -67,8 +67,10 @@ impl World {
                 let list = list.collect();
                 self.answer(Input::Candidates { booking, ask, list });
             }
-            Effect::PersistOffer { booking, ask, provider, round, rank, ttl, grace, deadline, width, .. } => {
-                let wish = Wish { booking, provider, round, rank, life: ttl + grace, deadline, width };
+            Effect::PersistOffer {
+                booking, ask, provider, round, rank, ttl, grace, deadline, until, width, ..
+            } => {
+                let wish = Wish { booking, provider, round, rank, life: ttl + grace, deadline, until, width };
                 let written = if fails { Err(NotPersisted::StoreFailed) } else { self.store.persist_offer(&wish, now) };
                 if let Ok((offer, _)) = written {
                     self.count("offered");
@@ -104,8 +106,8 @@ impl World {
                     self.tell(Input::SupplyAppeared);
                 }
             }
-            Effect::EndBooking { booking, reason } => {
-                let not_due = self.store.ends_too_early(booking, reason, now);
+            Effect::EndBooking { booking, reason, answer_by } => {
+                let not_due = self.store.ends_too_early(booking, reason, answer_by, now);
                 let fails = fails || not_due;
                 let ended = !fails && self.store.end(booking, Some(reason));
                 if ended {

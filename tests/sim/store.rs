@@ -82,6 +82,7 @@ pub(crate) struct Wish {
     pub(crate) rank: u16,
     pub(crate) life: Duration,
     pub(crate) deadline: Timestamp,
+    pub(crate) until: Timestamp,
     pub(crate) width: u16,
 }
 
@@ -129,6 +130,13 @@ impl Booking {
         };
         let occupies = self.provider.filter(|_| self.is_active());
         BookingRow { booking, pending: self.status == Status::Pending, occupies, due }
+    }
+
+    /// Until when whom it names may answer if he was asked at once.
+    pub(crate) fn answer_by(&self) -> Timestamp {
+        let at_once = self.created_at.plus(self.rules.chosen_ttl + self.rules.receipt_grace);
+        let first = self.first_deadline.min(self.deadline);
+        if self.wanted.is_some() { first } else { first.min(at_once) }
     }
 
     /// How many may be asked at a time.
@@ -244,7 +252,7 @@ impl Store {
         if self.live().filter(live).count() >= wish.width.into() {
             return Err(NotPersisted::StoreFailed);
         }
-        let expires_at = wish.deadline.min(now.plus(wish.life));
+        let expires_at = wish.until.min(wish.deadline).min(now.plus(wish.life));
         if expires_at <= now {
             return Err(NotPersisted::StoreFailed); // booking_offers_expiry
         }
@@ -276,8 +284,7 @@ impl Store {
     pub(crate) fn receive(&mut self, id: OfferId, now: Timestamp) -> Option<Timestamp> {
         self.writes += 1;
         let row = self.bookings.get(&self.offers.get(&id)?.booking)?;
-        let for_him = row.chosen.is_some() && row.wanted.is_some();
-        let ttl = if for_him { row.rules.chosen_ttl } else { row.rules.offer_ttl };
+        let ttl = if row.chosen.is_some() { row.rules.chosen_ttl } else { row.rules.offer_ttl };
         let offer = self.offers.get_mut(&id).filter(|o| o.status == OfferStatus::Offered && o.expires_at > now)?;
         offer.expires_at = offer.expires_at.min(now.plus(ttl));
         Some(offer.expires_at)
@@ -317,13 +324,19 @@ impl Store {
     }
 
     /// The guard of the ending by the system: not before the deadline, unless the booking names its therapist, who said no, or
-    /// nothing until his offer's time was over.
-    pub(crate) fn ends_too_early(&self, booking: BookingId, reason: EndReason, now: Timestamp) -> bool {
+    /// nothing until `answer_by` and until his offer's time was over.
+    pub(crate) fn ends_too_early(
+        &self,
+        booking: BookingId,
+        reason: EndReason,
+        answer_by: Timestamp,
+        now: Timestamp,
+    ) -> bool {
         let Some(row) = self.bookings.get(&booking).filter(|row| row.status == Status::Pending) else { return false };
         let due = |offer: &Offer| if offer.status == OfferStatus::Offered { offer.expires_at } else { now };
         let asked_until = self.offers.values().filter(|offer| offer.booking == booking).map(due).max();
         match (row.chosen, reason) {
-            (Some(_), EndReason::ProviderDidNotAnswer) => asked_until.unwrap_or(row.deadline) > now,
+            (Some(_), EndReason::ProviderDidNotAnswer) => asked_until.map_or(answer_by, |at| at.max(answer_by)) > now,
             (Some(_), _) => false,
             (None, _) => row.deadline > now,
         }
@@ -400,6 +413,7 @@ impl Store {
             chosen: row.chosen,
             rules: row.rules,
             excluded: self.excluded(booking),
+            silent: of().any(|(_, offer)| Some(offer.provider) == row.chosen && offer.status == OfferStatus::Expired),
             round: 1 + of().map(|(_, offer)| offer.round).max().unwrap_or(0),
         };
         let live = live.map(|(&offer, row)| LiveOffer { provider: row.provider, offer, expires_at: row.expires_at });

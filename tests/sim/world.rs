@@ -1,6 +1,6 @@
 //! Everything around the machine, in the order in which it happens.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use spacall::core::dispatch::{Decided, Defect, Dispatch, Effect, EndReason, Input};
 use spacall::core::ids::{BookingId, OfferId, ProviderId};
@@ -61,8 +61,8 @@ pub(crate) struct World {
     pub(crate) effects: u64,
     /// When a booking last had to let another one have a therapist.
     pub(crate) gave_way: BTreeMap<BookingId, i64>,
-    /// Bookings whose search was given up, until they are searched for anew.
-    pub(crate) given_up: BTreeSet<BookingId>,
+    /// Bookings whose search was given up, until they are searched for anew; and until when whom they name might have answered.
+    pub(crate) given_up: BTreeMap<BookingId, Timestamp>,
     pub(crate) trace: bool,
     /// Of every booking of this run: 0 sequential, 1 broadcast, 2 batched; `None`: each has its own.
     pub(crate) policy: Option<i64>,
@@ -92,7 +92,7 @@ impl World {
             tally: Tally::new(),
             effects: 0,
             gave_way: BTreeMap::new(),
-            given_up: BTreeSet::new(),
+            given_up: BTreeMap::new(),
             trace,
             policy: (seed % 4 < 3).then_some((seed % 4) as i64),
             defect: None,
@@ -131,8 +131,9 @@ impl World {
 
     /// Given up at its deadline, which is to come again since the clock was set back: it ends then.
     pub(crate) fn is_to_end(&self, booking: BookingId) -> bool {
-        self.given_up.contains(&booking)
-            && self.store.ends_too_early(booking, EndReason::ProviderDidNotAnswer, self.database_now())
+        let reason = EndReason::ProviderDidNotAnswer;
+        let early = |&by: &Timestamp| self.store.ends_too_early(booking, reason, by, self.database_now());
+        self.given_up.get(&booking).is_some_and(early)
     }
 
     pub(crate) fn plan(&mut self, after: i64, event: Event) {
@@ -199,7 +200,6 @@ impl World {
             if let Effect::Log(decision) = &effect {
                 if let Decided::GivenUp { reason } = decision.what {
                     self.check_ending(decision.booking, reason);
-                    self.given_up.insert(decision.booking);
                 }
                 if matches!(decision.what, Decided::Searching { .. }) {
                     self.given_up.remove(&decision.booking);
@@ -217,6 +217,9 @@ impl World {
                     _ => continue,
                 });
                 continue;
+            }
+            if let Effect::EndBooking { booking, answer_by, .. } = effect {
+                self.given_up.insert(booking, answer_by);
             }
             self.effects += 1;
             let after = self.delay();

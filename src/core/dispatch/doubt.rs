@@ -6,7 +6,7 @@
 use super::Dispatch;
 use super::log::Decided;
 use super::messages::{Effect, Input, Job, LiveOffer, Standing};
-use super::search::{Next, why_over};
+use super::search::{Next, answer_by, why_over};
 use super::state::{Attempt, Out, Pending, SOON, Stage, Step};
 use super::{BookingId, Defect, ProviderId, Timestamp};
 
@@ -109,6 +109,9 @@ impl Dispatch {
             search.rank = 0;
         }
         search.round = search.round.max(job.round);
+        if search.job.chosen != job.chosen {
+            search.answer_by = answer_by(&job, live.is_empty(), now);
+        }
         search.job = job;
 
         let before = std::mem::replace(&mut search.step, Pending::idle(now.plus(SOON)));

@@ -28,6 +28,8 @@ pub struct Job {
     pub rules: Rules,
     /// Never offered to: gave it back, or said no or nothing before a restart.
     pub excluded: BTreeSet<ProviderId>,
+    /// Whom it names is among these for having said nothing, not for a no.
+    pub silent: bool,
     /// First round to use: above every committed round of this booking, at least 1.
     pub round: u16,
 }
@@ -350,7 +352,7 @@ pub enum Effect {
     /// deadline still this one (a write may come after the search that wanted it);
     /// a row of this `(booking, round, rank)` that is there already is the answer, whatever its status and whoever's (an
     /// earlier try whose answer was lost); expire what is due of this therapist; insert with
-    /// `expires_at = min(deadline, now() + ttl + grace)`.
+    /// `expires_at = min(until, now() + ttl + grace)`.
     /// Answer: [`Input::OfferPersisted`] or [`Input::OfferNotPersisted`].
     PersistOffer {
         /// For which booking.
@@ -371,6 +373,8 @@ pub enum Effect {
         grace: Duration,
         /// Of the booking.
         deadline: Timestamp,
+        /// No later than the deadline.
+        until: Timestamp,
         /// With so many live offers the booking has enough: then this is a write that was given up and comes late, or
         /// one that is still to be expired is in its way. Not written, [`NotPersisted::StoreFailed`].
         width: u16,
@@ -391,6 +395,8 @@ pub enum Effect {
         booking: BookingId,
         /// For the customer.
         reason: EndReason,
+        /// Nobody is silent ([`EndReason::ProviderDidNotAnswer`]) before, whether or not he was asked.
+        answer_by: Timestamp,
     },
     /// `accepted` -> `pending`: the therapist did not set out; the offer becomes `released`. Answer: [`Input::Wanted`]
     /// with him excluded, [`Input::Changed`] (it was not accepted), [`Input::ReleaseFailed`].

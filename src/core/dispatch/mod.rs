@@ -12,8 +12,9 @@
 //! (batched: every window), and at once when supply appears, the oldest booking first.
 //! A *scheduled* booking is not about who is free now: its offers rule out no other, it hears of no supply and asks again
 //! every 10 s.
-//! At its deadline a booking is ended with a reason. A booking that names its therapist is offered to nobody else; one at
-//! a store is offered to nobody: its owner answers, or its deadline does.
+//! At its deadline a booking is ended with a reason. A booking that names its therapist is offered to nobody else, and one for
+//! now ends when he would be silent had he been asked at once, also if he could not be: that depends on exactly where he is. One
+//! at a store is offered to nobody: its owner answers, or its deadline does.
 //!
 //! **Truth** is the database: effects are guarded writes that may lose a race, inputs are facts already committed. The
 //! machine saves work and decides *when*; it never relies on knowing the newest state. What does not fit makes it read

@@ -170,7 +170,11 @@ impl Dispatch {
         };
         self.log(search.job.booking, now, what);
         if search.job.chosen == Some(provider) {
-            return self.give_up(search, reason, now);
+            search.job.silent = matches!(how, Unwanted::Silent);
+            // His receipt may have shortened his time: one that can not be asked would wait longer.
+            if !search.job.silent || why_over(&search, now).is_some() {
+                return self.give_up(search, reason, now);
+            }
         }
         if matches!(search.step, Step::Offering { doubt: true, .. }) {
             return self.if_in_doubt(search, now);
@@ -183,7 +187,8 @@ impl Dispatch {
         let booking = search.job.booking;
         if let Step::Ending { reason, attempt, .. } = &mut search.step {
             *attempt = attempt.again(0, now);
-            self.effects.push_back(Effect::EndBooking { booking, reason: *reason });
+            let (reason, answer_by) = (*reason, search.answer_by);
+            self.effects.push_back(Effect::EndBooking { booking, reason, answer_by });
             return Some(Stage::Pending(search));
         }
         if let Some(reason) = why_over(&search, now).filter(|_| !self.planted(Defect::MissingDeadline)) {
@@ -219,7 +224,7 @@ impl Dispatch {
                     }
                     let rank = rank + u16::from(self.planted(Defect::DoubleEffect));
                     let state = OutState::Persisting { distance, round, rank, attempt };
-                    self.persist(search, &Out { state, ..out });
+                    self.persist(search, &Out { state, ..out }, now);
                     state
                 }
                 OutState::Offered { live, .. } => {

@@ -2,7 +2,7 @@
 
 use super::log::{Decided, Seen};
 use super::messages::{Effect, EndReason, Found, Job, LiveOffer};
-use super::state::{Attempt, Out, OutState, POOL_PATIENCE, Pending, Stage, Step};
+use super::state::{Attempt, Out, OutState, POOL_PATIENCE, Pending, SOON, Stage, Step};
 use super::{Defect, Dispatch, Meters, Timestamp};
 
 /// A booking's next stage; `None`: nothing more to do for it.
@@ -21,7 +21,9 @@ impl Dispatch {
             rules: Some(job.rules),
         };
         self.log(job.booking, now, what);
+        let fresh = live.is_empty() && job.chosen.is_none_or(|only| !refused.contains(&only));
         let mut search = Box::new(Pending {
+            answer_by: answer_by(&job, fresh, now),
             round: job.round.max(1),
             rank: 0,
             asked: !live.is_empty(),
@@ -61,6 +63,10 @@ impl Dispatch {
 
     /// Asks the index within the search's radius.
     pub(super) fn ask(&mut self, mut search: Box<Pending>, now: Timestamp) -> Next {
+        if search.spent() {
+            search.step = Pending::idle(search.ends_at());
+            return Some(Stage::Pending(search));
+        }
         let attempt = Attempt::first(self.next_ask(), now);
         search.step = Step::Asking { attempt, supply: false };
         self.find(&search, attempt.ask);
@@ -244,7 +250,7 @@ impl Dispatch {
         let (round, rank) = (search.round, search.rank);
         let state = OutState::Persisting { distance: to.distance, round, rank, attempt };
         let out = Out { provider: to.provider, state };
-        self.persist(search, &out);
+        self.persist(search, &out, now);
         match &mut search.step {
             Step::Offering { outs, .. } => outs.push(out),
             step => *step = Step::Offering { outs: vec![out], more_at: None, doubt: false },
@@ -252,9 +258,12 @@ impl Dispatch {
     }
 
     /// Writes the offer; a second try has the same round and rank, by which the store knows the first.
-    pub(super) fn persist(&mut self, search: &Pending, out: &Out) {
+    pub(super) fn persist(&mut self, search: &Pending, out: &Out, now: Timestamp) {
         let OutState::Persisting { distance, round, rank, attempt } = out.state else { return };
         let rules = &search.job.rules;
+        let ttl = if search.job.chosen.is_some() { rules.chosen_ttl } else { rules.offer_ttl };
+        // Asked at once, his time is over when it would be if he could not be asked: not some milliseconds later.
+        let in_time = search.job.chosen.is_some() && now.plus(ttl) <= search.answer_by.plus(SOON);
         self.effects.push_back(Effect::PersistOffer {
             booking: search.job.booking,
             ask: attempt.ask,
@@ -262,9 +271,10 @@ impl Dispatch {
             round,
             rank,
             distance,
-            ttl: if search.job.chosen.is_some() { rules.chosen_ttl } else { rules.offer_ttl },
+            ttl,
             grace: rules.receipt_grace,
             deadline: search.job.deadline,
+            until: if in_time { search.answer_by } else { search.job.deadline },
             width: u16::try_from(search.width() + usize::from(self.planted(Defect::OneTooMany))).unwrap_or(u16::MAX),
         });
     }
@@ -272,23 +282,38 @@ impl Dispatch {
     /// The search is over without a therapist.
     pub(super) fn give_up(&mut self, mut search: Box<Pending>, reason: EndReason, now: Timestamp) -> Next {
         let booking = search.job.booking;
+        for live in search.outs().iter().filter_map(Out::live).filter(|live| live.expires_at <= now) {
+            self.log(booking, now, Decided::Expired { provider: live.provider, offer: live.offer });
+        }
         self.log(booking, now, Decided::GivenUp { reason });
         let attempt = Attempt::first(self.next_ask(), now);
         search.step = Step::Ending { reason, attempt, holds: search.holds() };
-        self.effects.push_back(Effect::EndBooking { booking, reason });
+        self.effects.push_back(Effect::EndBooking { booking, reason, answer_by: search.answer_by });
         Some(Stage::Pending(search))
     }
 }
 
 /// Why there is nothing to search for (any more), if so.
 pub(super) fn why_over(search: &Pending, now: Timestamp) -> Option<EndReason> {
-    let chosen = search.job.chosen;
-    if chosen.is_some_and(|only| search.refused.contains(&only)) {
+    if search.spent() && !search.job.silent {
         return Some(EndReason::ProviderDeclined);
     }
-    if search.job.deadline > now {
+    if search.ends_at() > now {
         return None;
     }
     // Whether a chosen one was asked at all depends on exactly where he is, which is not for the customer to know.
-    Some(if chosen.is_some() { EndReason::ProviderDidNotAnswer } else { EndReason::NoTherapistAvailable })
+    let chosen = search.job.chosen.is_some();
+    Some(if chosen { EndReason::ProviderDidNotAnswer } else { EndReason::NoTherapistAvailable })
+}
+
+/// [`Pending::answer_by`]: when he would be silent had he been asked as the booking was made. `fresh`: he has not been asked yet.
+pub(super) fn answer_by(job: &Job, fresh: bool, now: Timestamp) -> Timestamp {
+    if job.chosen.is_none() || job.scheduled {
+        return job.deadline;
+    }
+    let has = job.rules.chosen_ttl + job.rules.receipt_grace;
+    let by = job.created_at.plus(has);
+    // It was not searched for in all that time (no node ran, or he was named later): his time is from now on.
+    let by = if fresh && by <= now { now.plus(has) } else { by };
+    by.min(job.deadline)
 }

@@ -41,6 +41,9 @@ pub(super) enum Stage {
 #[derive(Clone, Debug)]
 pub(super) struct Pending {
     pub(super) job: Job,
+    /// Whom it names has until then to answer: the same whether he is asked or can not be, which depends on exactly where he
+    /// is. Of a booking that names nobody: its deadline.
+    pub(super) answer_by: Timestamp,
     /// Never asked (again): excluded from the start, said no, or said nothing.
     pub(super) refused: BTreeSet<ProviderId>,
     /// Offers that are known to be answered or over: later news of them is old news.
@@ -185,7 +188,7 @@ impl Stage {
     /// The search, if it is asking or waiting for candidates.
     pub(super) fn seeking(&self) -> Option<&Pending> {
         match self {
-            Self::Pending(p) if matches!(p.step, Step::Asking { .. } | Step::Waiting { .. }) => Some(p),
+            Self::Pending(p) if !p.spent() && matches!(p.step, Step::Asking { .. } | Step::Waiting { .. }) => Some(p),
             _ => None,
         }
     }
@@ -254,7 +257,18 @@ impl Pending {
                 outs.iter().map(Out::due).chain(*more_at).min().unwrap_or(self.job.deadline)
             }
         };
-        step.min(self.job.deadline)
+        step.min(self.ends_at())
+    }
+
+    /// When it is over if nothing is heard until then. Who was asked late has his time, within the deadline.
+    pub(super) fn ends_at(&self) -> Timestamp {
+        let until = |out: &Out| out.live().map_or(self.job.deadline, |live| live.expires_at);
+        self.outs().iter().map(until).fold(self.answer_by, Timestamp::max).min(self.job.deadline)
+    }
+
+    /// Whom it names has had his offer: nobody is left to ask, it waits for its end.
+    pub(super) fn spent(&self) -> bool {
+        self.job.chosen.is_some_and(|only| self.refused.contains(&only))
     }
 
     /// Who is asked, or about to be.

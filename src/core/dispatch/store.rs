@@ -48,7 +48,7 @@ impl Dispatch {
         if attempt.tries == 0 {
             self.log(booking, now, Decided::GivenUp { reason });
         }
-        self.effects.push_back(Effect::EndBooking { booking, reason });
+        self.effects.push_back(Effect::EndBooking { booking, reason, answer_by: deadline });
         Some(Stage::AtStore { deadline, attempt: attempt.again(0, now) })
     }
 }
@@ -77,7 +77,7 @@ mod tests {
     }
 
     fn end() -> Effect {
-        Effect::EndBooking { booking: BOOKING, reason: EndReason::ProviderDidNotAnswer }
+        Effect::EndBooking { booking: BOOKING, reason: EndReason::ProviderDidNotAnswer, answer_by: at(300) }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Act, advance, look. (What goes wrong in all orders is for `tests/sim`.)
 
+mod chosen;
 mod scheduled;
 
 use std::collections::BTreeSet;
@@ -35,6 +36,7 @@ fn job(booking: i64) -> Job {
             radius_max: Meters::from_km(8.0),
         },
         excluded: BTreeSet::new(),
+        silent: false,
         round: 1,
     }
 }
@@ -72,7 +74,7 @@ impl Desk {
                     (booking, "reload".to_owned())
                 }
                 Effect::ExpireOffer { booking, offer } => (booking, format!("expire {offer}")),
-                Effect::EndBooking { booking, reason } => (booking, format!("end {}", reason.as_str())),
+                Effect::EndBooking { booking, reason, .. } => (booking, format!("end {}", reason.as_str())),
                 Effect::Release { booking } => (booking, "release".to_owned()),
                 Effect::Log(decision) => {
                     self.decisions.push(decision);
@@ -213,20 +215,6 @@ fn a_chosen_therapist_is_asked_alone() {
     let mut declines = Desk::default();
     offered(&mut declines);
     assert_eq!(declines.declined(5.0, 9), ["end provider_declined"]);
-
-    let mut silent = Desk::default();
-    offered(&mut silent);
-    silent.wake(65.0);
-    let expired = Input::Expired { booking: BookingId(1), offer: OfferId(9) };
-    assert_eq!(silent.tell(65.0, expired), ["end provider_did_not_answer"]);
-
-    let mut away = Desk::default();
-    chosen(&mut away);
-    assert_eq!(away.found(0.0, 1, &[]), [""; 0]);
-    assert_eq!(away.wake(2.0), ["find 8000"]);
-    // Whether he was asked is not for the customer to know: it depends on exactly where he is.
-    away.found(2.0, 1, &[]);
-    assert_eq!(away.wake(300.0), ["end provider_did_not_answer"]);
 
     let mut gave_back = Desk::default();
     let job = Job { chosen: Some(B), excluded: BTreeSet::from([B]), ..job(1) };

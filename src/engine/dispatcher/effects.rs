@@ -9,6 +9,7 @@ use crate::core::dispatch::{Effect, EndReason, Found, Input, NotPersisted, Stand
 use crate::core::geo::Meters;
 use crate::core::ids::{BookingId, OfferId, ProviderId};
 use crate::core::matching::{Candidate, Filters, Precision, Request};
+use crate::core::time::Timestamp;
 use crate::store::StoreError;
 use crate::store::bookings::{self, Anew, EndOutcome, ReleaseOutcome, Search};
 use crate::store::offers::{self, ExpireOutcome, NewOffer, PersistOutcome};
@@ -50,12 +51,12 @@ async fn done(shared: &Shared, effect: Effect) -> Vec<Input> {
         Effect::FindCandidates { booking, ask, radius, exclude, only } => {
             find(shared, booking, ask, radius, exclude, only).await.into_iter().collect()
         }
-        Effect::PersistOffer { booking, ask, provider, round, rank, distance, ttl, grace, deadline, width } => {
-            let new = NewOffer { booking, provider, round, rank, distance, ttl, grace, deadline, width };
+        Effect::PersistOffer { booking, ask, provider, round, rank, distance, ttl, grace, deadline, until, width } => {
+            let new = NewOffer { booking, provider, round, rank, distance, ttl, grace, deadline, until, width };
             vec![persist(shared, ask, &new).await]
         }
         Effect::ExpireOffer { booking, offer } => vec![expire(shared, booking, offer).await],
-        Effect::EndBooking { booking, reason } => vec![end(shared, booking, reason).await],
+        Effect::EndBooking { booking, reason, answer_by } => vec![end(shared, booking, reason, answer_by).await],
         Effect::Release { booking } => vec![release(shared, booking).await],
         Effect::Reload { booking, ask } => vec![reload(shared, booking, ask).await],
         Effect::Log(_) => Vec::new(),
@@ -195,10 +196,13 @@ async fn expire(shared: &Shared, booking: BookingId, offer: OfferId) -> Input {
     Input::ExpireFailed { booking, offer }
 }
 
-async fn end(shared: &Shared, booking: BookingId, reason: EndReason) -> Input {
+async fn end(shared: &Shared, booking: BookingId, reason: EndReason, answer_by: Timestamp) -> Input {
     for _ in 0..NOT_DUE_TRIES {
-        match bookings::end_by_system(&shared.pool, booking, reason).await {
+        match bookings::end_by_system(&shared.pool, booking, reason, answer_by).await {
             Ok(EndOutcome::Ended { view, closed }) => {
+                for offer in closed.iter().filter(|offer| offer.now && offer.end == OfferEnd::Expired) {
+                    shared.records.answered(offer.provider, false);
+                }
                 shared.tell_closed(&closed);
                 shared.tell_booking(&view, None);
                 metrics::counter!("spacall_searches_ended_total", "reason" => reason.as_str()).increment(1);

@@ -79,7 +79,7 @@ macro_rules! select {
              WHERE p.id = $1 AND p.type = 'therapist' AND p.verification_status = 'verified' AND p.is_active
                AND p.deleted_at IS NULL AND p.accepts_home_service AND p.user_id <> $3
                AND NOT EXISTS (SELECT 1 FROM customer_blocks c WHERE c.customer_id = $3 AND c.provider_id = p.id)
-               AND NOT EXISTS (SELECT 1 FROM bookings b WHERE b.id = $8 AND NOT b.price_is_estimate
+               AND NOT EXISTS (SELECT 1 FROM bookings b WHERE b.id = $8 AND b.provider_id IS NOT NULL AND NOT b.price_is_estimate
                                AND (ps.updated_at > b.created_at OR ps.price > b.service_price))
                AND (NOT $4 OR NOT $5 OR p.is_available)
                AND (NOT $4 OR NOT EXISTS (

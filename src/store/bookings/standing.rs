@@ -59,6 +59,7 @@ impl SearchRules {
             scheduled,
             rules: self.of(scheduled, &view.booking.service.slug, view.place),
             excluded: BTreeSet::new(),
+            silent: false,
             round: 1,
         })
     }
@@ -74,7 +75,8 @@ macro_rules! select {
                     b.type = 'home_service' AND b.deleted_at IS NULL AS dispatched, b.booking_type = 'scheduled' AS scheduled,
                     b.type = 'in_store' AND b.status = 'pending' AND b.deleted_at IS NULL AS asks_store,
                     s.slug AS service, l.latitude::float8 AS latitude, l.longitude::float8 AS longitude,
-                    COALESCE(o.excluded, '{}') AS excluded, COALESCE(o.last_round, 0) AS last_round,
+                    COALESCE(o.excluded, '{}') AS excluded, COALESCE(o.silent, FALSE) AS silent,
+                    COALESCE(o.last_round, 0) AS last_round,
                     COALESCE(live.ids, '{}') AS live_ids, COALESCE(live.providers, '{}') AS live_providers,
                     COALESCE(live.expiries, '{}') AS live_expiries
              FROM bookings b
@@ -87,6 +89,7 @@ macro_rules! select {
                                 SELECT 1 FROM booking_offers winner
                                 WHERE winner.booking_id = b.id AND winner.round = lost.round
                                   AND winner.status = 'released' AND winner.responded_at >= lost.offered_at))) AS excluded,
+                        (array_agg(status ORDER BY id DESC) FILTER (WHERE provider_id = b.provider_id))[1] = 'expired' AS silent,
                         max(round)::int AS last_round
                  FROM booking_offers lost WHERE booking_id = b.id) o ON TRUE
              LEFT JOIN LATERAL (
@@ -111,6 +114,7 @@ struct Row {
     scheduled: bool,
     asks_store: bool,
     excluded: Vec<i64>,
+    silent: bool,
     last_round: i32,
     service: String,
     latitude: Option<f64>,
@@ -134,6 +138,7 @@ impl Row {
                     scheduled: self.scheduled,
                     rules: self.rules(search),
                     excluded: self.excluded.iter().copied().map(ProviderId).collect::<BTreeSet<_>>(),
+                    silent: self.silent,
                     round: u16::try_from(self.last_round).unwrap_or(0) + 1, // a SMALLINT that its CHECK keeps >= 1
                 },
                 live: self.live(),

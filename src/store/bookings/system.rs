@@ -14,10 +14,11 @@ use crate::core::ids::{BookingId, ProviderId, UserId};
 use crate::core::money::Money;
 use crate::core::scheduling;
 use crate::core::settings::Settings;
+use crate::core::time::Timestamp;
 use crate::store::offers::{ClosedOffer, withdraw};
 use crate::store::tx::{act_as, clock};
 use crate::store::{StoreError, promos, wallets};
-use crate::wire::time::from_chrono;
+use crate::wire::time::{from_chrono, to_chrono};
 
 /// What became of ending a search.
 #[derive(Clone, Debug)]
@@ -37,9 +38,14 @@ pub enum EndOutcome {
 }
 
 /// `pending` -> `cancelled` by the system. Guarded: only past the booking's deadline, or when it names its therapist, who said
-/// no, or nothing until his offer's time was over (a store's owner has until the deadline). Costs nothing; gives the promo code's
-/// use back; withdraws what is live.
-pub async fn end_by_system(pool: &PgPool, booking: BookingId, reason: EndReason) -> Result<EndOutcome, StoreError> {
+/// no, or nothing until `answer_by` and until his offer's time was over (a store's owner has until the deadline). Costs nothing;
+/// gives the promo code's use back; withdraws what is live.
+pub async fn end_by_system(
+    pool: &PgPool,
+    booking: BookingId,
+    reason: EndReason,
+    answer_by: Timestamp,
+) -> Result<EndOutcome, StoreError> {
     let mut tx = pool.begin().await?;
     let Some(row) = lock(&mut tx, booking).await? else { return Ok(EndOutcome::NotPending) };
     if row.status != "pending" {
@@ -50,7 +56,8 @@ pub async fn end_by_system(pool: &PgPool, booking: BookingId, reason: EndReason)
         return Ok(EndOutcome::NotDue((row.deadline - now).to_std().unwrap_or_default()));
     }
     if reason == EndReason::ProviderDidNotAnswer {
-        let until = asked_until(&mut tx, booking).await?.unwrap_or(row.deadline);
+        let answer_by = to_chrono(answer_by).unwrap_or(row.deadline);
+        let until = asked_until(&mut tx, booking).await?.map_or(answer_by, |until| until.max(answer_by));
         if until > now {
             return Ok(EndOutcome::NotDue((until - now).to_std().unwrap_or_default()));
         }
@@ -60,7 +67,7 @@ pub async fn end_by_system(pool: &PgPool, booking: BookingId, reason: EndReason)
     Ok(EndOutcome::Ended { view: Box::new(view), closed })
 }
 
-/// Nobody is silent before his time is over, or before he was asked: `None`. (The clock of the node that found him silent may be
+/// Nobody is silent before his time is over; `None`: he was not asked. (The clock of the node that found him silent may be
 /// ahead.) An offer that has ended is over whatever its time.
 async fn asked_until(tx: &mut PgConnection, booking: BookingId) -> Result<Option<DateTime<Utc>>, StoreError> {
     let until = sqlx::query_scalar(

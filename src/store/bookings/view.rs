@@ -76,7 +76,9 @@ macro_rules! select {
                     l.longitude::float8 AS longitude, l.distance_km::float8 AS distance_km,
                     l.estimated_travel_time_minutes,
                     b.service_price, b.distance_surcharge, b.platform_fee, b.tip_amount, b.promo_discount,
-                    b.total_amount, b.price_is_estimate, b.payment_method::text AS payment_method, b.customer_notes,
+                    b.total_amount,
+                    b.price_is_estimate OR (b.provider_id IS NULL AND b.status = 'pending') AS price_is_estimate,
+                    b.payment_method::text AS payment_method, b.customer_notes,
                     b.cancellation_reason, b.cancellation_fee,
                     CASE WHEN b.status <> 'cancelled' OR b.cancelled_by IS NULL THEN NULL
                          WHEN b.cancelled_by = b.customer_id THEN 'customer'

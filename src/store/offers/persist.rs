@@ -13,7 +13,7 @@ use crate::store::StoreError;
 use crate::store::bookings::{fit, lock};
 use crate::store::tx::begin_move;
 use crate::wire::stream::Offer;
-use crate::wire::time::from_chrono;
+use crate::wire::time::{from_chrono, to_chrono};
 
 /// What the dispatch machine decided.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -34,6 +34,8 @@ pub struct NewOffer {
     pub grace: Duration,
     /// Of the search that it belongs to: a booking that was given back since is searched for anew, by another one.
     pub deadline: Timestamp,
+    /// It ends then at the latest; not beyond the deadline.
+    pub until: Timestamp,
     /// Live offers of the booking at a time, at most.
     pub width: u16,
 }
@@ -45,7 +47,7 @@ pub struct Persisted {
     pub offer: OfferId,
     /// Who is asked.
     pub provider: ProviderId,
-    /// min(the booking's deadline, now + ttl + grace), by the database's clock.
+    /// min(until, now + ttl + grace), by the database's clock.
     pub expires_at: Timestamp,
     /// The person to tell.
     pub user: UserId,
@@ -100,7 +102,7 @@ pub async fn persist(pool: &PgPool, new: &NewOffer) -> Result<PersistOutcome, St
     if state.live >= i64::from(new.width) {
         return Ok(PersistOutcome::Enough);
     }
-    let Some((offer, expires_at)) = insert(&mut tx, new, booking.deadline).await? else {
+    let Some((offer, expires_at)) = insert(&mut tx, new).await? else {
         // What was due is expired all the same.
         tx.commit().await?;
         return Ok(PersistOutcome::ProviderTaken);
@@ -193,11 +195,7 @@ fn small(n: u16) -> i16 {
 }
 
 /// `None`: the therapist has a live offer, or this booking's round already asked him.
-async fn insert(
-    tx: &mut PgConnection,
-    new: &NewOffer,
-    deadline: DateTime<Utc>,
-) -> Result<Option<(i64, DateTime<Utc>)>, StoreError> {
+async fn insert(tx: &mut PgConnection, new: &NewOffer) -> Result<Option<(i64, DateTime<Utc>)>, StoreError> {
     Ok(sqlx::query_as(
         "INSERT INTO booking_offers
              (booking_id, provider_id, provider_type, booking_type, round, rank, distance_km, offered_at, expires_at)
@@ -212,7 +210,7 @@ async fn insert(
     .bind(small(new.round))
     .bind(small(new.rank))
     .bind(km_2(new.distance))
-    .bind(deadline)
+    .bind(to_chrono(new.until.min(new.deadline)))
     .bind((new.ttl + new.grace).as_secs_f64())
     .fetch_optional(tx)
     .await?)
