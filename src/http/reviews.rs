@@ -7,7 +7,8 @@ use axum::extract::State;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
-use super::auth::Caller;
+use super::auth::{Caller, Principal};
+use super::bookings::own;
 use super::extract::{Body, Given, PathId, PathUuid, read};
 use super::idempotency::{self, IdempotencyKey};
 use super::page::{Page, PageQuery};
@@ -121,6 +122,44 @@ pub async fn list(
         users::provider_by_uuid(&engine.pool, provider).await?.ok_or_else(|| Problem::not_found("Provider"))?;
     let rows = reviews::list(&engine.pool, provider, caller.is_admin(), query.ask()).await?;
     Ok(Json(query.of(rows, |review| review.id)))
+}
+
+/// A review, to everybody who is signed in; one that is hidden to who has written it and to admins.
+#[utoipa::path(
+    get,
+    path = "/v1/reviews/{id}",
+    tag = "reviews",
+    params(("id" = i64, Path)),
+    responses((status = 200, body = Review), (status = 404, body = ProblemBody))
+)]
+pub async fn show(
+    State(engine): State<Arc<Engine>>,
+    Caller(caller): Caller,
+    PathId(id): PathId,
+) -> Result<Json<Review>, Problem> {
+    shown(reviews::find(&engine.pool, id).await?, &caller)
+}
+
+/// What its customer says of a booking, to its parties; if it is hidden, to him and to admins.
+#[utoipa::path(
+    get,
+    path = "/v1/bookings/{uuid}/review",
+    tag = "reviews",
+    params(("uuid" = Uuid, Path)),
+    responses((status = 200, body = Review), (status = 404, body = ProblemBody))
+)]
+pub async fn of_booking(
+    State(engine): State<Arc<Engine>>,
+    Caller(caller): Caller,
+    PathUuid(uuid): PathUuid,
+) -> Result<Json<Review>, Problem> {
+    let booking = own(&engine, &caller, uuid).await?.id;
+    shown(reviews::of_booking(&engine.pool, booking).await?, &caller)
+}
+
+fn shown(review: Option<Review>, caller: &Principal) -> Result<Json<Review>, Problem> {
+    let review = review.and_then(|review| review.shown_to(caller.user, caller.is_admin()));
+    review.map(Json).ok_or_else(|| Problem::not_found("Review"))
 }
 
 /// What a provider says to a review.

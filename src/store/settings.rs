@@ -36,6 +36,14 @@ pub async fn list(pool: &PgPool) -> Result<Vec<SettingRow>, StoreError> {
         .await?)
 }
 
+/// A row.
+pub async fn find(pool: &PgPool, key: &str) -> Result<Option<SettingRow>, StoreError> {
+    Ok(sqlx::query_as("SELECT key, value, description, updated_at FROM app_settings WHERE key = $1")
+        .bind(key)
+        .fetch_optional(pool)
+        .await?)
+}
+
 /// The settings as they stand. A row that cannot be used (the Laravel application writes here too) does not stop the
 /// service: the value that the migrations seed holds instead, and the log says so.
 pub async fn load(pool: &PgPool) -> Result<Settings, StoreError> {

@@ -66,6 +66,9 @@ fn request(
         "/v1/provider-documents/{id}" => json!({"verification_status": "pending"}),
         "/v1/bookings/{uuid}/messages" => json!({"message": "x"}),
         "/v1/bookings/{uuid}/notes" => json!({"note": "x"}),
+        "/v1/blocks" => {
+            json!({"uuid": others.iter().find(|(prefix, _)| *prefix == "/v1/ops/fleet/{uuid}").map(|(_, id)| id)})
+        }
         "/v1/addresses" => addresses::home(),
         "/v1/addresses/{id}" => json!({"label": "work"}),
         path if accounts::ROUTES.contains(&path) => accounts::body(path, nth),
@@ -79,12 +82,20 @@ fn request(
 }
 
 /// Routes at which an admin is a stranger too.
-const BETWEEN_PARTIES: [(&str, &str); 3] =
-    [("PUT", "/v1/blocks/{uuid}"), ("DELETE", "/v1/blocks/{uuid}"), ("POST", "/v1/bookings/{uuid}/messages")];
+const BETWEEN_PARTIES: [(&str, &str); 4] = [
+    ("GET", "/v1/blocks/{uuid}"),
+    ("PUT", "/v1/blocks/{uuid}"),
+    ("DELETE", "/v1/blocks/{uuid}"),
+    ("POST", "/v1/bookings/{uuid}/messages"),
+];
+
+/// Routes about something that everybody may see who gets there.
+const OF_ALL: [(&str, &str); 3] =
+    [("GET", "/v1/providers/{uuid}/reviews"), ("GET", "/v1/reviews/{id}"), ("GET", "/v1/service-categories/{id}")];
 
 /// Routes about one booking or one offer: for who is let in but is a stranger, they are 404.
 fn is_of_a_party(route: &Route) -> bool {
-    if route.path == "/v1/providers/{uuid}/reviews" {
+    if OF_ALL.contains(&(route.method, route.path)) {
         return false;
     }
     route.path.contains("{id}") || (route.path.contains("{uuid}") && route.who != Who::Admin)
@@ -92,7 +103,8 @@ fn is_of_a_party(route: &Route) -> bool {
 
 /// Routes about what is its owner's alone: admins are strangers, too.
 fn is_of_its_owner(route: &Route) -> bool {
-    ["/v1/tokens/{id}", "/v1/device-tokens/{id}", "/v1/notifications/{uuid}/read"].contains(&route.path)
+    ["/v1/tokens/{id}", "/v1/device-tokens/{id}", "/v1/notifications/{uuid}", "/v1/notifications/{uuid}/read"]
+        .contains(&route.path)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -124,6 +136,8 @@ async fn every_route_as_every_role_as_a_stranger_and_without_a_token() {
         ("/v1/service-categories", category.to_string()),
         ("/v1/addresses", address["id"].to_string()),
         ("/v1/offers", offer.to_string()),
+        // What an admin has changed above.
+        ("/v1/audit-logs", "1".to_owned()),
         ("/v1/", uuid(&booking).to_owned()),
     ];
 
