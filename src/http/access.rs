@@ -44,6 +44,10 @@ impl Who {
             Self::Admin => (caller.is_admin(), "admins"),
             Self::SuperAdmin => (caller.is_super_admin(), "super admins"),
         };
+        if self == Self::Therapist && !admitted && caller.has_role("therapist") {
+            let how = r#"Register as a therapist first: POST /v1/providers with {"type": "therapist"}."#;
+            return Err(Problem::forbidden(how));
+        }
         if admitted { Ok(()) } else { Err(Problem::forbidden(format!("This is for {who}."))) }
     }
 
