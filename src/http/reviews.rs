@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
@@ -225,4 +226,22 @@ pub async fn moderate(
     let change = fields.finish(Some(change))?;
     let moderated = engine.moderate(id, caller.user, &change).await?;
     moderated.map(Json).ok_or_else(|| Problem::not_found("Review"))
+}
+
+/// Deletes a review: who has written it, or an admin. Once it is answered, questions at this node go by the provider's new rating.
+/// Its booking is not reviewed anew.
+#[utoipa::path(
+    delete,
+    path = "/v1/reviews/{id}",
+    tag = "reviews",
+    params(("id" = i64, Path)),
+    responses((status = 204, description = "Gone"), (status = 404, body = ProblemBody))
+)]
+pub async fn delete(
+    State(engine): State<Arc<Engine>>,
+    Caller(caller): Caller,
+    PathId(id): PathId,
+) -> Result<StatusCode, Problem> {
+    let gone = engine.delete_review(id, caller.user, caller.is_admin()).await?;
+    if gone { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::not_found("Review")) }
 }

@@ -241,6 +241,33 @@ pub async fn respond(pool: &PgPool, id: i64, by: UserId, response: &str) -> Resu
     Ok(Some(review))
 }
 
+/// Deletes a review softly: its author, or an admin, of whom it is noted; the provider's rating follows in the same transaction. Whose
+/// that is; `None`: there is no such review, or it is another's.
+///
+/// # Errors
+/// [`StoreError::Database`]
+pub async fn delete(pool: &PgPool, id: i64, by: UserId, admin: bool) -> Result<Option<ProviderId>, StoreError> {
+    let mut tx = pool.begin().await?;
+    act_as(&mut tx, Some(by)).await?;
+    let gone: Option<(i64, i64)> = sqlx::query_as(
+        "UPDATE reviews SET deleted_at = clock_timestamp()
+         WHERE id = $1 AND reviewer_type = 'customer' AND deleted_at IS NULL AND (reviewer_id = $2 OR $3)
+         RETURNING provider_id, reviewer_id",
+    )
+    .bind(id)
+    .bind(by.0)
+    .bind(admin)
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some((provider, reviewer)) = gone else { return Ok(None) };
+    if reviewer != by.0 {
+        let deleted = Change { by, action: "deleted", of: r"App\Models\Review", id, old: None, new: None };
+        audit_logs::write(&mut tx, deleted).await?;
+    }
+    commit(tx).await?;
+    Ok(Some(ProviderId(provider)))
+}
+
 /// What an admin changes of a review; `None`: that stays.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Moderation {

@@ -162,6 +162,15 @@ async fn every_resource_is_answered_as_it_is_described() {
     asking.ask(&hers, ("PUT", "/v1/bookings/{uuid}/messages/read"), &[&booking], none.clone(), 200).await;
     asking.ask(&hers, ("POST", "/v1/bookings/{uuid}/notes"), &[&booking], json!({"note": "dog"}), 201).await;
     asking.ask(&his, ("GET", "/v1/bookings/{uuid}/notes"), &[&booking], none.clone(), 200).await;
+    let note =
+        hers.get(&format!("/v1/bookings/{}/notes", booking.as_str().expect("a uuid"))).await.json["data"][0]["id"]
+            .clone();
+    let (one, ids) = ("/v1/bookings/{uuid}/notes/{id}", [&booking, &note]);
+    asking.ask(&hers, ("PATCH", one), &ids, json!({"note": "cat"}), 200).await;
+    asking.ask(&hers, ("PATCH", one), &ids, json!({}), 422).await;
+    asking.ask(&his, ("PATCH", one), &ids, json!({"note": "x"}), 404).await;
+    asking.ask(&hers, ("DELETE", one), &ids, none.clone(), 204).await;
+    asking.ask(&hers, ("DELETE", one), &ids, none.clone(), 404).await;
     asking.ask(&his, ("GET", "/v1/bookings/{uuid}/status-history"), &[&booking], none.clone(), 200).await;
     asking.ask(&hers, ("PUT", "/v1/blocks/{uuid}"), &[&him], json!({"reason": "x"}), 200).await;
     asking.ask(&hers, ("POST", "/v1/blocks"), &[], json!({"uuid": him}), 201).await;

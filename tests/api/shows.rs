@@ -207,3 +207,53 @@ async fn a_device_and_a_block_are_posted_as_they_are_put() {
         assert_eq!(hers.post("/v1/blocks", body.clone()).await.status, status, "{body}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_writes_a_review_or_a_note_takes_it_back() {
+    let server = Server::start().await;
+    let pool = server.pool();
+    let therapist = therapist_at(&server, "Luz", 300.0).await;
+    let (maria, ana, admin) = (people::customer(pool).await, people::customer(pool).await, people::admin(pool).await);
+    let (hers, his) = (server.api(&maria.token), server.api(&therapist.person.token));
+    let (strangers, ops) = (server.api(&ana.token), server.api(&admin.token));
+    let mut made = Vec::new();
+    for stars in [1, 5] {
+        let review = format!("/v1/bookings/{}/review", done(pool, &maria, &therapist, "card").await);
+        let id = hers.post(&review, json!({"overall_rating": stars})).await.json["id"].to_string();
+        made.push((review, format!("/v1/reviews/{id}")));
+    }
+    let rating = async || strangers.get(&nearby(HERE, "")).await.json["data"][0]["average_rating"].clone();
+    assert_eq!(rating().await, 3.0);
+    let (booked, review) = &made[0];
+    for other in [&his, &strangers] {
+        assert_eq!(other.delete(review).await.status, 404);
+    }
+    assert_eq!(hers.delete(review).await.status, 204);
+    assert_eq!(rating().await, 5.0, "matching goes by it from the answer on");
+    for path in [booked, review] {
+        assert_eq!((hers.get(path).await.status, ops.get(path).await.status), (404, 404), "{path}");
+    }
+    assert_eq!(hers.delete(review).await.status, 404, "it is gone");
+    assert_eq!(hers.post(booked, json!({"overall_rating": 2})).await.json["code"], "already_reviewed");
+    assert_eq!(ops.delete(&made[1].1).await.status, 204);
+    let log = ops.get("/v1/audit-logs?auditable_type=App%5CModels%5CReview").await.json["data"].clone();
+    assert_eq!((&log[0]["action"], &log[1]), (&json!("deleted"), &Value::Null), "an admin's alone: {log}");
+
+    let notes = booked.replace("/review", "/notes");
+    let note = hers.post(&notes, json!({"note": "The dog bites."})).await.json["id"].to_string();
+    let note = format!("{notes}/{note}");
+    let changed = hers.patch(&note, json!({"note": "The dog is friendly."})).await;
+    assert_eq!((changed.status, &changed.json["visibility"]), (200, &json!("all")), "{changed:?}");
+    assert_eq!(his.get(&notes).await.json["data"][0]["note"], "The dog is friendly.");
+    assert_eq!(hers.patch(&note, json!({"visibility": "internal"})).await.status, 422);
+    let elsewhere = made[1].0.replace("/review", "/notes") + note.strip_prefix(&notes).expect("an id");
+    assert_eq!(hers.patch(&elsewhere, json!({"note": "x"})).await.status, 404, "of another booking");
+    for other in [&his, &strangers] {
+        assert_eq!(other.patch(&note, json!({"note": "x"})).await.status, 404);
+        assert_eq!(other.delete(&note).await.status, 404);
+    }
+    assert_eq!(ops.patch(&note, json!({"note": "x"})).await.status, 404, "in her words or not at all");
+    assert_eq!(ops.delete(&note).await.status, 204);
+    assert_eq!(hers.patch(&note, json!({"note": "x"})).await.status, 404);
+    assert_eq!(his.get(&notes).await.json["data"], json!([]));
+}
