@@ -112,6 +112,16 @@ impl Engine {
         Ok(moderated)
     }
 
+    /// Deletes a review: see [`reviews::delete`]. False: there was none of his.
+    ///
+    /// # Errors
+    /// When the transaction failed.
+    pub async fn delete_review(&self, id: i64, by: UserId, admin: bool) -> Result<bool, StoreError> {
+        let provider = reviews::delete(&self.pool, id, by, admin).await?;
+        self.shown(provider).await;
+        Ok(provider.is_some())
+    }
+
     /// Returns when the catalog, and what everybody offers of it, is shown as it is committed; or when that takes too long.
     pub async fn catalog_shown(&self) {
         tokio::select! {

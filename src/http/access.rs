@@ -44,6 +44,10 @@ impl Who {
             Self::Admin => (caller.is_admin(), "admins"),
             Self::SuperAdmin => (caller.is_super_admin(), "super admins"),
         };
+        if self == Self::Therapist && !admitted && caller.has_role("therapist") {
+            let how = r#"Register as a therapist first: POST /v1/providers with {"type": "therapist"}."#;
+            return Err(Problem::forbidden(how));
+        }
         if admitted { Ok(()) } else { Err(Problem::forbidden(format!("This is for {who}."))) }
     }
 
@@ -144,20 +148,31 @@ pub const ROUTES: &[Route] = &[
     route("DELETE", "/v1/tokens/{id}", Who::SignedIn),
     route("GET", "/v1/device-tokens", Who::SignedIn),
     route("PUT", "/v1/device-tokens", Who::SignedIn),
+    route("POST", "/v1/device-tokens", Who::SignedIn),
+    route("GET", "/v1/device-tokens/{id}", Who::SignedIn),
     route("DELETE", "/v1/device-tokens/{id}", Who::SignedIn),
     route("GET", "/v1/notifications", Who::SignedIn),
+    route("GET", "/v1/notifications/{uuid}", Who::SignedIn),
     route("PUT", "/v1/notifications/{uuid}/read", Who::SignedIn),
     route("GET", "/v1/users", Who::Admin),
     route("GET", "/v1/users/{uuid}", Who::Admin),
     route("PATCH", "/v1/users/{uuid}", Who::Admin),
+    route("GET", "/v1/users/{uuid}/wallet", Who::Admin),
+    route("GET", "/v1/users/{uuid}/addresses", Who::Admin),
+    route("GET", "/v1/users/{uuid}/permissions", Who::Admin),
+    route("PUT", "/v1/users/{uuid}/permissions", Who::SuperAdmin),
+    route("GET", "/v1/users/{uuid}/roles", Who::Admin),
     route("PUT", "/v1/users/{uuid}/roles", Who::Admin),
     route("DELETE", "/v1/users/{uuid}", Who::Admin),
     route("GET", "/v1/roles", Who::Admin),
+    route("GET", "/v1/roles/{name}", Who::Admin),
     route("PUT", "/v1/roles/{name}/permissions", Who::SuperAdmin),
     route("GET", "/v1/permissions", Who::Admin),
     route("PUT", "/v1/permissions/{name}", Who::SuperAdmin),
+    route("GET", "/v1/permissions/{name}", Who::Admin),
     route("DELETE", "/v1/permissions/{name}", Who::SuperAdmin),
     route("GET", "/v1/audit-logs", Who::Admin),
+    route("GET", "/v1/audit-logs/{id}", Who::Admin),
     route("GET", "/v1/me", Who::SignedIn),
     route("PATCH", "/v1/me", Who::SignedIn),
     route("PUT", "/v1/me/availability", Who::Therapist),
@@ -174,6 +189,7 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/v1/offers/{id}/decline", Who::Therapist),
     route("GET", "/v1/wallet", Who::SignedIn),
     route("GET", "/v1/wallet/transactions", Who::SignedIn),
+    route("GET", "/v1/wallet/transactions/{id}", Who::SignedIn),
     route("POST", "/v1/wallet/topups", Who::Customer),
     route("GET", "/v1/transactions", Who::SignedIn),
     route("GET", "/v1/transactions/{uuid}", Who::SignedIn),
@@ -190,15 +206,19 @@ pub const ROUTES: &[Route] = &[
     route("PATCH", "/v1/promo-codes/{id}", Who::Admin),
     route("DELETE", "/v1/promo-codes/{id}", Who::Admin),
     route("POST", "/v1/bookings/{uuid}/review", Who::Customer),
+    route("GET", "/v1/bookings/{uuid}/review", Who::SignedIn),
     route("GET", "/v1/providers/{uuid}/reviews", Who::SignedIn),
     route("PUT", "/v1/reviews/{id}/response", Who::SignedIn),
+    route("GET", "/v1/reviews/{id}", Who::SignedIn),
     route("PATCH", "/v1/reviews/{id}", Who::Admin),
+    route("DELETE", "/v1/reviews/{id}", Who::SignedIn),
     route("POST", "/v1/services", Who::Admin),
     route("GET", "/v1/services/{service}", Who::Anyone),
     route("PATCH", "/v1/services/{service}", Who::Admin),
     route("DELETE", "/v1/services/{service}", Who::Admin),
     route("GET", "/v1/service-categories", Who::Anyone),
     route("POST", "/v1/service-categories", Who::Admin),
+    route("GET", "/v1/service-categories/{id}", Who::Anyone),
     route("PATCH", "/v1/service-categories/{id}", Who::Admin),
     route("DELETE", "/v1/service-categories/{id}", Who::Admin),
     route("POST", "/v1/providers", Who::Provider),
@@ -214,6 +234,7 @@ pub const ROUTES: &[Route] = &[
     route("DELETE", "/v1/providers/{uuid}/services/{service}", Who::SignedIn),
     route("GET", "/v1/providers/{uuid}/documents", Who::SignedIn),
     route("POST", "/v1/providers/{uuid}/documents", Who::SignedIn),
+    route("GET", "/v1/provider-documents/{id}", Who::SignedIn),
     route("PATCH", "/v1/provider-documents/{id}", Who::Admin),
     route("DELETE", "/v1/provider-documents/{id}", Who::SignedIn),
     route("GET", "/v1/providers/{uuid}/locations", Who::SignedIn),
@@ -222,8 +243,12 @@ pub const ROUTES: &[Route] = &[
     route("PUT", "/v1/bookings/{uuid}/messages/read", Who::SignedIn),
     route("GET", "/v1/bookings/{uuid}/notes", Who::SignedIn),
     route("POST", "/v1/bookings/{uuid}/notes", Who::SignedIn),
+    route("PATCH", "/v1/bookings/{uuid}/notes/{id}", Who::SignedIn),
+    route("DELETE", "/v1/bookings/{uuid}/notes/{id}", Who::SignedIn),
     route("GET", "/v1/bookings/{uuid}/status-history", Who::SignedIn),
     route("GET", "/v1/blocks", Who::SignedIn),
+    route("POST", "/v1/blocks", Who::SignedIn),
+    route("GET", "/v1/blocks/{uuid}", Who::SignedIn),
     route("PUT", "/v1/blocks/{uuid}", Who::SignedIn),
     route("DELETE", "/v1/blocks/{uuid}", Who::SignedIn),
     route("GET", "/v1/addresses", Who::SignedIn),
@@ -232,6 +257,7 @@ pub const ROUTES: &[Route] = &[
     route("PATCH", "/v1/addresses/{id}", Who::SignedIn),
     route("DELETE", "/v1/addresses/{id}", Who::SignedIn),
     route("GET", "/v1/settings", Who::Admin),
+    route("GET", "/v1/settings/{key}", Who::Admin),
     route("PUT", "/v1/settings/{key}", Who::Admin),
     map("GET", TokenIn::Cookie),
     map("POST", TokenIn::Form),
@@ -254,7 +280,8 @@ pub struct Table(matchit::Router<Vec<usize>>);
 pub struct Found {
     /// Of the path; `unmatched` for what is none of ours.
     pub pattern: &'static str,
-    /// In [`ROUTES`]; `None` when no route has this path with this method. HEAD is answered by GET's handler.
+    /// In [`ROUTES`]; `None` when no route has this path with this method. HEAD is answered by GET's handler, and PUT, where a path
+    /// has none, by PATCH's: Laravel's `apiResource` takes either.
     pub route: Option<usize>,
 }
 
@@ -272,8 +299,12 @@ impl Table {
     /// Where a request for this path goes. O(length of the path).
     pub fn find(&self, method: &str, path: &str) -> Found {
         let Ok(matched) = self.0.at(path) else { return Found { pattern: "unmatched", route: None } };
-        let method = if method == "HEAD" { "GET" } else { method };
-        let route = matched.value.iter().copied().find(|at| ROUTES[*at].method == method);
+        let of = |method| matched.value.iter().copied().find(|at| ROUTES[*at].method == method);
+        let route = match method {
+            "HEAD" => of("GET"),
+            "PUT" => of("PUT").or_else(|| of("PATCH")),
+            method => of(method),
+        };
         Found { pattern: matched.value.first().map_or("unmatched", |at| ROUTES[*at].path), route }
     }
 }
@@ -309,6 +340,7 @@ mod tests {
                 "/v1/auth/login",
                 "/v1/services/{service}",
                 "/v1/service-categories",
+                "/v1/service-categories/{id}",
                 "/ops/",
                 "/ops/{file}",
                 "/ops/logout"
@@ -351,6 +383,20 @@ mod tests {
         let table = Table::of_routes();
         let who = |method| table.find(method, "/v1/settings").route.map(|at| ROUTES[at].who);
         assert_eq!((who("HEAD"), who("DELETE")), (Some(Who::Admin), None));
+    }
+
+    #[test]
+    fn put_is_patch_where_there_is_only_that() {
+        let table = Table::of_routes();
+        let method = |path| table.find("PUT", path).route.map(|at| ROUTES[at].method);
+        for (path, expected) in [
+            ("/v1/addresses/1", Some("PATCH")),
+            ("/v1/me", Some("PATCH")),
+            ("/v1/settings/dispatch", Some("PUT")),
+            ("/v1/bookings", None),
+        ] {
+            assert_eq!(method(path), expected, "{path}");
+        }
     }
 
     #[test]

@@ -11,10 +11,11 @@ use serde_json::json;
 
 use super::auth::{Caller, Principal};
 use super::columns::Reading;
-use super::extract::{Body, PathId, read};
+use super::extract::{Body, PathId, PathUuid, read};
 use super::idempotency::{self, IdempotencyKey, MakingPrivate};
 use super::page::{Page, PageQuery};
 use super::problem::{Problem, ProblemBody};
+use super::users;
 use crate::core::ids::UserId;
 use crate::engine::Engine;
 use crate::store::addresses::{self, AddressRow};
@@ -94,6 +95,27 @@ pub async fn list(
     query: PageQuery,
 ) -> Result<Json<Page<AddressRow>>, Problem> {
     let rows = addresses::list(&engine.pool, caller.user, query.ask()).await?;
+    Ok(Json(query.of(rows, |row| row.id)))
+}
+
+/// A user's saved addresses, the newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/users/{uuid}/addresses",
+    tag = "admin",
+    params(
+        ("uuid" = Uuid, Path),
+        PageQuery,
+    ),
+    responses((status = 200, body = Page<AddressRow>), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody))
+)]
+pub async fn of_user(
+    State(engine): State<Arc<Engine>>,
+    PathUuid(uuid): PathUuid,
+    query: PageQuery,
+) -> Result<Json<Page<AddressRow>>, Problem> {
+    let user = users::id_of(&engine, uuid).await?;
+    let rows = addresses::list(&engine.pool, user, query.ask()).await?;
     Ok(Json(query.of(rows, |row| row.id)))
 }
 

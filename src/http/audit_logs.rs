@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 
-use super::extract::{Fields, read};
+use super::extract::{Fields, PathId, read};
 use super::page::{Page, PageQuery};
 use super::problem::{Problem, ProblemBody};
 use crate::engine::Engine;
@@ -37,4 +37,16 @@ pub async fn list(
     let filter = fields.finish(Some(filter))?;
     let page = audit_logs::list(&engine.pool, filter, query.ask()).await?;
     Ok(Json(query.of(page, |entry| entry.id)))
+}
+
+/// A change.
+#[utoipa::path(
+    get,
+    path = "/v1/audit-logs/{id}",
+    tag = "admin",
+    params(("id" = i64, Path)),
+    responses((status = 200, body = Entry), (status = 404, body = ProblemBody))
+)]
+pub async fn show(State(engine): State<Arc<Engine>>, PathId(id): PathId) -> Result<Json<Entry>, Problem> {
+    audit_logs::find(&engine.pool, id).await?.map(Json).ok_or_else(|| Problem::not_found("Audit log"))
 }

@@ -6,9 +6,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
-use super::auth::Caller;
-use super::extract::{OptionalBody, PathUuid, read};
+use super::auth::{Caller, Principal};
+use super::extract::{Body, OptionalBody, PathUuid, read};
 use super::page::{Page, PageQuery};
 use super::problem::{Problem, ProblemBody};
 use crate::engine::Engine;
@@ -59,10 +60,44 @@ pub async fn put(
 ) -> Result<Json<BlockRow>, Problem> {
     let reason = body.fields.optional("reason", read::text(500));
     let reason = body.fields.finish(Some(reason))?;
+    block(&engine, &caller, uuid, reason).await.map(Json)
+}
+
+/// Whom to block.
+#[derive(Serialize, Deserialize, utoipa::ToSchema)]
+pub struct NewBlock {
+    /// As in `PUT /v1/blocks/{uuid}`; also taken as `provider_uuid` or `customer_uuid`.
+    pub uuid: Uuid,
+    /// For himself and for ops, at most 500 characters.
+    pub reason: Option<String>,
+}
+
+/// The same as `PUT /v1/blocks/{uuid}`: who is blocked already is not blocked twice.
+#[utoipa::path(
+    post,
+    path = "/v1/blocks",
+    tag = "blocks",
+    request_body = NewBlock,
+    responses((status = 201, body = BlockRow), (status = 404, body = ProblemBody),
+        (status = 409, description = "`too_many_blocks`", body = ProblemBody), (status = 422, body = ProblemBody))
+)]
+pub async fn create(
+    State(engine): State<Arc<Engine>>,
+    Caller(caller): Caller,
+    Body { mut fields, .. }: Body,
+) -> Result<(StatusCode, Json<BlockRow>), Problem> {
+    let name = ["provider_uuid", "customer_uuid"].into_iter().find(|name| fields.has(name)).unwrap_or("uuid");
+    let uuid = fields.required(name, read::uuid);
+    let reason = fields.optional("reason", read::text(500));
+    let uuid = fields.finish(uuid)?;
+    Ok((StatusCode::CREATED, Json(block(&engine, &caller, uuid, reason).await?)))
+}
+
+async fn block(engine: &Engine, caller: &Principal, uuid: Uuid, reason: Option<String>) -> Result<BlockRow, Problem> {
     match blocks::put(&engine.pool, caller.user, uuid, reason.as_deref()).await? {
         Put::Blocked(providers, row) => {
             engine.shown(providers).await;
-            Ok(Json(row))
+            Ok(row)
         }
         Put::Full => {
             let text = format!("You have blocked {}, the most that can be: take one back first.", blocks::MOST);
@@ -70,6 +105,22 @@ pub async fn put(
         }
         Put::Nobody => Err(Problem::not_found("Provider or customer")),
     }
+}
+
+/// Somebody whom the caller has blocked.
+#[utoipa::path(
+    get,
+    path = "/v1/blocks/{uuid}",
+    tag = "blocks",
+    params(("uuid" = Uuid, Path, description = "As listed")),
+    responses((status = 200, body = BlockRow), (status = 404, body = ProblemBody))
+)]
+pub async fn show(
+    State(engine): State<Arc<Engine>>,
+    Caller(caller): Caller,
+    PathUuid(uuid): PathUuid,
+) -> Result<Json<BlockRow>, Problem> {
+    blocks::find(&engine.pool, caller.user, uuid).await?.map(Json).ok_or_else(|| Problem::not_found("Block"))
 }
 
 /// Takes a block of the caller's own back. The other's, if there is one, stays.

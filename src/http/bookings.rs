@@ -140,7 +140,7 @@ pub async fn show(
     Caller(caller): Caller,
     PathUuid(uuid): PathUuid,
 ) -> Result<Json<Booking>, Problem> {
-    Ok(Json(own(&engine, &caller, uuid).await?.booking))
+    Ok(Json(own(&engine, &caller, uuid).await?.shown_to(caller.user)))
 }
 
 /// The caller's bookings, as customer, as therapist and as a store's owner, newest first; an admin sees everybody's.
@@ -163,7 +163,7 @@ pub async fn list(
     let status = fields.optional("status", read::word(STATUSES)).and_then(Status::parse);
     let status = fields.finish(Some(status))?;
     let views = bookings::list(&engine.pool, whose(&caller), status, query.ask()).await?;
-    Ok(Json(query.of(views, |view| view.id.0).map(|view| view.booking)))
+    Ok(Json(query.of(views, |view| view.id.0).map(|view| view.shown_to(caller.user))))
 }
 
 /// What happened to a booking, oldest first, to its parties: the first thousand changes.
@@ -236,7 +236,7 @@ pub async fn transition(
 
 /// Who has given a booking back sees of it what strangers see.
 fn as_far_as_his(view: BookingView, caller: &Principal) -> Booking {
-    if may_see(&view, caller) { view.booking } else { view.booking.for_a_stranger() }
+    if may_see(&view, caller) { view.shown_to(caller.user) } else { view.booking.for_a_stranger() }
 }
 
 fn refused(why: &Refusal, status: Status) -> Problem {

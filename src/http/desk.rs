@@ -117,7 +117,7 @@ impl Desk for FrontDesk {
     async fn watch(&self, member: &Member, booking: Uuid) -> Result<(Option<BookingId>, Booking), Refusal> {
         let view = bookings::view(&self.engine.pool, booking).await.map_err(failed)?;
         view.filter(|view| view.is_party(member.user))
-            .map(|view| ((view.customer == member.user).then_some(view.id), view.booking))
+            .map(|view| ((view.customer == member.user).then_some(view.id), view.shown_to(member.user)))
             .ok_or_else(|| Refusal::not_found("the booking"))
     }
 

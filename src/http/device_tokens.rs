@@ -7,8 +7,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Serialize;
 
-use super::auth::Caller;
-use super::extract::{Body, Given, PathId, read};
+use super::auth::{Caller, Principal};
+use super::extract::{Body, Fields, Given, PathId, read};
 use super::page::{Page, PageQuery};
 use super::problem::{Problem, ProblemBody};
 use crate::engine::Engine;
@@ -69,8 +69,28 @@ pub struct NewDeviceToken {
 pub async fn put(
     State(engine): State<Arc<Engine>>,
     Caller(caller): Caller,
-    Body { mut fields, .. }: Body,
+    Body { fields, .. }: Body,
 ) -> Result<Json<Device>, Problem> {
+    note(&engine, &caller, fields).await.map(Json)
+}
+
+/// The same as `PUT /v1/device-tokens`: a device that was noted before is not noted twice.
+#[utoipa::path(
+    post,
+    path = "/v1/device-tokens",
+    tag = "identity",
+    request_body = NewDeviceToken,
+    responses((status = 201, body = Device), (status = 422, body = ProblemBody))
+)]
+pub async fn create(
+    State(engine): State<Arc<Engine>>,
+    Caller(caller): Caller,
+    Body { fields, .. }: Body,
+) -> Result<(StatusCode, Json<Device>), Problem> {
+    Ok((StatusCode::CREATED, Json(note(&engine, &caller, fields).await?)))
+}
+
+async fn note(engine: &Engine, caller: &Principal, mut fields: Fields) -> Result<Device, Problem> {
     let device_type = fields.required("device_type", read::word(TYPES));
     let token = fields.required("token", push_token);
     let device = NewDevice {
@@ -82,7 +102,24 @@ pub async fn put(
     };
     let device = fields.finish(device_type.zip(token).map(|_| device))?;
     let device = device_tokens::put(&engine.pool, caller.user, caller.token, &device).await?;
-    device.map(Json).ok_or_else(Problem::unauthenticated)
+    device.ok_or_else(Problem::unauthenticated)
+}
+
+/// A device of the caller's.
+#[utoipa::path(
+    get,
+    path = "/v1/device-tokens/{id}",
+    tag = "identity",
+    params(("id" = i64, Path)),
+    responses((status = 200, body = Device), (status = 404, body = ProblemBody))
+)]
+pub async fn show(
+    State(engine): State<Arc<Engine>>,
+    Caller(caller): Caller,
+    PathId(id): PathId,
+) -> Result<Json<Device>, Problem> {
+    let device = device_tokens::find(&engine.pool, caller.user, id).await?;
+    device.map(Json).ok_or_else(|| Problem::not_found("Device token"))
 }
 
 fn push_token(given: Given<'_>) -> Result<String, String> {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::HttpBody;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 #[cfg(test)]
@@ -69,10 +69,13 @@ impl Guard {
     /// panics into 500.
     ///
     /// The span holds the route's pattern, never the query (customers' places) nor a header (tokens).
-    pub async fn answer(self: Arc<Self>, request: Request, peer: IpAddr) -> Response {
+    pub async fn answer(self: Arc<Self>, mut request: Request, peer: IpAddr) -> Response {
         let started = clock::monotonic();
         let method = request.method().clone();
         let found = self.table.find(method.as_str(), request.uri().path());
+        if method == Method::PUT && found.route.is_some_and(|at| ROUTES[at].method == "PATCH") {
+            *request.method_mut() = Method::PATCH;
+        }
         let id = request_id(request.headers());
         let span = tracing::info_span!(
             "request",

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
 use super::auth::{Caller, Principal};
 use super::bookings::own;
 use super::columns::Reading;
-use super::extract::{Body, Fields, PathUuid, read};
+use super::extract::{Body, Fields, PathId, PathUuid, read};
 use super::idempotency::{self, IdempotencyKey, Making};
 use super::page::{Page, PageQuery, WholeList};
 use super::problem::{Problem, ProblemBody};
@@ -70,15 +71,23 @@ fn reader(view: &BookingView, caller: &Principal) -> Reader {
     }
 }
 
-fn read_new(fields: Fields, reader: Reader) -> Result<Columns, Problem> {
-    let mut reading = Reading::of_new(fields);
-    reading.required("note", read::text(4_000));
-    let (words, usual): (&[&str], _) = match reader {
+/// For whom the reader may write, and for whom he does if he says nothing.
+fn visibilities(reader: Reader) -> (&'static [&'static str], &'static str) {
+    match reader {
         Reader::Admin => (&["internal", "customer", "provider", "all"], "internal"),
         Reader::Customer(_) | Reader::Provider(_) => (&["customer", "provider", "all"], "all"),
-    };
+    }
+}
+
+fn read_note(mut reading: Reading, words: &'static [&'static str]) -> Result<Columns, Problem> {
+    reading.required("note", read::text(4_000));
     reading.defaulted("visibility", read::word(words));
-    let mut columns = reading.finish()?;
+    reading.finish()
+}
+
+fn read_new(fields: Fields, reader: Reader) -> Result<Columns, Problem> {
+    let (words, usual) = visibilities(reader);
+    let mut columns = read_note(Reading::of_new(fields), words)?;
     if columns.get("visibility").is_none() {
         columns.set("visibility", usual);
     }
@@ -138,6 +147,58 @@ pub async fn create(
     };
     let row = notes::create(&mut once.tx, view.id, caller.user, columns, reader == Reader::Admin).await?;
     idempotency::made(once, &row, None, &format!("/v1/bookings/{uuid}/notes")).await
+}
+
+/// What to change of a note; what is not given stays.
+#[derive(Serialize, Deserialize, utoipa::ToSchema)]
+pub struct NoteChange {
+    /// At most 4,000 characters.
+    pub note: Option<String>,
+    /// As of a new one.
+    pub visibility: Option<String>,
+}
+
+/// Changes a note of the caller's own.
+#[utoipa::path(
+    patch,
+    path = "/v1/bookings/{uuid}/notes/{id}",
+    tag = "bookings",
+    params(("uuid" = Uuid, Path), ("id" = i64, Path)),
+    request_body = NoteChange,
+    responses((status = 200, body = NoteRow), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody))
+)]
+pub async fn change(
+    State(engine): State<Arc<Engine>>,
+    Caller(caller): Caller,
+    PathUuid(uuid): PathUuid,
+    PathId(id): PathId,
+    Body { fields, .. }: Body,
+) -> Result<Json<NoteRow>, Problem> {
+    let view = own(&engine, &caller, uuid).await?;
+    let reader = reader(&view, &caller);
+    let columns = read_note(Reading::of_change(fields), visibilities(reader).0)?;
+    let row = notes::change(&engine.pool, view.id, id, caller.user, &columns, reader == Reader::Admin).await?;
+    row.map(Json).ok_or_else(|| Problem::not_found("Note"))
+}
+
+/// Deletes a note of the caller's own; an admin anybody's.
+#[utoipa::path(
+    delete,
+    path = "/v1/bookings/{uuid}/notes/{id}",
+    tag = "bookings",
+    params(("uuid" = Uuid, Path), ("id" = i64, Path)),
+    responses((status = 204, description = "Gone"), (status = 404, body = ProblemBody))
+)]
+pub async fn delete(
+    State(engine): State<Arc<Engine>>,
+    Caller(caller): Caller,
+    PathUuid(uuid): PathUuid,
+    PathId(id): PathId,
+) -> Result<StatusCode, Problem> {
+    let view = own(&engine, &caller, uuid).await?;
+    let admin = reader(&view, &caller) == Reader::Admin;
+    let gone = notes::delete(&engine.pool, view.id, id, caller.user, admin).await?;
+    if gone { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::not_found("Note")) }
 }
 
 /// Every status that a booking has had, oldest first, to its parties.

@@ -35,6 +35,23 @@ pub async fn list(
     Ok(Json(query.of(page, |notification| notification.id)))
 }
 
+/// Something that the caller was told.
+#[utoipa::path(
+    get,
+    path = "/v1/notifications/{uuid}",
+    tag = "identity",
+    params(("uuid" = Uuid, Path)),
+    responses((status = 200, body = Notification), (status = 404, body = ProblemBody))
+)]
+pub async fn show(
+    State(engine): State<Arc<Engine>>,
+    Caller(caller): Caller,
+    PathUuid(uuid): PathUuid,
+) -> Result<Json<Notification>, Problem> {
+    let found = notifications::find(&engine.pool, caller.user, uuid).await?;
+    found.map(Json).ok_or_else(|| Problem::not_found("Notification"))
+}
+
 /// Notes that the caller has read it; when he first did stays.
 #[utoipa::path(
     put,

@@ -52,7 +52,7 @@ pub async fn accept(
     _: OptionalBody,
 ) -> Result<Json<Booking>, Problem> {
     match engine.accept(OfferId(id), therapist(&caller)?).await? {
-        AcceptOutcome::Accepted(accepted) => Ok(Json(accepted.view.booking)),
+        AcceptOutcome::Accepted(accepted) => Ok(Json(accepted.view.shown_to(caller.user))),
         AcceptOutcome::Gone { reason, .. } => Err(gone(reason)),
         AcceptOutcome::Unpaid { .. } => Err(payment::insufficient_balance()),
         AcceptOutcome::NotYours => Err(Problem::not_found("Offer")),

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
-use super::auth::Caller;
+use super::auth::{Caller, Principal};
+use super::bookings::own;
 use super::extract::{Body, Given, PathId, PathUuid, read};
 use super::idempotency::{self, IdempotencyKey};
 use super::page::{Page, PageQuery};
@@ -123,6 +125,44 @@ pub async fn list(
     Ok(Json(query.of(rows, |review| review.id)))
 }
 
+/// A review, to everybody who is signed in; one that is hidden to who has written it and to admins.
+#[utoipa::path(
+    get,
+    path = "/v1/reviews/{id}",
+    tag = "reviews",
+    params(("id" = i64, Path)),
+    responses((status = 200, body = Review), (status = 404, body = ProblemBody))
+)]
+pub async fn show(
+    State(engine): State<Arc<Engine>>,
+    Caller(caller): Caller,
+    PathId(id): PathId,
+) -> Result<Json<Review>, Problem> {
+    shown(reviews::find(&engine.pool, id).await?, &caller)
+}
+
+/// What its customer says of a booking, to its parties; if it is hidden, to him and to admins.
+#[utoipa::path(
+    get,
+    path = "/v1/bookings/{uuid}/review",
+    tag = "reviews",
+    params(("uuid" = Uuid, Path)),
+    responses((status = 200, body = Review), (status = 404, body = ProblemBody))
+)]
+pub async fn of_booking(
+    State(engine): State<Arc<Engine>>,
+    Caller(caller): Caller,
+    PathUuid(uuid): PathUuid,
+) -> Result<Json<Review>, Problem> {
+    let booking = own(&engine, &caller, uuid).await?.id;
+    shown(reviews::of_booking(&engine.pool, booking).await?, &caller)
+}
+
+fn shown(review: Option<Review>, caller: &Principal) -> Result<Json<Review>, Problem> {
+    let review = review.and_then(|review| review.shown_to(caller.user, caller.is_admin()));
+    review.map(Json).ok_or_else(|| Problem::not_found("Review"))
+}
+
 /// What a provider says to a review.
 #[derive(Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ReviewResponse {
@@ -186,4 +226,22 @@ pub async fn moderate(
     let change = fields.finish(Some(change))?;
     let moderated = engine.moderate(id, caller.user, &change).await?;
     moderated.map(Json).ok_or_else(|| Problem::not_found("Review"))
+}
+
+/// Deletes a review: who has written it, or an admin. Once it is answered, questions at this node go by the provider's new rating.
+/// Its booking is not reviewed anew.
+#[utoipa::path(
+    delete,
+    path = "/v1/reviews/{id}",
+    tag = "reviews",
+    params(("id" = i64, Path)),
+    responses((status = 204, description = "Gone"), (status = 404, body = ProblemBody))
+)]
+pub async fn delete(
+    State(engine): State<Arc<Engine>>,
+    Caller(caller): Caller,
+    PathId(id): PathId,
+) -> Result<StatusCode, Problem> {
+    let gone = engine.delete_review(id, caller.user, caller.is_admin()).await?;
+    if gone { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::not_found("Review")) }
 }

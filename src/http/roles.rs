@@ -13,9 +13,10 @@ use super::auth::Caller;
 use super::extract::{self, Body, Fields, Given, OptionalBody, PathUuid, read};
 use super::page::{Page, WholeList};
 use super::problem::{Problem, ProblemBody};
+use super::users;
 use crate::engine::Engine;
 use crate::store::directory::{self, User};
-use crate::store::roles::{self, Permission, Role};
+use crate::store::roles::{self, Permission, Role, UserPermissions};
 
 /// Names in one request.
 const MOST: usize = 1_000;
@@ -41,6 +42,70 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
 )]
 pub async fn list(State(engine): State<Arc<Engine>>, list: WholeList) -> Result<Json<Page<Role>>, Problem> {
     Ok(Json(list.page(roles::list(&engine.pool).await?)))
+}
+
+/// A role.
+#[utoipa::path(
+    get,
+    path = "/v1/roles/{name}",
+    tag = "admin",
+    params(("name" = String, Path, description = "Of a role")),
+    responses((status = 200, body = Role), (status = 404, body = ProblemBody))
+)]
+pub async fn show(State(engine): State<Arc<Engine>>, Name(name): Name) -> Result<Json<Role>, Problem> {
+    roles::find(&engine.pool, &name).await?.map(Json).ok_or_else(|| Problem::not_found("Role"))
+}
+
+/// The roles of a user.
+#[utoipa::path(
+    get,
+    path = "/v1/users/{uuid}/roles",
+    tag = "admin",
+    params(("uuid" = Uuid, Path), WholeList),
+    responses((status = 200, body = Page<Role>), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody))
+)]
+pub async fn of_user(
+    State(engine): State<Arc<Engine>>,
+    PathUuid(uuid): PathUuid,
+    list: WholeList,
+) -> Result<Json<Page<Role>>, Problem> {
+    let user = users::id_of(&engine, uuid).await?;
+    Ok(Json(list.page(roles::of_user(&engine.pool, user).await?)))
+}
+
+/// What a user is permitted, by himself and by his roles.
+#[utoipa::path(
+    get,
+    path = "/v1/users/{uuid}/permissions",
+    tag = "admin",
+    params(("uuid" = Uuid, Path)),
+    responses((status = 200, body = UserPermissions), (status = 404, body = ProblemBody))
+)]
+pub async fn permissions_of_user(
+    State(engine): State<Arc<Engine>>,
+    PathUuid(uuid): PathUuid,
+) -> Result<Json<UserPermissions>, Problem> {
+    let user = users::id_of(&engine, uuid).await?;
+    Ok(Json(roles::permissions_of_user(&engine.pool, user).await?))
+}
+
+/// Gives a user these permissions and no others, besides what his roles permit. It is written into `audit_logs`.
+#[utoipa::path(
+    put,
+    path = "/v1/users/{uuid}/permissions",
+    tag = "admin",
+    params(("uuid" = Uuid, Path)),
+    request_body = Permissions,
+    responses((status = 200, body = UserPermissions), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody))
+)]
+pub async fn put_permissions_of_user(
+    State(engine): State<Arc<Engine>>,
+    Caller(caller): Caller,
+    PathUuid(uuid): PathUuid,
+    Body { fields, .. }: Body,
+) -> Result<Json<UserPermissions>, Problem> {
+    let names = names(fields, "permissions")?;
+    Ok(Json(roles::set_permissions_of_user(&engine.pool, caller.user, uuid, &names).await?))
 }
 
 /// Every permission, by name.
@@ -119,6 +184,18 @@ pub async fn put_permissions(
     let names = names(fields, "permissions")?;
     let role = roles::set_permissions(&engine.pool, caller.user, &role, &names).await?;
     Ok(Json(role))
+}
+
+/// A permission.
+#[utoipa::path(
+    get,
+    path = "/v1/permissions/{name}",
+    tag = "admin",
+    params(("name" = String, Path, description = "Of a permission")),
+    responses((status = 200, body = Permission), (status = 404, body = ProblemBody))
+)]
+pub async fn show_permission(State(engine): State<Arc<Engine>>, Name(name): Name) -> Result<Json<Permission>, Problem> {
+    roles::permission(&engine.pool, &name).await?.map(Json).ok_or_else(|| Problem::not_found("Permission"))
 }
 
 /// Makes a permission, unless there is one of this name. It is written into `audit_logs`.

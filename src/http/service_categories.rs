@@ -73,6 +73,27 @@ pub async fn list(
     Ok(Json(list.page(rows)))
 }
 
+/// A category that is shown; to admins, with their token, any.
+#[utoipa::path(
+    get,
+    path = "/v1/service-categories/{id}",
+    tag = "catalog",
+    params(("id" = i64, Path)),
+    responses((status = 200, body = CategoryRow), (status = 404, body = ProblemBody))
+)]
+pub async fn show(
+    State(engine): State<Arc<Engine>>,
+    caller: MaybeCaller,
+    PathId(id): PathId,
+) -> Result<Json<CategoryRow>, Problem> {
+    let row = categories::find(&engine.pool, id).await?.ok_or_else(not_found)?;
+    if row.is_active || caller.is_admin().await? { Ok(Json(row)) } else { Err(not_found()) }
+}
+
+fn not_found() -> Problem {
+    Problem::not_found("Category")
+}
+
 /// Makes a category. Once it is answered, this node shows it.
 #[utoipa::path(
     post,
@@ -120,7 +141,7 @@ pub async fn update(
 ) -> Result<Json<CategoryRow>, Problem> {
     let columns = read_columns(Reading::of_change(fields))?;
     let row = categories::change(&engine.pool, id, &columns, caller.user).await?;
-    let row = row.ok_or_else(|| Problem::not_found("Category"))?;
+    let row = row.ok_or_else(not_found)?;
     engine.catalog_shown().await;
     Ok(Json(row))
 }
@@ -151,6 +172,6 @@ pub async fn delete(
             let text = format!("The category has {services} services: move or delete them first.");
             Err(Problem::conflict("category_in_use", text).with("services", services))
         }
-        Deleted::NotFound => Err(Problem::not_found("Category")),
+        Deleted::NotFound => Err(not_found()),
     }
 }

@@ -48,6 +48,18 @@ pub async fn list(State(engine): State<Arc<Engine>>, list: WholeList) -> Result<
     Ok(Json(list.page(rows)))
 }
 
+/// A setting as it is stored.
+#[utoipa::path(
+    get,
+    path = "/v1/settings/{key}",
+    tag = "ops",
+    params(("key" = String, Path, description = "Of an existing setting")),
+    responses((status = 200, body = SettingRow), (status = 404, description = "No such setting", body = ProblemBody))
+)]
+pub async fn show(State(engine): State<Arc<Engine>>, Key(key): Key) -> Result<Json<SettingRow>, Problem> {
+    settings::find(&engine.pool, &key).await?.map(Json).ok_or_else(|| Problem::not_found("Setting"))
+}
+
 /// Changes a setting. It is felt within 2 s, by bookings made from then on.
 ///
 /// Only keys that this service reads can be changed here: each has a shape, and the value is checked against it.

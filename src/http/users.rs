@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use chrono::NaiveDate;
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::accounts::taken;
 use super::auth::{Authenticator, Caller};
@@ -63,6 +64,12 @@ pub async fn list(
     let filter = fields.finish(Some(filter))?;
     let page = directory::list(&engine.pool, filter, query.ask()).await?;
     Ok(Json(query.of(page, |user| user.id)))
+}
+
+/// The live user with this public id.
+pub(super) async fn id_of(engine: &Engine, uuid: Uuid) -> Result<UserId, Problem> {
+    let user = directory::find(&engine.pool, uuid).await?;
+    user.map(|user| UserId(user.id)).ok_or_else(|| Problem::not_found("User"))
 }
 
 /// A live user.

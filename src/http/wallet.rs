@@ -8,11 +8,12 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 
 use super::auth::Caller;
-use super::extract::{Body, read};
+use super::extract::{Body, PathId, PathUuid, read};
 use super::idempotency::{self, IdempotencyKey};
 use super::page::{Page, PageQuery};
 use super::problem::{Problem, ProblemBody};
-use super::transactions::TRANSACTIONS;
+use super::transactions::{TRANSACTIONS, whose};
+use super::users;
 use crate::core::money::Money;
 use crate::engine::Engine;
 use crate::store::transactions::Transaction;
@@ -50,6 +51,36 @@ pub async fn ledger(
 ) -> Result<Json<Page<LedgerLine>>, Problem> {
     let lines = wallets::ledger(&engine.pool, caller.user, query.ask()).await?;
     Ok(Json(query.of(lines, |line| line.id)))
+}
+
+/// A line of the caller's ledger; to an admin anybody's.
+#[utoipa::path(
+    get,
+    path = "/v1/wallet/transactions/{id}",
+    tag = "money",
+    params(("id" = i64, Path)),
+    responses((status = 200, body = LedgerLine), (status = 404, body = ProblemBody))
+)]
+pub async fn line(
+    State(engine): State<Arc<Engine>>,
+    Caller(caller): Caller,
+    PathId(id): PathId,
+) -> Result<Json<LedgerLine>, Problem> {
+    let line = wallets::line(&engine.pool, id, whose(&caller)).await?;
+    line.map(Json).ok_or_else(|| Problem::not_found("Wallet transaction"))
+}
+
+/// A user's wallet; an empty one if nothing was ever in it.
+#[utoipa::path(
+    get,
+    path = "/v1/users/{uuid}/wallet",
+    tag = "admin",
+    params(("uuid" = Uuid, Path)),
+    responses((status = 200, body = Wallet), (status = 404, body = ProblemBody))
+)]
+pub async fn of_user(State(engine): State<Arc<Engine>>, PathUuid(uuid): PathUuid) -> Result<Json<Wallet>, Problem> {
+    let user = users::id_of(&engine, uuid).await?;
+    Ok(Json(wallets::of(&engine.pool, user).await?))
 }
 
 /// How much is to be put in, and how it is paid.

@@ -92,13 +92,20 @@ pub struct Filter {
     pub user: Option<Uuid>,
 }
 
+const SELECT: &str =
+    "SELECT a.id, u.uuid AS user_uuid, a.action, a.auditable_type, a.auditable_id, a.old_values, a.new_values,
+            host(a.ip_address) AS ip_address, a.user_agent, a.created_at
+     FROM audit_logs a LEFT JOIN users u ON u.id = a.user_id WHERE TRUE";
+
+/// An entry.
+pub async fn find(pool: &PgPool, id: i64) -> Result<Option<Entry>, StoreError> {
+    let mut query = QueryBuilder::new(SELECT);
+    Ok(query.push(" AND a.id = ").push_bind(id).build_query_as().fetch_optional(pool).await?)
+}
+
 /// A page of entries, newest first.
 pub async fn list(pool: &PgPool, filter: Filter, ask: Ask) -> Result<Rows<Entry>, StoreError> {
-    let mut query = QueryBuilder::new(
-        "SELECT a.id, u.uuid AS user_uuid, a.action, a.auditable_type, a.auditable_id, a.old_values, a.new_values,
-                host(a.ip_address) AS ip_address, a.user_agent, a.created_at
-         FROM audit_logs a LEFT JOIN users u ON u.id = a.user_id WHERE TRUE",
-    );
+    let mut query = QueryBuilder::new(SELECT);
     if let Some(of) = filter.auditable_type {
         query.push(" AND a.auditable_type = ").push_bind(of);
     }

@@ -54,6 +54,13 @@ pub async fn list(pool: &PgPool, user: UserId, ask: Ask) -> Result<Rows<BlockRow
     pages::read(pool, select, "b.id", |id| id, ask).await
 }
 
+/// One whom `user` has blocked. `None`: he has not.
+pub async fn find(pool: &PgPool, user: UserId, uuid: Uuid) -> Result<Option<BlockRow>, StoreError> {
+    let mut select = QueryBuilder::new(LISTED);
+    select.push_bind(user.0).push(" AND b.uuid = ").push_bind(uuid);
+    Ok(select.build_query_as().fetch_optional(pool).await?)
+}
+
 /// What became of a block that was wanted.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Put {

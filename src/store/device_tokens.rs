@@ -47,15 +47,23 @@ pub struct Device {
     pub created_at: DateTime<Utc>,
 }
 
+const OF_USER: &str =
+    "SELECT id, device_type::text AS device_type, token, device_name, device_os_version, app_version, is_active,
+            last_used_at, created_at
+     FROM device_tokens WHERE user_id = ";
+
 /// A page of a user's devices, newest first.
 pub async fn list(pool: &PgPool, user: UserId, ask: Ask) -> Result<Rows<Device>, StoreError> {
-    let mut query = QueryBuilder::new(
-        "SELECT id, device_type::text AS device_type, token, device_name, device_os_version, app_version, is_active,
-                last_used_at, created_at
-         FROM device_tokens WHERE user_id = ",
-    );
+    let mut query = QueryBuilder::new(OF_USER);
     query.push_bind(user.0);
     pages::read(pool, query, "id", |id| id, ask).await
+}
+
+/// A device of the user's. `None`: there is none, or it is another's.
+pub async fn find(pool: &PgPool, user: UserId, id: i64) -> Result<Option<Device>, StoreError> {
+    let mut query = QueryBuilder::new(OF_USER);
+    query.push_bind(user.0).push(" AND id = ").push_bind(id);
+    Ok(query.build_query_as().fetch_optional(pool).await?)
 }
 
 /// Notes a device of the user's (another user's, if it was his) until the token that says so is taken away. `None`: it is already.

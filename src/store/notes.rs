@@ -75,3 +75,42 @@ pub async fn create(
     let mut select = QueryBuilder::new(SELECT);
     Ok(select.push(" AND n.id = ").push_bind(id).build_query_as().fetch_one(tx).await?)
 }
+
+/// Changes a note of `author`'s own; `None`: there is none. `admin`: that an admin changed it is noted.
+pub async fn change(
+    pool: &PgPool,
+    booking: BookingId,
+    id: i64,
+    author: UserId,
+    columns: &Columns,
+    admin: bool,
+) -> Result<Option<NoteRow>, RowError> {
+    let mut tx = pool.begin().await?;
+    if !hold(&mut tx, booking, id, Some(author)).await? {
+        return Ok(None);
+    }
+    rows::update(&mut tx, &TABLE, id, columns, Some(author).filter(|_| admin)).await?;
+    let mut select = QueryBuilder::new(SELECT);
+    let row = select.push(" AND n.id = ").push_bind(id).build_query_as().fetch_optional(&mut *tx).await?;
+    tx.commit().await?;
+    Ok(row)
+}
+
+/// Deletes a note softly: of `by`'s own, or, as an admin, anybody's, which is noted. False: there is none.
+pub async fn delete(pool: &PgPool, booking: BookingId, id: i64, by: UserId, admin: bool) -> Result<bool, RowError> {
+    let mut tx = pool.begin().await?;
+    let there = hold(&mut tx, booking, id, Some(by).filter(|_| !admin)).await?;
+    let gone = there && rows::delete(&mut tx, &TABLE, id, true, Some(by).filter(|_| admin)).await?;
+    tx.commit().await?;
+    Ok(gone)
+}
+
+/// Holds a booking's note until the transaction ends; false: there is none, or it is not this author's.
+async fn hold(tx: &mut PgConnection, booking: BookingId, id: i64, author: Option<UserId>) -> Result<bool, StoreError> {
+    let there = sqlx::query(
+        "SELECT 1 FROM booking_notes WHERE id = $1 AND booking_id = $2 AND ($3::bigint IS NULL OR author_id = $3)
+           AND deleted_at IS NULL FOR NO KEY UPDATE",
+    );
+    let there = there.bind(id).bind(booking.0).bind(author.map(|author| author.0));
+    Ok(there.fetch_optional(tx).await?.is_some())
+}

@@ -59,6 +59,12 @@ pub async fn list(pool: &PgPool, user: UserId, unread: bool, ask: Ask) -> Result
     pages::read(pool, query, "id", |id| id, ask).await
 }
 
+/// One of a user's. `None`: there is none, or it is another's.
+pub async fn find(pool: &PgPool, user: UserId, uuid: Uuid) -> Result<Option<Notification>, StoreError> {
+    let sql = columns!("SELECT", " FROM notifications WHERE uuid = $1 AND user_id = $2");
+    Ok(sqlx::query_as(sql).bind(uuid).bind(user.0).fetch_optional(pool).await?)
+}
+
 /// Notes that the user has read one of his; when he first did stays. `None`: there is none, or it is another's.
 pub async fn read(pool: &PgPool, user: UserId, uuid: Uuid) -> Result<Option<Notification>, StoreError> {
     Ok(sqlx::query_as(columns!(

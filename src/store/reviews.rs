@@ -10,7 +10,7 @@ use super::audit_logs::{self, Change};
 use super::idempotency::{self, Key, Once};
 use super::pages::{Ask, Rows};
 use super::tx::{act_as, commit};
-use crate::core::ids::{ProviderId, UserId};
+use crate::core::ids::{BookingId, ProviderId, UserId};
 use crate::wire::time::WireTime;
 
 /// A review, to whoever looks for somebody good. It says no more of its customer than his first name.
@@ -55,12 +55,20 @@ pub struct Review {
     pub created_at: WireTime,
     #[serde(skip)]
     pub(crate) provider_id: i64,
+    #[serde(skip)]
+    pub(crate) reviewer_id: i64,
 }
 
 impl Review {
     /// Whose rating it is part of.
     pub fn provider(&self) -> ProviderId {
         ProviderId(self.provider_id)
+    }
+
+    /// As this user sees it, or an admin: what is hidden only its author does, and why only admins. `None`: not at all.
+    pub fn shown_to(self, user: UserId, admin: bool) -> Option<Self> {
+        let seen = admin || self.reviewer_id == user.0 || (self.is_visible && !self.is_flagged);
+        seen.then(|| Self { flagged_reason: self.flagged_reason.filter(|_| admin), ..self })
     }
 }
 
@@ -71,7 +79,7 @@ macro_rules! select {
             "SELECT r.id, p.uuid AS provider_uuid, CASE WHEN u.deleted_at IS NULL THEN u.first_name END AS first_name,
                     r.overall_rating, r.professionalism_rating, r.communication_rating, r.timeliness_rating,
                     r.quality_rating, r.comment, r.tags, r.response, r.responded_at, r.is_visible, r.is_flagged,
-                    r.flagged_reason, r.created_at, r.provider_id
+                    r.flagged_reason, r.created_at, r.provider_id, r.reviewer_id
              FROM reviews r JOIN providers p ON p.id = r.provider_id JOIN users u ON u.id = r.reviewer_id
              WHERE r.reviewer_type = 'customer' AND r.deleted_at IS NULL AND ",
             $tail
@@ -96,6 +104,22 @@ pub async fn list(pool: &PgPool, provider: ProviderId, hidden: bool, ask: Ask) -
         rows.iter_mut().for_each(|review| review.flagged_reason = None);
     }
     Ok(ask.rows(rows))
+}
+
+/// A review of a provider, hidden or not.
+///
+/// # Errors
+/// [`StoreError::Database`]
+pub async fn find(pool: &PgPool, id: i64) -> Result<Option<Review>, StoreError> {
+    Ok(sqlx::query_as(select!("r.id = $1")).bind(id).fetch_optional(pool).await?)
+}
+
+/// What its customer says of a booking, hidden or not.
+///
+/// # Errors
+/// [`StoreError::Database`]
+pub async fn of_booking(pool: &PgPool, booking: BookingId) -> Result<Option<Review>, StoreError> {
+    Ok(sqlx::query_as(select!("r.booking_id = $1")).bind(booking.0).fetch_optional(pool).await?)
 }
 
 async fn by_id(tx: &mut PgConnection, id: i64) -> Result<Review, StoreError> {
@@ -215,6 +239,33 @@ pub async fn respond(pool: &PgPool, id: i64, by: UserId, response: &str) -> Resu
     let review = Review { flagged_reason: None, ..by_id(&mut tx, id).await? };
     commit(tx).await?;
     Ok(Some(review))
+}
+
+/// Deletes a review softly: its author, or an admin, of whom it is noted; the provider's rating follows in the same transaction. Whose
+/// that is; `None`: there is no such review, or it is another's.
+///
+/// # Errors
+/// [`StoreError::Database`]
+pub async fn delete(pool: &PgPool, id: i64, by: UserId, admin: bool) -> Result<Option<ProviderId>, StoreError> {
+    let mut tx = pool.begin().await?;
+    act_as(&mut tx, Some(by)).await?;
+    let gone: Option<(i64, i64)> = sqlx::query_as(
+        "UPDATE reviews SET deleted_at = clock_timestamp()
+         WHERE id = $1 AND reviewer_type = 'customer' AND deleted_at IS NULL AND (reviewer_id = $2 OR $3)
+         RETURNING provider_id, reviewer_id",
+    )
+    .bind(id)
+    .bind(by.0)
+    .bind(admin)
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some((provider, reviewer)) = gone else { return Ok(None) };
+    if reviewer != by.0 {
+        let deleted = Change { by, action: "deleted", of: r"App\Models\Review", id, old: None, new: None };
+        audit_logs::write(&mut tx, deleted).await?;
+    }
+    commit(tx).await?;
+    Ok(Some(ProviderId(provider)))
 }
 
 /// What an admin changes of a review; `None`: that stays.

@@ -3,11 +3,13 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde_json::json;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgExecutor, PgPool};
+use uuid::Uuid;
 
 use super::StoreError;
 use super::audit_logs::{self, Change};
 use super::directory::{Refused, rank};
+use super::tokens::USER_MORPH;
 use crate::core::ids::UserId;
 
 /// Laravel's morph names.
@@ -55,6 +57,89 @@ pub async fn list(pool: &PgPool) -> Result<Vec<Role>, StoreError> {
     Ok(sqlx::query_as(select_role!(" ORDER BY r.id")).fetch_all(pool).await?)
 }
 
+/// A role.
+pub async fn find(pool: &PgPool, name: &str) -> Result<Option<Role>, StoreError> {
+    Ok(sqlx::query_as(select_role!(" AND r.name = $1")).bind(name).fetch_optional(pool).await?)
+}
+
+/// The roles of a user, in the order in which they were made.
+pub async fn of_user(pool: &PgPool, user: UserId) -> Result<Vec<Role>, StoreError> {
+    let sql = select_role!(
+        r" AND r.id IN (SELECT m.role_id FROM model_has_roles m WHERE m.model_id = $1 AND m.model_type = 'App\Models\User') ORDER BY r.id"
+    );
+    Ok(sqlx::query_as(sql).bind(user.0).fetch_all(pool).await?)
+}
+
+/// A permission.
+pub async fn permission(pool: &PgPool, name: &str) -> Result<Option<Permission>, StoreError> {
+    let sql = "SELECT id, name, created_at FROM permissions WHERE guard_name = 'api' AND name = $1";
+    Ok(sqlx::query_as(sql).bind(name).fetch_optional(pool).await?)
+}
+
+/// What a user is permitted.
+#[derive(Clone, PartialEq, Debug, Serialize, sqlx::FromRow, utoipa::ToSchema)]
+pub struct UserPermissions {
+    /// Names of permissions: those that he has himself.
+    #[schema(example = json!(["refund bookings"]))]
+    pub permissions: Vec<String>,
+    /// Those and what his roles permit, as the Laravel application understands it.
+    #[schema(example = json!(["refund bookings", "see reports"]))]
+    pub effective_permissions: Vec<String>,
+}
+
+/// What a user is permitted, by himself and by his roles.
+pub async fn permissions_of_user(db: impl PgExecutor<'_>, user: UserId) -> Result<UserPermissions, StoreError> {
+    let sql = r#"WITH own AS (SELECT m.permission_id FROM model_has_permissions m
+                              WHERE m.model_id = $1 AND m.model_type = 'App\Models\User'),
+                      of_roles AS (SELECT h.permission_id FROM model_has_roles m JOIN roles r ON r.id = m.role_id
+                                   JOIN role_has_permissions h ON h.role_id = r.id
+                                   WHERE m.model_id = $1 AND m.model_type = 'App\Models\User' AND r.guard_name = 'api')
+                 SELECT ARRAY(SELECT p.name::text COLLATE "C" FROM permissions p
+                              WHERE p.guard_name = 'api' AND p.id IN (TABLE own) ORDER BY 1) AS permissions,
+                        ARRAY(SELECT p.name::text COLLATE "C" FROM permissions p
+                              WHERE p.guard_name = 'api' AND p.id IN (TABLE own UNION TABLE of_roles) ORDER BY 1)
+                            AS effective_permissions"#;
+    Ok(sqlx::query_as(sql).bind(user.0).fetch_one(db).await?)
+}
+
+/// Gives a user these permissions and no others, besides what his roles permit.
+///
+/// # Errors
+/// [`Refused`].
+pub async fn set_permissions_of_user(
+    pool: &PgPool,
+    by: UserId,
+    uuid: Uuid,
+    names: &[String],
+) -> Result<UserPermissions, Refused> {
+    let mut tx = pool.begin().await?;
+    super_admin(&mut tx, by).await?;
+    let id: Option<i64> =
+        sqlx::query_scalar("SELECT id FROM users WHERE uuid = $1 AND deleted_at IS NULL FOR NO KEY UPDATE")
+            .bind(uuid)
+            .fetch_optional(&mut *tx)
+            .await?;
+    let id = id.ok_or(Refused::NotFound("User"))?;
+    let ids = known(&mut tx, names).await?;
+    let before = permissions_of_user(&mut *tx, UserId(id)).await?;
+    for sql in [
+        r"DELETE FROM model_has_permissions m USING permissions p
+          WHERE p.id = m.permission_id AND m.model_id = $1 AND m.model_type = 'App\Models\User' AND p.guard_name = 'api'
+            AND p.id <> ALL ($2)",
+        r"INSERT INTO model_has_permissions (permission_id, model_type, model_id)
+          SELECT unnest($2::bigint[]), 'App\Models\User', $1 ON CONFLICT DO NOTHING",
+    ] {
+        sqlx::query(sql).bind(id).bind(&ids).execute(&mut *tx).await?;
+    }
+    let after = permissions_of_user(&mut *tx, UserId(id)).await?;
+    if before.permissions != after.permissions {
+        let [old, new] = [&before, &after].map(|has| Some(json!({"permissions": has.permissions})));
+        audit_logs::write(&mut tx, Change { by, action: "updated", of: USER_MORPH, id, old, new }).await?;
+    }
+    tx.commit().await?;
+    Ok(after)
+}
+
 /// Every permission, by name.
 pub async fn permissions(pool: &PgPool) -> Result<Vec<Permission>, StoreError> {
     let sql = r#"SELECT id, name, created_at FROM permissions WHERE guard_name = 'api' ORDER BY name COLLATE "C""#;
@@ -73,19 +158,7 @@ pub async fn set_permissions(pool: &PgPool, by: UserId, role: &str, names: &[Str
         .fetch_optional(&mut *tx)
         .await?;
     let before = role.ok_or(Refused::NotFound("Role"))?;
-    // Locked, so that none of them goes meanwhile.
-    let known: Vec<(i64, String)> = sqlx::query_as(
-        "SELECT id, name::text FROM permissions WHERE name = ANY ($1) AND guard_name = 'api' ORDER BY id FOR KEY SHARE",
-    )
-    .bind(names)
-    .fetch_all(&mut *tx)
-    .await?;
-    let unknown: Vec<String> =
-        names.iter().filter(|name| known.iter().all(|(_, known)| known != *name)).cloned().collect();
-    if !unknown.is_empty() {
-        return Err(Refused::NoSuchNames("permissions", unknown));
-    }
-    let ids: Vec<i64> = known.iter().map(|(id, _)| *id).collect();
+    let ids = known(&mut tx, names).await?;
     for sql in [
         "DELETE FROM role_has_permissions WHERE role_id = $1 AND permission_id <> ALL ($2)",
         "INSERT INTO role_has_permissions (role_id, permission_id) SELECT $1, unnest($2::bigint[]) ON CONFLICT DO NOTHING",
@@ -99,6 +172,22 @@ pub async fn set_permissions(pool: &PgPool, by: UserId, role: &str, names: &[Str
     }
     tx.commit().await?;
     Ok(after)
+}
+
+/// The permissions of these names, locked, so that none of them goes meanwhile.
+async fn known(tx: &mut PgConnection, names: &[String]) -> Result<Vec<i64>, Refused> {
+    let known: Vec<(i64, String)> = sqlx::query_as(
+        "SELECT id, name::text FROM permissions WHERE name = ANY ($1) AND guard_name = 'api' ORDER BY id FOR KEY SHARE",
+    )
+    .bind(names)
+    .fetch_all(tx)
+    .await?;
+    let unknown: Vec<String> =
+        names.iter().filter(|name| known.iter().all(|(_, known)| known != *name)).cloned().collect();
+    if !unknown.is_empty() {
+        return Err(Refused::NoSuchNames("permissions", unknown));
+    }
+    Ok(known.into_iter().map(|(id, _)| id).collect())
 }
 
 /// Makes a permission, unless there is one of this name.
@@ -145,6 +234,6 @@ pub async fn delete_permission(pool: &PgPool, by: UserId, name: &str) -> Result<
     Ok(())
 }
 
-async fn super_admin(tx: &mut sqlx::PgConnection, by: UserId) -> Result<(), Refused> {
+async fn super_admin(tx: &mut PgConnection, by: UserId) -> Result<(), Refused> {
     if rank(tx, by).await?.super_admin { Ok(()) } else { Err(Refused::NotAllowed("This is for super admins.")) }
 }

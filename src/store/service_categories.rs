@@ -55,7 +55,8 @@ pub async fn list(pool: &PgPool, inactive: bool) -> Result<Vec<CategoryRow>, Sto
     Ok(sqlx::query_as(select!("$1 OR is_active ORDER BY sort_order, id")).bind(inactive).fetch_all(pool).await?)
 }
 
-async fn find(db: impl PgExecutor<'_>, id: i64) -> Result<Option<CategoryRow>, StoreError> {
+/// A category, shown or not.
+pub async fn find(db: impl PgExecutor<'_>, id: i64) -> Result<Option<CategoryRow>, StoreError> {
     Ok(sqlx::query_as(select!("id = $1")).bind(id).fetch_optional(db).await?)
 }
 

@@ -36,6 +36,14 @@ pub async fn list(pool: &PgPool) -> Result<Vec<SettingRow>, StoreError> {
         .await?)
 }
 
+/// A row.
+pub async fn find(pool: &PgPool, key: &str) -> Result<Option<SettingRow>, StoreError> {
+    Ok(sqlx::query_as("SELECT key, value, description, updated_at FROM app_settings WHERE key = $1")
+        .bind(key)
+        .fetch_optional(pool)
+        .await?)
+}
+
 /// The settings as they stand. A row that cannot be used (the Laravel application writes here too) does not stop the
 /// service: what `held` until now goes on to hold, and the log says so. A row that is not there means the value that the migrations seed.
 pub async fn load(pool: &PgPool, held: &Settings) -> Result<Settings, StoreError> {

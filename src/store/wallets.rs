@@ -85,17 +85,35 @@ pub struct LedgerLine {
     pub created_at: WireTime,
 }
 
+macro_rules! lines {
+    ($which:literal) => {
+        concat!(
+            r"SELECT l.id, l.type::text AS type, l.amount, w.currency, l.balance_before, l.balance_after,
+                     t.uuid AS transaction_uuid, b.uuid AS booking_uuid, l.description, l.created_at
+              FROM wallets w JOIN wallet_transactions l ON l.wallet_id = w.id
+              LEFT JOIN transactions t ON l.reference_type = 'App\Models\Transaction' AND t.id = l.reference_id
+              LEFT JOIN bookings b ON b.id = t.booking_id
+              WHERE ",
+            $which
+        )
+    };
+}
+
+/// A line of this user's ledger (`None`: of anybody's).
+///
+/// # Errors
+/// [`StoreError::Database`]
+pub async fn line(pool: &PgPool, id: i64, user: Option<UserId>) -> Result<Option<LedgerLine>, StoreError> {
+    let sql = lines!("l.id = $1 AND ($2::bigint IS NULL OR w.user_id = $2)");
+    Ok(sqlx::query_as(sql).bind(id).bind(user.map(|user| user.0)).fetch_optional(pool).await?)
+}
+
 /// A page of the user's ledger.
 ///
 /// # Errors
 /// [`StoreError::Database`]
 pub async fn ledger(pool: &PgPool, user: UserId, ask: Ask) -> Result<Rows<LedgerLine>, StoreError> {
-    let select = r"SELECT l.id, l.type::text AS type, l.amount, w.currency, l.balance_before, l.balance_after,
-                          t.uuid AS transaction_uuid, b.uuid AS booking_uuid, l.description, l.created_at
-                   FROM wallets w JOIN wallet_transactions l ON l.wallet_id = w.id
-                   LEFT JOIN transactions t ON l.reference_type = 'App\Models\Transaction' AND t.id = l.reference_id
-                   LEFT JOIN bookings b ON b.id = t.booking_id
-                   WHERE w.user_id = $3";
+    let select = lines!("w.user_id = $3");
     let rows =
         sqlx::query_as(ask.of(select, "l.id")).bind(ask.bound()).bind(ask.limit()).bind(user.0).fetch_all(pool).await?;
     Ok(ask.rows(rows))

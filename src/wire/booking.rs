@@ -43,6 +43,10 @@ pub struct Booking {
     /// What the customer pays.
     #[schema(value_type = String, example = "800.00")]
     pub total_amount: Money,
+    /// What the provider gets of it, tips aside, as his offer said: to him alone, from his accept on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "680.00")]
+    pub earnings: Option<Money>,
     /// `PHP`
     pub currency: String,
     /// True until a therapist accepts at his own price.

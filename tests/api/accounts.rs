@@ -24,6 +24,7 @@ pub const ROUTES: &[&str] = &[
     "/v1/me/password",
     "/v1/device-tokens",
     "/v1/users/{uuid}/roles",
+    "/v1/users/{uuid}/permissions",
     "/v1/roles/{name}/permissions",
 ];
 
@@ -41,7 +42,7 @@ pub fn body(route: &str, nth: usize) -> Value {
         "/v1/auth/login" => json!({"phone": format!("+6399900000{nth:02}"), "password": PASSWORD}),
         "/v1/device-tokens" => json!({"device_type": "web", "token": format!("push-{nth}")}),
         "/v1/users/{uuid}/roles" => json!({"roles": ["customer"]}),
-        "/v1/roles/{name}/permissions" => json!({"permissions": []}),
+        "/v1/users/{uuid}/permissions" | "/v1/roles/{name}/permissions" => json!({"permissions": []}),
         _ => json!({"current_password": PASSWORD, "password": PASSWORD}),
     }
 }
@@ -82,6 +83,8 @@ pub async fn answers(
     let told = "INSERT INTO notifications (user_id, type, title, body) VALUES ($1, 'news', 'News', 'x') RETURNING uuid";
     let told = sqlx::query_scalar::<_, uuid::Uuid>(told).bind(customer.user_id).fetch_one(server.pool()).await;
     let read = format!("/v1/notifications/{}/read", told.expect("a notification"));
+    let device = mine.post("/v1/device-tokens", body("/v1/device-tokens", 0)).await;
+    let noted = format!("/v1/device-tokens/{}", device.json["id"]);
     [
         ("post", "/v1/auth/register", 201, nobody.post("/v1/auth/register", whom(PASSWORD)).await),
         ("post", "/v1/auth/register", 422, nobody.post("/v1/auth/register", whom(PASSWORD)).await),
@@ -100,11 +103,21 @@ pub async fn answers(
         ("patch", "/v1/users/{uuid}", 200, patch(&top, &her, json!({"is_verified": false})).await),
         ("patch", "/v1/users/{uuid}", 409, patch(&top, &own, json!({"is_active": false})).await),
         ("put", "/v1/users/{uuid}/roles", 200, top.put(&(her + "/roles"), json!({"roles": ["customer"]})).await),
+        ("post", "/v1/device-tokens", 201, device),
+        ("get", "/v1/device-tokens/{id}", 200, mine.get(&noted).await),
+        ("get", "/v1/notifications/{uuid}", 200, mine.get(read.trim_end_matches("/read")).await),
+        ("get", "/v1/users/{uuid}/roles", 200, top.get(&format!("{own}/roles")).await),
+        ("get", "/v1/users/{uuid}/addresses", 200, top.get(&format!("{own}/addresses")).await),
+        ("get", "/v1/users/{uuid}/permissions", 200, top.get(&format!("{own}/permissions")).await),
         ("get", "/v1/roles", 200, top.get("/v1/roles").await),
+        ("get", "/v1/roles/{name}", 200, top.get("/v1/roles/admin").await),
         ("put", "/v1/permissions/{name}", 200, top.put("/v1/permissions/fly", json!({})).await),
         ("get", "/v1/permissions", 200, top.get("/v1/permissions").await),
+        ("get", "/v1/permissions/{name}", 200, top.get("/v1/permissions/fly").await),
+        ("put", "/v1/users/{uuid}/permissions", 200, top.put(&format!("{own}/permissions"), permits.clone()).await),
         ("put", "/v1/roles/{name}/permissions", 200, top.put("/v1/roles/admin/permissions", permits).await),
         ("get", "/v1/audit-logs", 200, top.get("/v1/audit-logs").await),
+        ("get", "/v1/audit-logs/{id}", 200, top.get("/v1/audit-logs/1").await),
     ]
     .into_iter()
 }

@@ -42,6 +42,13 @@ fn request(
         path if path.starts_with("/v1/users/{uuid}") => accounts::path(path, nth),
         "/v1/therapists/nearby" => nearby(HERE, ""),
         "/v1/stores/nearby" => stores::nearby(HERE, ""),
+        "/v1/bookings/{uuid}/notes/{id}" => {
+            format!(
+                "/v1/bookings/{}/notes/{}",
+                of("{uuid}").1,
+                others.iter().find(|(of, _)| *of == "note").map_or("", |(_, id)| id)
+            )
+        }
         "/ops/{file}" => "/ops/style.css".to_owned(),
         "/v1/providers/{uuid}/locations" => format!("{path}?from=2026-01-01T00:00:00Z&to=2026-02-01T00:00:00Z"),
         _ => of_money.0.path(route).unwrap_or(path),
@@ -65,7 +72,10 @@ fn request(
         "/v1/providers/{uuid}/documents" => provider_papers::paper(),
         "/v1/provider-documents/{id}" => json!({"verification_status": "pending"}),
         "/v1/bookings/{uuid}/messages" => json!({"message": "x"}),
-        "/v1/bookings/{uuid}/notes" => json!({"note": "x"}),
+        "/v1/bookings/{uuid}/notes" | "/v1/bookings/{uuid}/notes/{id}" => json!({"note": "x"}),
+        "/v1/blocks" => {
+            json!({"uuid": others.iter().find(|(prefix, _)| *prefix == "/v1/ops/fleet/{uuid}").map(|(_, id)| id)})
+        }
         "/v1/addresses" => addresses::home(),
         "/v1/addresses/{id}" => json!({"label": "work"}),
         path if accounts::ROUTES.contains(&path) => accounts::body(path, nth),
@@ -79,12 +89,21 @@ fn request(
 }
 
 /// Routes at which an admin is a stranger too.
-const BETWEEN_PARTIES: [(&str, &str); 3] =
-    [("PUT", "/v1/blocks/{uuid}"), ("DELETE", "/v1/blocks/{uuid}"), ("POST", "/v1/bookings/{uuid}/messages")];
+const BETWEEN_PARTIES: [(&str, &str); 5] = [
+    ("PATCH", "/v1/bookings/{uuid}/notes/{id}"),
+    ("GET", "/v1/blocks/{uuid}"),
+    ("PUT", "/v1/blocks/{uuid}"),
+    ("DELETE", "/v1/blocks/{uuid}"),
+    ("POST", "/v1/bookings/{uuid}/messages"),
+];
+
+/// Routes about something that everybody may see who gets there.
+const OF_ALL: [(&str, &str); 3] =
+    [("GET", "/v1/providers/{uuid}/reviews"), ("GET", "/v1/reviews/{id}"), ("GET", "/v1/service-categories/{id}")];
 
 /// Routes about one booking or one offer: for who is let in but is a stranger, they are 404.
 fn is_of_a_party(route: &Route) -> bool {
-    if route.path == "/v1/providers/{uuid}/reviews" {
+    if OF_ALL.contains(&(route.method, route.path)) {
         return false;
     }
     route.path.contains("{id}") || (route.path.contains("{uuid}") && route.who != Who::Admin)
@@ -92,7 +111,8 @@ fn is_of_a_party(route: &Route) -> bool {
 
 /// Routes about what is its owner's alone: admins are strangers, too.
 fn is_of_its_owner(route: &Route) -> bool {
-    ["/v1/tokens/{id}", "/v1/device-tokens/{id}", "/v1/notifications/{uuid}/read"].contains(&route.path)
+    ["/v1/tokens/{id}", "/v1/device-tokens/{id}", "/v1/notifications/{uuid}", "/v1/notifications/{uuid}/read"]
+        .contains(&route.path)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,7 +136,10 @@ async fn every_route_as_every_role_as_a_stranger_and_without_a_token() {
     let profile =
         json!({"store_name": "Ana's", "address_line1": "1", "city": "Makati", "latitude": HERE.0, "longitude": HERE.1});
     assert_eq!(server.api(&ana.token).patch(&format!("{store}/store-profile"), profile).await.status, 200);
+    let note = format!("/v1/bookings/{}/notes", uuid(&booking));
+    let note = server.api(&owner.token).post(&note, json!({"note": "x"})).await.json["id"].to_string();
     let others = vec![
+        ("note", note),
         ("/v1/ops/fleet/{uuid}", luz),
         ("/v1/providers/{uuid}/store-profile", store.replace("/v1/providers/", "")),
         ("/v1/providers", provider.replace("/v1/providers/", "")),
@@ -124,6 +147,8 @@ async fn every_route_as_every_role_as_a_stranger_and_without_a_token() {
         ("/v1/service-categories", category.to_string()),
         ("/v1/addresses", address["id"].to_string()),
         ("/v1/offers", offer.to_string()),
+        // What an admin has changed above.
+        ("/v1/audit-logs", "1".to_owned()),
         ("/v1/", uuid(&booking).to_owned()),
     ];
 

@@ -85,6 +85,8 @@ async fn every_resource_is_answered_as_it_is_described() {
     let category = asking.ask(&ops, ("POST", "/v1/service-categories"), &[], body, 201).await["id"].clone();
     asking.ask(&hers, ("POST", "/v1/service-categories"), &[], json!({}), 403).await;
     asking.ask(&hers, ("GET", "/v1/service-categories"), &[], none.clone(), 200).await;
+    asking.ask(&hers, ("GET", "/v1/service-categories/{id}"), &[&category], none.clone(), 200).await;
+    asking.ask(&hers, ("GET", "/v1/service-categories/{id}"), &[&json!(1_u64 << 40)], none.clone(), 404).await;
     let mut body = catalog::ventosa();
     (body["category_id"], body["benefits"]) = (category.clone(), json!(["warmth"]));
     let service = asking.ask(&ops, ("POST", "/v1/services"), &[], body, 201).await["slug"].clone();
@@ -135,6 +137,7 @@ async fn every_resource_is_answered_as_it_is_described() {
     asking.ask(&his, ("GET", papers), &[&him], none.clone(), 200).await;
     let verified = json!({"verification_status": "verified"});
     asking.ask(&ops, ("PATCH", "/v1/provider-documents/{id}"), &[&paper], verified, 200).await;
+    asking.ask(&his, ("GET", "/v1/provider-documents/{id}"), &[&paper], none.clone(), 200).await;
     asking.ask(&his, ("DELETE", "/v1/provider-documents/{id}"), &[&paper], none.clone(), 409).await;
     let (begin, end) = (now() - chrono::TimeDelta::hours(1), now() + chrono::TimeDelta::hours(1));
     let period = [begin, end].map(|at| at.format("%FT%TZ").to_string());
@@ -159,8 +162,19 @@ async fn every_resource_is_answered_as_it_is_described() {
     asking.ask(&hers, ("PUT", "/v1/bookings/{uuid}/messages/read"), &[&booking], none.clone(), 200).await;
     asking.ask(&hers, ("POST", "/v1/bookings/{uuid}/notes"), &[&booking], json!({"note": "dog"}), 201).await;
     asking.ask(&his, ("GET", "/v1/bookings/{uuid}/notes"), &[&booking], none.clone(), 200).await;
+    let note =
+        hers.get(&format!("/v1/bookings/{}/notes", booking.as_str().expect("a uuid"))).await.json["data"][0]["id"]
+            .clone();
+    let (one, ids) = ("/v1/bookings/{uuid}/notes/{id}", [&booking, &note]);
+    asking.ask(&hers, ("PATCH", one), &ids, json!({"note": "cat"}), 200).await;
+    asking.ask(&hers, ("PATCH", one), &ids, json!({}), 422).await;
+    asking.ask(&his, ("PATCH", one), &ids, json!({"note": "x"}), 404).await;
+    asking.ask(&hers, ("DELETE", one), &ids, none.clone(), 204).await;
+    asking.ask(&hers, ("DELETE", one), &ids, none.clone(), 404).await;
     asking.ask(&his, ("GET", "/v1/bookings/{uuid}/status-history"), &[&booking], none.clone(), 200).await;
     asking.ask(&hers, ("PUT", "/v1/blocks/{uuid}"), &[&him], json!({"reason": "x"}), 200).await;
+    asking.ask(&hers, ("POST", "/v1/blocks"), &[], json!({"uuid": him}), 201).await;
+    asking.ask(&hers, ("GET", "/v1/blocks/{uuid}"), &[&him], none.clone(), 200).await;
     asking.ask(&hers, ("GET", "/v1/blocks"), &[], none.clone(), 200).await;
     asking.ask(&hers, ("GET", "/v1/providers/{uuid}/reviews"), &[&him], none.clone(), 200).await;
     asking.ask(&hers, ("DELETE", "/v1/blocks/{uuid}"), &[&him], none.clone(), 204).await;

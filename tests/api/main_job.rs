@@ -34,6 +34,17 @@ async fn a_customer_books_the_nearest_accepts_and_the_booking_is_completed() {
     let seen = watcher.expect_where("booking", |b| b["status"] == "accepted").await;
     assert_eq!(seen["provider"]["provider_uuid"], near.provider_uuid.to_string());
     assert_eq!(seen["price_is_estimate"], false);
+    // What he gets is his to know alone.
+    assert_eq!((&mine["earnings"], mine["earnings"].is_string()), (&offer["booking"]["earnings"], true), "{mine}");
+    assert_eq!(seen.get("earnings"), None, "{seen}");
+    for (who, earns) in [(&near.person, true), (&customer, false)] {
+        let api = server.api(&who.token);
+        let one = api.get(&format!("/v1/bookings/{uuid}")).await.json;
+        let listed = api.get("/v1/bookings").await.json["data"][0].clone();
+        for shown in [one, listed] {
+            assert_eq!(shown.get("earnings"), earns.then_some(&mine["earnings"]), "{shown}");
+        }
+    }
 
     watcher.send(json!({"type": "watch", "booking_uuid": uuid})).await;
     assert_eq!(transition(&server, &near.person, &uuid, "en_route").await.0, 200);
@@ -57,7 +68,7 @@ async fn a_customer_books_the_nearest_accepts_and_the_booking_is_completed() {
 
     for to in ["arrived", "in_progress", "completed"] {
         let (status, body) = transition(&server, &near.person, &uuid, to).await;
-        assert_eq!((status, &body["status"]), (200, &json!(to)));
+        assert_eq!((status, &body["status"], &body["earnings"]), (200, &json!(to), &mine["earnings"]));
         watcher.expect_where("booking", |b| b["status"] == to).await;
     }
     assert_eq!(

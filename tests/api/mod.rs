@@ -39,6 +39,7 @@ mod races;
 mod restarted;
 mod reviews;
 mod scheduled;
+mod shows;
 mod stores;
 mod told;
 mod trackers;

@@ -110,6 +110,7 @@ async fn real_answers_are_of_the_described_shape() {
         ("/v1/me", "/v1/me".to_owned()),
         ("/v1/services", "/v1/services".to_owned()),
         ("/v1/settings", "/v1/settings".to_owned()),
+        ("/v1/settings/{key}", "/v1/settings/dispatch".to_owned()),
         ("/v1/bookings", "/v1/bookings".to_owned()),
         ("/v1/bookings/{uuid}", booking.clone()),
         ("/v1/bookings/{uuid}/timeline", format!("{booking}/timeline")),

@@ -36,6 +36,10 @@ async fn who_registers_is_found_once_he_is_verified_and_no_more_when_that_is_tak
     let luz = people::person(pool, "therapist", "Luz").await;
     let (customer, admin) = (people::customer(pool).await, people::admin(pool).await);
     let (his, hers, ops) = (server.api(&luz.token), server.api(&customer.token), server.api(&admin.token));
+    let early = his.get("/v1/offers").await;
+    let message = early.json["message"].as_str().expect("a message");
+    assert_eq!((early.status, message.contains("POST /v1/providers")), (403, true), "{early:?}");
+    assert_eq!(hers.get("/v1/offers").await.json["message"], "This is for therapists.");
     let provider = registered(&server, &luz, "therapist").await;
     let shown = his.get(&provider).await.json;
     assert_eq!((&shown["verification_status"], &shown["is_active"]), (&json!("pending"), &json!(true)));

@@ -328,6 +328,7 @@ fn a_booking(uuid: Uuid) -> Booking {
         tip_amount: Money::ZERO,
         promo_discount: Money::ZERO,
         total_amount: Money::ZERO,
+        earnings: None,
         currency: "PHP".to_owned(),
         price_is_estimate: false,
         payment_method: "cash".to_owned(),

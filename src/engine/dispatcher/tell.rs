@@ -45,7 +45,7 @@ impl Shared {
         lock(&self.told).first((view.id, view.version));
         let before = before.filter(|&user| !view.parties().any(|party| party == user));
         for user in view.parties() {
-            self.bus.tell(user, ServerMessage::Booking(Box::new(view.booking.clone())));
+            self.bus.tell(user, ServerMessage::Booking(Box::new(view.shown_to(user))));
         }
         if let Some(stranger) = before {
             self.bus.tell(stranger, ServerMessage::Booking(Box::new(view.booking.clone().for_a_stranger())));

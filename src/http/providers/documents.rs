@@ -9,7 +9,7 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::super::auth::Caller;
+use super::super::auth::{Caller, Principal};
 use super::super::columns::Reading;
 use super::super::extract::{Body, Fields, PathId, PathUuid, read};
 use super::super::idempotency::{self, IdempotencyKey, MakingPrivate};
@@ -17,6 +17,7 @@ use super::super::page::{Page, PageQuery};
 use super::super::problem::{Problem, ProblemBody};
 use super::super::readers;
 use super::{own, read_judgement};
+use crate::core::ids::UserId;
 use crate::engine::Engine;
 use crate::store::providers::documents::{self, Deleted, DocumentRow};
 use crate::store::rows::Columns;
@@ -137,6 +138,29 @@ pub async fn create(
         .await
 }
 
+/// A paper: to its owner and to admins.
+#[utoipa::path(
+    get,
+    path = "/v1/provider-documents/{id}",
+    tag = "providers",
+    params(("id" = i64, Path)),
+    responses((status = 200, body = DocumentRow), (status = 404, body = ProblemBody))
+)]
+pub async fn show(
+    State(engine): State<Arc<Engine>>,
+    Caller(caller): Caller,
+    PathId(id): PathId,
+) -> Result<Json<DocumentRow>, Problem> {
+    owner(&engine, &caller, id).await?;
+    documents::find(&engine.pool, id).await?.map(Json).ok_or_else(not_found)
+}
+
+/// Whose paper it is, if the caller may see it.
+async fn owner(engine: &Engine, caller: &Principal, id: i64) -> Result<UserId, Problem> {
+    let owner = documents::owner(&engine.pool, id).await?;
+    owner.filter(|owner| *owner == caller.user || caller.is_admin()).ok_or_else(not_found)
+}
+
 /// Verifies or rejects a paper.
 #[utoipa::path(
     patch,
@@ -173,8 +197,7 @@ pub async fn delete(
     Caller(caller): Caller,
     PathId(id): PathId,
 ) -> Result<StatusCode, Problem> {
-    let owner = documents::owner(&engine.pool, id).await?;
-    let owner = owner.filter(|owner| *owner == caller.user || caller.is_admin()).ok_or_else(not_found)?;
+    let owner = owner(&engine, &caller, id).await?;
     let admin = Some(caller.user).filter(|user| *user != owner || caller.is_admin());
     match documents::delete(&engine.pool, id, admin).await? {
         Deleted::Gone => Ok(StatusCode::NO_CONTENT),

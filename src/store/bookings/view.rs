@@ -33,6 +33,8 @@ pub struct BookingView {
     pub place: Option<LatLng>,
     /// `updated_at`: differs after every change of the row.
     pub version: Timestamp,
+    /// What the provider gets of it, tips aside.
+    pub earnings: Money,
     /// What both parties are shown.
     pub booking: Booking,
 }
@@ -41,6 +43,13 @@ impl BookingView {
     /// Whether `user` may see this booking: its customer, the therapist once he has accepted, the owner of the store.
     pub fn is_party(&self, user: UserId) -> bool {
         self.customer == user || self.provider_party() == Some(user)
+    }
+
+    /// As `user` is shown it: what is earned with it is its provider's to know.
+    #[must_use]
+    pub fn shown_to(&self, user: UserId) -> Booking {
+        let earnings = Some(self.earnings).filter(|_| self.provider_party() == Some(user) && self.customer != user);
+        Booking { earnings, ..self.booking.clone() }
     }
 
     /// Whether it is for `now`: then who accepts it is on it from that moment.
@@ -76,7 +85,7 @@ macro_rules! select {
                     l.longitude::float8 AS longitude, l.distance_km::float8 AS distance_km,
                     l.estimated_travel_time_minutes,
                     b.service_price, b.distance_surcharge, b.platform_fee, b.tip_amount, b.promo_discount,
-                    b.total_amount,
+                    b.provider_earnings, b.total_amount,
                     b.price_is_estimate OR (b.provider_id IS NULL AND b.status = 'pending') AS price_is_estimate,
                     b.payment_method::text AS payment_method, b.customer_notes,
                     b.cancellation_reason, b.cancellation_fee,
@@ -128,6 +137,7 @@ struct Row {
     platform_fee: Decimal,
     tip_amount: Decimal,
     promo_discount: Decimal,
+    provider_earnings: Money,
     total_amount: Decimal,
     price_is_estimate: bool,
     payment_method: String,
@@ -185,6 +195,7 @@ impl Row {
             tip_amount: Money::rounded(self.tip_amount),
             promo_discount: Money::rounded(self.promo_discount),
             total_amount: Money::rounded(self.total_amount),
+            earnings: None,
             currency: self.currency,
             price_is_estimate: self.price_is_estimate,
             payment_method: self.payment_method,
@@ -207,6 +218,7 @@ impl Row {
             accepted: self.accepted_at.is_some(),
             place,
             version: from_chrono(self.updated_at),
+            earnings: self.provider_earnings,
             booking,
         }
     }

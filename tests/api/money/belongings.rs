@@ -10,6 +10,8 @@ pub struct Belongings {
     payout: i64,
     code: i64,
     review: i64,
+    booking: String,
+    line: i64,
     reviewed: String,
     unpaid: String,
 }
@@ -27,6 +29,9 @@ impl Belongings {
         let today = today(pool).await;
         let tip = made(hers.post(&format!("/v1/bookings/{booking}/tips"), json!({"amount": 5})).await);
         let review = made(hers.post(&format!("/v1/bookings/{booking}/review"), json!({"overall_rating": 5})).await);
+        let asked = made(hers.post("/v1/wallet/topups", json!({"amount": 5, "payment_method": "card"})).await);
+        assert_eq!(settle(&ops, &asked, "completed").await.status, 200);
+        let line = hers.get("/v1/wallet/transactions").await.json["data"][0]["id"].as_i64().expect("a line");
         let period = json!({"provider_uuid": therapist.provider_uuid, "period_start": today, "period_end": today});
         let payout = made(ops.post("/v1/payouts", period).await);
         let code = made(ops.post("/v1/promo-codes", promo_codes::code("BELONGS")).await);
@@ -36,6 +41,8 @@ impl Belongings {
             payout: id(&payout),
             code: id(&code),
             review: id(&review),
+            booking,
+            line,
             reviewed: therapist.provider_uuid.to_string(),
             unpaid: other.provider_uuid.to_string(),
         }
@@ -48,6 +55,8 @@ impl Belongings {
             path if path.starts_with("/v1/payouts/") => ("{id}", self.payout.to_string()),
             path if path.starts_with("/v1/promo-codes/") => ("{id}", self.code.to_string()),
             path if path.starts_with("/v1/reviews/") => ("{id}", self.review.to_string()),
+            "/v1/wallet/transactions/{id}" => ("{id}", self.line.to_string()),
+            "/v1/bookings/{uuid}/review" => ("{uuid}", self.booking.clone()),
             "/v1/providers/{uuid}/reviews" => ("{uuid}", self.reviewed.clone()),
             _ => return None,
         };

@@ -25,6 +25,8 @@ async fn real_answers_are_of_the_described_shape() {
     let review = format!("/v1/reviews/{}", reviewed.json["id"]);
     let responded = his.put(&format!("{review}/response"), json!({"response": "Thank you!"})).await;
     let moderated = patch(&review, json!({"is_flagged": false})).await;
+    let line = hers.get("/v1/wallet/transactions").await.json["data"][0]["id"].to_string();
+    let line = format!("/v1/wallet/transactions/{line}");
     let today = today(pool).await;
     let period = json!({"provider_uuid": therapist.provider_uuid, "period_start": today, "period_end": today});
     let paid = ops.post("/v1/payouts", period.clone()).await;
@@ -64,6 +66,10 @@ async fn real_answers_are_of_the_described_shape() {
     for (path, asked, api) in [
         ("/v1/wallet", "/v1/wallet".to_owned(), &hers),
         ("/v1/wallet/transactions", "/v1/wallet/transactions".to_owned(), &hers),
+        ("/v1/wallet/transactions/{id}", line, &hers),
+        ("/v1/users/{uuid}/wallet", format!("/v1/users/{}/wallet", customer.user_uuid), &ops),
+        ("/v1/reviews/{id}", review, &hers),
+        ("/v1/bookings/{uuid}/review", format!("{booking}/review"), &his),
         ("/v1/transactions", "/v1/transactions".to_owned(), &ops),
         ("/v1/transactions/{uuid}", topped_up, &hers),
         ("/v1/payouts", "/v1/payouts".to_owned(), &his),
