@@ -143,6 +143,8 @@ async fn nobody_accepts_while_he_is_deleted_nor_is_named() {
     assert_ne!(answer.status, 200, "{answer:?}");
     let seen = server.api(&customer.token).get(&format!("/v1/bookings/{}", uuid(&booking))).await;
     assert_ne!(seen.json["status"], "accepted", "{seen:?}");
+    // Who comes next is else asked at once, and then she is not to be found.
+    assert_eq!(transition(&server, &customer, uuid(&booking), "cancelled").await.0, 200);
 
     let tala = therapist_at(&server, "Tala", 300.0).await;
     let held = ByHand::begin(&server, DELETES, tala.person.user_id).await;
