@@ -5,10 +5,10 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::auth::{AuthError, Authenticator};
-use super::stream::{AuthFailure, Desk, Member, Origins, Refusal, Sockets, Standing, Timing};
+use super::stream::{AuthFailure, Desk, Followed, Member, Origins, Refusal, Sockets, Standing, Timing};
 use crate::cluster::Bus;
 use crate::core::fleet::Fleet;
-use crate::core::ids::{BookingId, OfferId, ProviderId};
+use crate::core::ids::{OfferId, ProviderId};
 use crate::core::settings::Settings;
 use crate::engine::Engine;
 use crate::store::journal::Journal;
@@ -114,10 +114,13 @@ impl Desk for FrontDesk {
         }
     }
 
-    async fn watch(&self, member: &Member, booking: Uuid) -> Result<(Option<BookingId>, Booking), Refusal> {
+    async fn watch(&self, member: &Member, booking: Uuid) -> Result<(Option<Followed>, Booking), Refusal> {
         let view = bookings::view(&self.engine.pool, booking).await.map_err(failed)?;
         view.filter(|view| view.is_party(member.user))
-            .map(|view| ((view.customer == member.user).then_some(view.id), view.shown_to(member.user)))
+            .map(|view| {
+                let followed = Followed { booking: view.id, therapist: view.provider };
+                ((view.customer == member.user).then_some(followed), view.shown_to(member.user))
+            })
             .ok_or_else(|| Refusal::not_found("the booking"))
     }
 

@@ -19,7 +19,7 @@ use axum::extract::ws::{WebSocket, WebSocketUpgrade, rejection::WebSocketUpgrade
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-pub use desk::{AuthFailure, Desk, Member, Refusal, Standing};
+pub use desk::{AuthFailure, Desk, Followed, Member, Refusal, Standing};
 pub use origins::Origins;
 pub use rate::FixRates;
 pub use sockets::{Sockets, Timing};

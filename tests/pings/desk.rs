@@ -19,7 +19,7 @@ use spacall::core::ids::{BookingId, OfferId, ProviderId, UserId};
 use spacall::core::offerings::Offerings;
 use spacall::core::settings::Settings;
 use spacall::core::time::Timestamp;
-use spacall::http::stream::{self, AuthFailure, Desk, Member, Origins, Refusal, Sockets, Standing, Timing};
+use spacall::http::stream::{self, AuthFailure, Desk, Followed, Member, Origins, Refusal, Sockets, Standing, Timing};
 use spacall::store::journal::Journal;
 use spacall::store::{StoreError, users};
 use spacall::wire::booking::{Booking, ServiceRef};
@@ -278,11 +278,12 @@ impl Desk for TestDesk {
         self.answer(offer, OfferEnd::Declined).await
     }
 
-    async fn watch(&self, member: &Member, booking: Uuid) -> Result<(Option<BookingId>, Booking), Refusal> {
+    async fn watch(&self, member: &Member, booking: Uuid) -> Result<(Option<Followed>, Booking), Refusal> {
         if member.user != self.customer || booking != self.booking.1 {
             return Err(Refusal::not_found("the booking"));
         }
-        Ok((Some(self.booking.0), a_booking(booking)))
+        let followed = Followed { booking: self.booking.0, therapist: Some(self.therapists[0].1) };
+        Ok((Some(followed), a_booking(booking)))
     }
 
     fn fleet(&self) -> &Fleet {

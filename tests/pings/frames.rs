@@ -207,6 +207,35 @@ async fn a_customer_follows_his_therapist_and_nobody_elses() {
     assert_eq!(json!(WireTime(shown_at)), fixes[4]["recorded_at"]);
 }
 
+#[tokio::test]
+async fn who_begins_to_follow_is_shown_at_once_where_the_therapist_was_last_seen() {
+    let server = Server::start().await;
+    let mut therapist = App::sign_in(&server, THERAPIST).await;
+    let seen = fix(1, 40.0);
+    therapist.send(location(std::slice::from_ref(&seen))).await;
+    assert_eq!(therapist.next().await["type"], "ack");
+    let watch = json!({"type": "watch", "booking_uuid": server.desk.booking.1});
+
+    let mut customer = App::sign_in(&server, CUSTOMER).await;
+    for en_route in [false, true] {
+        if en_route {
+            server.desk.set_out();
+        }
+        customer.send(watch.clone()).await;
+        assert_eq!(customer.next().await["type"], "booking");
+        if en_route {
+            let position = customer.next().await;
+            assert_eq!((&position["type"], &position["recorded_at"]), (&json!("position"), &seen["recorded_at"]));
+            assert_eq!((&position["latitude"], &position["longitude"]), (&json!(14.5547), &json!(121.0244)));
+        }
+    }
+    let mut stranger = App::sign_in(&server, OTHER_THERAPIST).await;
+    stranger.send(watch.clone()).await;
+    assert_eq!(stranger.next().await["code"], "not_found");
+    stranger.send(watch).await;
+    assert_eq!(stranger.next().await["code"], "not_found", "and nothing between");
+}
+
 /// An accept that waits for its transaction; one thread, so that who is woken first runs first.
 async fn accepting() -> (Server, App) {
     let server = Server::start().await;

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::core::ids::BookingId;
+use super::desk::Followed;
 use crate::wire::stream::ServerMessage;
 
 /// Commands that may be without an answer, that of the one that runs included.
@@ -18,7 +18,7 @@ const OPEN: usize = 32;
 pub(super) struct Answer {
     pub(super) messages: Vec<ServerMessage>,
     /// Follow this booking from now on.
-    pub(super) watch: Option<BookingId>,
+    pub(super) watch: Option<Followed>,
 }
 
 type Command = Pin<Box<dyn Future<Output = Answer> + Send>>;
@@ -131,9 +131,14 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
+    use crate::core::ids::BookingId;
+
+    fn follow(id: i64) -> Followed {
+        Followed { booking: BookingId(id), therapist: None }
+    }
 
     fn said(answer: Option<Answer>) -> Option<BookingId> {
-        answer.and_then(|answer| answer.watch)
+        answer.and_then(|answer| answer.watch).map(|followed| followed.booking)
     }
 
     #[tokio::test]
@@ -141,7 +146,7 @@ mod tests {
         let mut commands = Commands::default();
         assert!(said(commands.ready()).is_none());
         for id in [1, 2] {
-            assert!(commands.push(async move { Answer { watch: Some(BookingId(id)), ..Answer::default() } }));
+            assert!(commands.push(async move { Answer { watch: Some(follow(id)), ..Answer::default() } }));
         }
         assert!(commands.push(std::future::pending()));
         while commands.worker.as_ref().is_some_and(|worker| worker.answers.len() < 2) {

@@ -98,6 +98,15 @@ impl From<Refusal> for ServerMessage {
     }
 }
 
+/// A booking that a customer follows.
+#[derive(Clone, Copy, Debug)]
+pub struct Followed {
+    /// Which.
+    pub booking: BookingId,
+    /// Who has it; `None`: nobody yet.
+    pub therapist: Option<ProviderId>,
+}
+
 /// The engine, as far as live sockets need it. The answers to commands are those for this one socket; what the bus
 /// tells its user anyway is not repeated in them.
 pub trait Desk: Send + Sync + 'static {
@@ -140,13 +149,13 @@ pub trait Desk: Send + Sync + 'static {
         reason: Option<String>,
     ) -> impl Future<Output = Result<Vec<ServerMessage>, Refusal>> + Send;
 
-    /// `watch`: the booking as it stands, if it is the member's to see; with its id if the member is its customer, who
+    /// `watch`: the booking as it stands, if it is the member's to see; and whom to follow if the member is its customer, who
     /// alone follows the therapist's position (a therapist may lose the booking to another, whose way is not his to see).
     fn watch(
         &self,
         member: &Member,
         booking: Uuid,
-    ) -> impl Future<Output = Result<(Option<BookingId>, Booking), Refusal>> + Send;
+    ) -> impl Future<Output = Result<(Option<Followed>, Booking), Refusal>> + Send;
 
     /// Where every therapist is.
     fn fleet(&self) -> &Fleet;

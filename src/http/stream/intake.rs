@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::desk::Desk;
 use crate::clock;
-use crate::core::fleet::{EnRoute, FixOutcome};
+use crate::core::fleet::{Duty, EnRoute, FixOutcome, Fleet};
 use crate::core::geo::LatLng;
 use crate::core::ids::{BookingId, ProviderId};
 use crate::core::settings::PingLimits;
@@ -65,6 +65,18 @@ pub struct Shown {
 }
 
 impl Shown {
+    /// Where the therapist was last seen, if he is on the way to this booking.
+    pub fn last(fleet: &Fleet, therapist: ProviderId, to: BookingId) -> Option<Self> {
+        let (place, at) = fleet.position(therapist)?;
+        // After his place: who is at the door by now is not followed any more.
+        match fleet.therapist(therapist)?.ties.duty() {
+            Duty::Booked { booking, booking_uuid, en_route_to: Some(destination), .. } if booking == to => {
+                Some(Self { booking, booking_uuid, destination, place, at })
+            }
+            _ => None,
+        }
+    }
+
     /// As the wire tells it.
     pub fn position(&self) -> Position {
         Position {

@@ -9,8 +9,8 @@ use tokio::time::Sleep;
 use super::alive::{Alive, Beat};
 use super::close::Close;
 use super::commands::{Answer, Commands};
-use super::desk::{AuthFailure, Desk, Member, Refusal};
-use super::intake::{Good, Intake, Judged, TooFast};
+use super::desk::{AuthFailure, Desk, Followed, Member, Refusal};
+use super::intake::{Good, Intake, Judged, Shown, TooFast};
 use super::link::{Frame, Link};
 use super::rate::BadMessages;
 use super::sockets::Timing;
@@ -186,10 +186,16 @@ impl<D: Desk> Session<D> {
                 Ok(())
             }
             Event::Answer(answer) => {
-                if let Some(booking) = answer.watch {
-                    self.watches.add(booking, self.desk.bus().watch(booking));
+                let Some(Followed { booking, therapist }) = answer.watch else {
+                    return link.send(&answer.messages).await;
+                };
+                // Before his last place is read: the next one comes by itself.
+                self.watches.add(booking, self.desk.bus().watch(booking));
+                link.send(&answer.messages).await?;
+                match therapist.and_then(|therapist| Shown::last(self.desk.fleet(), therapist, booking)) {
+                    Some(shown) => link.send([&ServerMessage::Position(shown.position())]).await,
+                    None => Ok(()),
                 }
-                link.send(&answer.messages).await
             }
             Event::Position(position) => link.send([&ServerMessage::Position(position)]).await,
             Event::Timer => self.on_timer(link, timer).await,
@@ -418,7 +424,7 @@ fn answer(result: Result<Vec<ServerMessage>, Refusal>) -> Answer {
     Answer { messages, watch: None }
 }
 
-fn watching(result: Result<(Option<BookingId>, Booking), Refusal>) -> Answer {
+fn watching(result: Result<(Option<Followed>, Booking), Refusal>) -> Answer {
     match result {
         Ok((booking, now)) => Answer { messages: vec![ServerMessage::Booking(Box::new(now))], watch: booking },
         Err(refusal) => answer(Err(refusal)),
