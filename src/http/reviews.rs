@@ -210,7 +210,12 @@ pub struct ReviewModeration {
     tag = "reviews",
     params(("id" = i64, Path)),
     request_body = ReviewModeration,
-    responses((status = 200, body = Review), (status = 404, body = ProblemBody), (status = 422, body = ProblemBody))
+    responses(
+        (status = 200, body = Review),
+        (status = 404, body = ProblemBody),
+        (status = 409, description = "`about_oneself`: another admin decides", body = ProblemBody),
+        (status = 422, body = ProblemBody)
+    )
 )]
 pub async fn moderate(
     State(engine): State<Arc<Engine>>,
@@ -224,8 +229,17 @@ pub async fn moderate(
         flagged_reason: fields.clearable("flagged_reason", read::text(500)),
     };
     let change = fields.finish(Some(change))?;
+    not_about(&engine, id, &caller).await?;
     let moderated = engine.moderate(id, caller.user, &change).await?;
     moderated.map(Json).ok_or_else(|| Problem::not_found("Review"))
+}
+
+/// 409 `about_oneself`: an admin who is reviewed has no say in whether it counts.
+async fn not_about(engine: &Engine, id: i64, caller: &Principal) -> Result<(), Problem> {
+    if reviews::is_about(&engine.pool, id, caller.user).await? {
+        return Err(Problem::conflict("about_oneself", "This review is about you: another admin decides."));
+    }
+    Ok(())
 }
 
 /// Deletes a review: who has written it, or an admin. Once it is answered, questions at this node go by the provider's new rating.
@@ -235,13 +249,20 @@ pub async fn moderate(
     path = "/v1/reviews/{id}",
     tag = "reviews",
     params(("id" = i64, Path)),
-    responses((status = 204, description = "Gone"), (status = 404, body = ProblemBody))
+    responses(
+        (status = 204, description = "Gone"),
+        (status = 404, body = ProblemBody),
+        (status = 409, description = "`about_oneself`: another admin decides", body = ProblemBody)
+    )
 )]
 pub async fn delete(
     State(engine): State<Arc<Engine>>,
     Caller(caller): Caller,
     PathId(id): PathId,
 ) -> Result<StatusCode, Problem> {
+    if caller.is_admin() {
+        not_about(&engine, id, &caller).await?;
+    }
     let gone = engine.delete_review(id, caller.user, caller.is_admin()).await?;
     if gone { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::not_found("Review")) }
 }

@@ -57,6 +57,8 @@ pub struct Review {
     pub(crate) provider_id: i64,
     #[serde(skip)]
     pub(crate) reviewer_id: i64,
+    #[serde(skip)]
+    provider_gone: bool,
 }
 
 impl Review {
@@ -67,7 +69,7 @@ impl Review {
 
     /// As this user sees it, or an admin: what is hidden only its author does, and why only admins. `None`: not at all.
     pub fn shown_to(self, user: UserId, admin: bool) -> Option<Self> {
-        let seen = admin || self.reviewer_id == user.0 || (self.is_visible && !self.is_flagged);
+        let seen = admin || self.reviewer_id == user.0 || (self.is_visible && !self.is_flagged && !self.provider_gone);
         seen.then(|| Self { flagged_reason: self.flagged_reason.filter(|_| admin), ..self })
     }
 }
@@ -79,7 +81,7 @@ macro_rules! select {
             "SELECT r.id, p.uuid AS provider_uuid, CASE WHEN u.deleted_at IS NULL THEN u.first_name END AS first_name,
                     r.overall_rating, r.professionalism_rating, r.communication_rating, r.timeliness_rating,
                     r.quality_rating, r.comment, r.tags, r.response, r.responded_at, r.is_visible, r.is_flagged,
-                    r.flagged_reason, r.created_at, r.provider_id, r.reviewer_id
+                    r.flagged_reason, r.created_at, r.provider_id, r.reviewer_id, p.deleted_at IS NOT NULL AS provider_gone
              FROM reviews r JOIN providers p ON p.id = r.provider_id JOIN users u ON u.id = r.reviewer_id
              WHERE r.reviewer_type = 'customer' AND r.deleted_at IS NULL AND ",
             $tail
@@ -241,6 +243,21 @@ pub async fn respond(pool: &PgPool, id: i64, by: UserId, response: &str) -> Resu
     Ok(Some(review))
 }
 
+/// Whether a review is about this user, and another's: he has no say in whether it counts.
+///
+/// # Errors
+/// [`StoreError::Database`]
+pub async fn is_about(pool: &PgPool, id: i64, user: UserId) -> Result<bool, StoreError> {
+    Ok(sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM reviews r JOIN providers p ON p.id = r.provider_id
+                        WHERE r.id = $1 AND r.deleted_at IS NULL AND p.user_id = $2 AND r.reviewer_id <> $2)",
+    )
+    .bind(id)
+    .bind(user.0)
+    .fetch_one(pool)
+    .await?)
+}
+
 /// Deletes a review softly: its author, or an admin, of whom it is noted; the provider's rating follows in the same transaction. Whose
 /// that is; `None`: there is no such review, or it is another's.
 ///
@@ -249,19 +266,20 @@ pub async fn respond(pool: &PgPool, id: i64, by: UserId, response: &str) -> Resu
 pub async fn delete(pool: &PgPool, id: i64, by: UserId, admin: bool) -> Result<Option<ProviderId>, StoreError> {
     let mut tx = pool.begin().await?;
     act_as(&mut tx, Some(by)).await?;
-    let gone: Option<(i64, i64)> = sqlx::query_as(
+    let gone: Option<(i64, i64, serde_json::Value)> = sqlx::query_as(
         "UPDATE reviews SET deleted_at = clock_timestamp()
          WHERE id = $1 AND reviewer_type = 'customer' AND deleted_at IS NULL AND (reviewer_id = $2 OR $3)
-         RETURNING provider_id, reviewer_id",
+         RETURNING provider_id, reviewer_id, jsonb_build_object('overall_rating', overall_rating, 'comment', comment,
+                   'is_visible', is_visible, 'is_flagged', is_flagged, 'flagged_reason', flagged_reason)",
     )
     .bind(id)
     .bind(by.0)
     .bind(admin)
     .fetch_optional(&mut *tx)
     .await?;
-    let Some((provider, reviewer)) = gone else { return Ok(None) };
+    let Some((provider, reviewer, was)) = gone else { return Ok(None) };
     if reviewer != by.0 {
-        let deleted = Change { by, action: "deleted", of: r"App\Models\Review", id, old: None, new: None };
+        let deleted = Change { by, action: "deleted", of: r"App\Models\Review", id, old: Some(was), new: None };
         audit_logs::write(&mut tx, deleted).await?;
     }
     commit(tx).await?;

@@ -235,9 +235,28 @@ async fn who_writes_a_review_or_a_note_takes_it_back() {
     }
     assert_eq!(hers.delete(review).await.status, 404, "it is gone");
     assert_eq!(hers.post(booked, json!({"overall_rating": 2})).await.json["code"], "already_reviewed");
-    assert_eq!(ops.delete(&made[1].1).await.status, 204);
+    let kept = &made[1].1;
+    for (sql, sees) in [("clock_timestamp()", 404), ("NULL", 200)] {
+        let sql = format!("UPDATE providers SET deleted_at = {sql} WHERE id = $1");
+        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(therapist.provider_id).execute(pool).await.expect("updated");
+        assert_eq!(strangers.get(kept).await.status, sees, "of a provider who is gone nobody reads");
+        assert_eq!((hers.get(kept).await.status, ops.get(kept).await.status), (200, 200));
+    }
+    // An admin, too: of a review about himself he decides nothing.
+    let sql = "INSERT INTO model_has_roles (role_id, model_id) SELECT id, $1 FROM roles WHERE name = 'admin'";
+    sqlx::query(sql).bind(therapist.person.user_id).execute(pool).await.expect("a role");
+    his.until("/v1/audit-logs", |a| a.status == 200).await;
+    for refused in [his.delete(kept).await, his.patch(kept, json!({"is_visible": false})).await] {
+        assert_eq!((refused.status, &refused.json["code"]), (409, &json!("about_oneself")), "{refused:?}");
+    }
+    let sql =
+        "DELETE FROM model_has_roles h USING roles r WHERE r.id = h.role_id AND r.name = 'admin' AND h.model_id = $1";
+    sqlx::query(sql).bind(therapist.person.user_id).execute(pool).await.expect("no role");
+    his.until("/v1/audit-logs", |a| a.status == 403).await;
+    assert_eq!(ops.delete(kept).await.status, 204);
     let log = ops.get("/v1/audit-logs?auditable_type=App%5CModels%5CReview").await.json["data"].clone();
     assert_eq!((&log[0]["action"], &log[1]), (&json!("deleted"), &Value::Null), "an admin's alone: {log}");
+    assert_eq!(log[0]["old_values"]["overall_rating"], 5, "{log}");
 
     let notes = booked.replace("/review", "/notes");
     let note = hers.post(&notes, json!({"note": "The dog bites."})).await.json["id"].to_string();

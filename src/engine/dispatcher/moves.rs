@@ -300,7 +300,7 @@ impl Shared {
             // Perhaps because the first answer was lost, after its commit: nobody may have been told.
             self.announce(view, None);
             if let Some(user) = winner.filter(|&user| view.is_party(user)) {
-                self.bus.tell(user, ServerMessage::Booking(Box::new(view.booking.clone())));
+                self.bus.tell(user, ServerMessage::Booking(Box::new(view.shown_to(user))));
             }
             return;
         }

@@ -121,6 +121,8 @@ async fn every_rule_is_told_by_its_field() {
         ("discount_value", json!("1e99")),
         ("max_discount_amount", json!(0)),
         ("valid_from", json!("2026-01-01T00:00:00")),
+        ("valid_from", json!("0000-01-01T00:00:00Z")),
+        ("valid_until", json!("9999-12-31T23:59:59-01:00")),
         ("valid_until", json!("2026-01-01T00:00:00+08:00")),
         ("usage_limit", json!(0)),
         ("usage_limit", json!(2_147_483_648_i64)),
