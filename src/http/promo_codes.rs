@@ -1,5 +1,6 @@
 //! Promo codes, for admins. A customer names one when he books.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use axum::Json;
@@ -15,9 +16,11 @@ use super::idempotency::{self, IdempotencyKey, Making};
 use super::page::{Page, PageQuery};
 use super::problem::{Problem, ProblemBody};
 use crate::core::money::Money;
+use crate::core::time::Timestamp;
 use crate::engine::Engine;
 use crate::store::promo_codes::{self, CodeDeleted, PromoCode, PromoUsage, Terms};
 use crate::store::rows::Columns;
+use crate::wire::time::WireTime;
 
 const COLLECTION: &str = "/v1/promo-codes";
 
@@ -74,6 +77,16 @@ fn count(given: Given<'_>) -> Result<i32, String> {
     i32::try_from(number).map_err(|error| error.to_string())
 }
 
+/// Of the years 1900 to 2999: PostgreSQL reads no time of the year 0, nor of one with five digits.
+fn moment(given: Given<'_>) -> Result<WireTime, String> {
+    const YEARS: RangeInclusive<Timestamp> =
+        Timestamp::from_secs(-2_208_988_800)..=Timestamp::from_secs(32_503_679_999);
+    read::time(given)
+        .ok()
+        .filter(|time| YEARS.contains(&time.0))
+        .ok_or_else(|| "must be a time like 2026-11-22T09:00:00Z, with an offset, of the years 1900 to 2999".to_owned())
+}
+
 /// What of a code is given.
 fn read_terms(fields: &mut Fields) -> Terms {
     let mut columns = Columns::default();
@@ -81,8 +94,8 @@ fn read_terms(fields: &mut Fields) -> Terms {
     set(&mut columns, "discount_type", fields.changed("discount_type", read::word(DISCOUNT_TYPES)));
     set(&mut columns, "discount_value", fields.changed("discount_value", above_zero));
     set(&mut columns, "max_discount_amount", fields.clearable("max_discount_amount", above_zero));
-    set(&mut columns, "valid_from", fields.changed("valid_from", read::time));
-    set(&mut columns, "valid_until", fields.changed("valid_until", read::time));
+    set(&mut columns, "valid_from", fields.changed("valid_from", moment));
+    set(&mut columns, "valid_until", fields.changed("valid_until", moment));
     set(&mut columns, "usage_limit", fields.clearable("usage_limit", count));
     set(&mut columns, "per_user_limit", fields.clearable("per_user_limit", count));
     set(&mut columns, "min_booking_amount", fields.clearable("min_booking_amount", read::money));
