@@ -3,7 +3,7 @@
 
 use super::chunk::FREE;
 use super::pool::Pool;
-use super::prefetch::prefetch;
+use super::prefetch::{prefetch, prefetch_whole};
 use super::sync::AtomicU32;
 use super::word::Word;
 
@@ -181,6 +181,13 @@ impl<C: Chunk> Chains<C> {
         stock.free.push(first);
         word.set(first_chunk.link().next().map_or(0, |next| Head::new(next, C::ROOM as u32).0));
         Some(())
+    }
+
+    /// Asks for the first points of the list on this word.
+    pub(super) fn prefetch_first(&self, word: &Word) {
+        if let Some(chunk) = Head(word.payload()).chunk().and_then(|index| self.chunk(index)) {
+            prefetch_whole(chunk);
+        }
     }
 
     /// Asks for where a point is noted to be: the first of two steps towards it.

@@ -297,10 +297,7 @@ impl Grid {
 
     /// Asks for the first points of a cell.
     pub(super) fn prefetch_first(&self, cell: u32) {
-        let first = self.word(cell).and_then(|word| Head(word.payload()).chunk());
-        if let Some(chunk) = first.and_then(|index| self.points.chunk(index)) {
-            prefetch_whole(chunk);
-        }
+        self.word(cell).into_iter().for_each(|word| self.points.prefetch_first(word));
     }
 
     /// How many blocks hold somebody.

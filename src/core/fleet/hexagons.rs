@@ -178,10 +178,7 @@ impl Hexagons {
 
     /// Asks for what [`Self::visit`] reads next: the first of those who stand there.
     pub(super) fn prefetch_people(&self, number: u32, layer: Layer) {
-        let first = self.word(number, layer).and_then(|word| Head(word.payload()).chunk());
-        if let Some(chunk) = first.and_then(|index| self.people[layer as usize].chunk(index)) {
-            prefetch(chunk);
-        }
+        self.word(number, layer).into_iter().for_each(|word| self.people[layer as usize].prefetch_first(word));
     }
 
     /// Asks for what [`Self::visit`] reads first.

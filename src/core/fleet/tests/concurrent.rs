@@ -91,9 +91,10 @@ fn readers_never_see_a_therapist_half_changed_twice_or_not_at_all() {
 fn a_step_within_the_cell_is_told_to_whoever_reads_it() {
     let fleet = Fleet::new();
     fleet.put(willing(1));
-    let step = |second: i64| {
-        let place = LatLng::from_e7(145_500_000 + second as i32 * 100, 1_210_200_000).unwrap();
-        fleet.apply_fix(ProviderId(1), &Fix::new(Timestamp::from_secs(START + second), place), &any_speed())
+    let step = |second: i32| {
+        let place = LatLng::from_e7(145_500_000 + second * 100, 1_210_200_000).expect("a place");
+        let at = Timestamp::from_secs(START + i64::from(second));
+        fleet.apply_fix(ProviderId(1), &Fix::new(at, place), &any_speed())
     };
     step(0).expect("a first place");
     let tables = fleet.tables.load();
